@@ -1,0 +1,235 @@
+//! Fixed-size rows that answers carry in their tails: little-endian fields in the order given, no padding.
+
+use crate::Name;
+
+macro_rules! records {
+    ($($(#[doc = $doc:literal])* $Record:ident { $($(#[doc = $fdoc:literal])* $field:ident : $ty:ident),* $(,)? })*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct $Record { $($(#[doc = $fdoc])* pub $field: $ty),* }
+
+        impl $Record {
+            /// Bytes of one row.
+            pub const SIZE: usize = 0 $(+ std::mem::size_of::<$ty>())*;
+            /// Appends the row.
+            pub fn write(&self, out: &mut Vec<u8>) {
+                $(records!(@put self.$field, $ty, out);)*
+            }
+            /// Reads the row at the front.
+            pub fn read(bytes: &[u8]) -> Option<$Record> {
+                let mut rest = bytes.get(..Self::SIZE)?;
+                Some($Record { $($field: records!(@get rest, $ty)),* })
+            }
+            /// Reads all rows; a last incomplete one is left out.
+            pub fn all(bytes: &[u8]) -> impl Iterator<Item = $Record> + '_ {
+                bytes.chunks_exact(Self::SIZE).filter_map(Self::read)
+            }
+        }
+    )*};
+    (@put $value:expr, Name, $out:ident) => { $out.extend_from_slice(&$value.0.to_le_bytes()) };
+    (@put $value:expr, $ty:ident, $out:ident) => { $out.extend_from_slice(&$value.to_le_bytes()) };
+    (@get $rest:ident, Name) => { Name(records!(@get $rest, u32)) };
+    (@get $rest:ident, $ty:ident) => {{
+        let (head, tail) = $rest.split_first_chunk()?;
+        $rest = tail;
+        let _ = &$rest;
+        $ty::from_le_bytes(*head)
+    }};
+}
+
+records! {
+    /// One message in the answer of `Msg` or in the request of `SendMany`: the row, then `size` bytes of message, `trailer` bytes of
+    /// trailer, `annex` bytes of annex. `attach` file descriptors belong to it, in order.
+    Frame {
+        /// `Code` of this message.
+        status: u32,
+        /// Bytes of the message, trailer not counted.
+        size: u32,
+        /// Bytes of the trailer.
+        trailer: u32,
+        /// Bytes of the annex.
+        annex: u32,
+        /// File descriptors.
+        attach: u32,
+        /// Request only: options of this send.
+        options: u32,
+    }
+
+    /// A row of `PortNames`.
+    NameRow {
+        /// The name.
+        name: Name,
+        /// [`crate::TypeBits`].
+        kind: u32,
+    }
+
+    /// A row of `PortSpaceInfo`: one name of a space, with what it stands for.
+    SpaceRow {
+        /// The name.
+        name: Name,
+        /// [`crate::TypeBits`].
+        kind: u32,
+        /// User references.
+        urefs: u32,
+        /// Kernel object kind of the port ([`crate::records::kobject`]).
+        kobject: u32,
+        /// The port's or set's id; the same id in two spaces is the same port. 0 for a dead name.
+        object: u64,
+        /// Task that receives on the port; 0 if none or in transit.
+        receiver: u64,
+    }
+
+    /// A row of `HostPorts`.
+    PortRow {
+        /// The port's id.
+        object: u64,
+        /// Task that holds the receive right; 0 if in transit or the kernel's.
+        receiver: u64,
+        /// The receiver's name for it.
+        name: Name,
+        /// [`crate::records::kobject`].
+        kobject: u32,
+        /// Send rights, in spaces and in transit.
+        send_rights: u32,
+        /// Send-once rights.
+        send_once_rights: u32,
+        /// Queued messages.
+        queued: u32,
+        /// Queue limit.
+        qlimit: u32,
+        /// Bytes of the queued messages.
+        queued_bytes: u64,
+        /// Senders that wait for room.
+        blocked_senders: u32,
+        /// Threads that wait for a message here.
+        waiting_receivers: u32,
+        /// Messages received so far.
+        seqno: u32,
+        /// Make-send count.
+        mscount: u32,
+        /// Sets it is in.
+        sets: u32,
+        /// 1: no-senders armed, 2: port-destroyed armed, 4: guarded.
+        flags: u32,
+    }
+
+    /// A row of `HostTasks`, and the answer of `TaskInfo`; followed by nothing: the label is fetched with `TaskLabel`.
+    TaskRow {
+        /// The task's id; never reused.
+        task: u64,
+        /// Process id; 0 before its first request.
+        pid: u32,
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Suspend count.
+        suspended: u32,
+        /// Names in its space.
+        names: u32,
+        /// Ports charged to it.
+        ports: u32,
+        /// Regions charged to it.
+        regions: u32,
+        /// Lanes.
+        lanes: u32,
+        /// Bytes queued for it.
+        queued_bytes: u64,
+        /// Bytes of regions charged to it.
+        region_bytes: u64,
+        /// Messages sent.
+        sent: u64,
+        /// Messages received.
+        received: u64,
+        /// Threads of it blocked in a send.
+        blocked_sends: u32,
+        /// Threads of it blocked in a receive.
+        blocked_receives: u32,
+        /// Limit of names.
+        names_limit: u32,
+        /// Limit of ports.
+        ports_limit: u32,
+        /// Limit of bytes queued for it.
+        queued_bytes_limit: u64,
+        /// Task that spawned it; 0 if it came through the listening socket.
+        parent: u64,
+    }
+
+    /// Answer of `HostInfo`.
+    HostRow {
+        /// [`crate::VERSION`].
+        version: u32,
+        /// The kernel process.
+        pid: u32,
+        /// Agreed features of the host.
+        features: u64,
+        /// Tasks.
+        tasks: u32,
+        /// Ports.
+        ports: u32,
+        /// Port sets.
+        sets: u32,
+        /// Messages in transit.
+        messages: u32,
+        /// Names in all spaces.
+        names: u64,
+        /// Regions.
+        regions: u32,
+        /// Lanes.
+        lanes: u32,
+        /// Bytes of messages in transit.
+        message_bytes: u64,
+        /// Bytes of regions.
+        region_bytes: u64,
+        /// Requests served.
+        requests: u64,
+        /// Messages sent.
+        sent: u64,
+        /// Pieces of teardown still to do.
+        work: u64,
+    }
+}
+
+/// What a port stands for when the kernel process itself receives on it.
+pub mod kobject {
+    /// An ordinary port.
+    pub const NONE: u32 = 0;
+    /// A task's control port.
+    pub const TASK: u32 = 1;
+    /// A task's name port.
+    pub const TASK_NAME: u32 = 2;
+    /// The host.
+    pub const HOST: u32 = 3;
+    /// The host's control port.
+    pub const HOST_CONTROL: u32 = 4;
+    /// A region.
+    pub const REGION: u32 = 5;
+    /// The name of a kind.
+    pub const fn name(kind: u32) -> &'static str {
+        match kind {
+            NONE => "port",
+            TASK => "task",
+            TASK_NAME => "task-name",
+            HOST => "host",
+            HOST_CONTROL => "host-control",
+            REGION => "region",
+            _ => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_read_what_they_wrote() {
+        let row = SpaceRow { name: Name(0x103), kind: 0x1_0000, urefs: 2, kobject: 0, object: 9, receiver: 1 << 40 };
+        let mut out = Vec::new();
+        row.write(&mut out);
+        row.write(&mut out);
+        assert_eq!(out.len(), 2 * SpaceRow::SIZE);
+        assert_eq!(SpaceRow::all(&out).collect::<Vec<_>>(), [row, row]);
+        assert_eq!(SpaceRow::read(&out[..SpaceRow::SIZE - 1]), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! What goes in and what comes out of the core.
+
+use std::fmt;
+
+use super::arena::Id;
+
+macro_rules! ids {
+    ($($(#[doc = $doc:literal])* $Name:ident;)*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $Name(pub Id);
+        impl $Name {
+            /// One number that is never used again while the core lives (index and generation).
+            pub fn to_raw(self) -> u64 {
+                self.0.to_raw()
+            }
+            /// The inverse of [`Self::to_raw`]; a number from elsewhere gives an id that stands for nothing.
+            pub fn from_raw(raw: u64) -> Self {
+                Self(Id::from_raw(raw))
+            }
+        }
+        impl fmt::Debug for $Name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($Name), "({:?})"), self.0)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A task.
+    TaskId;
+    /// One way into the kernel for one thread at a time: a socket, or a mailbox of the in-process kernel.
+    LaneId;
+    /// A memory object.
+    RegionId;
+}
+
+/// Who is at the other end, as Linux says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Peer {
+    /// Process.
+    pub pid: u32,
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+}
+
+/// What travels with an answer besides bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// The memfd of this region.
+    Region(RegionId),
+    /// Make the memfd of this new region first. If that fails, report [`super::Core::attach_failed`] instead of answering.
+    NewRegion {
+        /// The region.
+        id: RegionId,
+        /// Bytes.
+        size: u64,
+        /// Seal it shrink, grow and seal at once, and let everybody write.
+        shared: bool,
+    },
+    /// Make this new lane and hand its far end over. If that fails, report [`super::Core::attach_failed`].
+    NewLane(LaneId),
+}
+
+/// What to do to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGSTOP.
+    Stop,
+    /// SIGCONT.
+    Continue,
+    /// SIGKILL.
+    Kill,
+}
+
+/// What the outside should do now, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send this packet on this lane: the one answer it owes. A lane never has two at once.
+    Answer {
+        /// Where to.
+        lane: LaneId,
+        /// The whole packet, `attached` already counted.
+        packet: Vec<u8>,
+        /// File descriptors to send along, in order.
+        attach: Vec<Attach>,
+    },
+    /// Look at this region's seals and size, then report [`super::Core::seals_checked`]. Never blocks (`F_GET_SEALS`, `fstat`).
+    CheckSeals {
+        /// The region.
+        region: RegionId,
+        /// Its size must be exactly this.
+        size: u64,
+    },
+    /// Close the memfd of this region: nobody can name it any more. Answers before this one in the list may still attach it.
+    DropRegion(RegionId),
+    /// Signal the task's process, by its pidfd.
+    Signal {
+        /// The task.
+        task: TaskId,
+        /// What.
+        signal: Signal,
+    },
+    /// Close this lane.
+    CloseLane(LaneId),
+    /// The task is gone: forget its pidfd. Its lanes were closed before.
+    TaskGone(TaskId),
+}
+
+/// The list that a transition appends to.
+pub type Effects = Vec<Effect>;
+
+/// Something that no well-behaved task does. It ends the task's connection; the log says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A request while another one is in flight on the lane.
+    #[error("request {op} while request {pending} is in flight")]
+    InFlight {
+        /// The second one.
+        op: u16,
+        /// The one in flight.
+        pending: u16,
+    },
+    /// A first request that is not Hello.
+    #[error("request {op} before Hello")]
+    BeforeHello {
+        /// What came.
+        op: u16,
+    },
+    /// A second Hello.
+    #[error("a second Hello")]
+    SecondHello,
+    /// Hello with another version.
+    #[error("protocol version {theirs}, this kernel speaks {ours}")]
+    Version {
+        /// Theirs.
+        theirs: u32,
+        /// Ours.
+        ours: u32,
+    },
+    /// Sizes in a request contradict its length.
+    #[error("sizes {claimed} in a request with {have} bytes of tail")]
+    Sizes {
+        /// What the fields say.
+        claimed: u64,
+        /// Bytes there.
+        have: usize,
+    },
+}

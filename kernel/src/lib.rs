@@ -1,0 +1,2 @@
+//! umach's kernel: the pure [`core`], the daemon's [`shell`], and the in-process kernel ([`local`]).
+pub mod core;
