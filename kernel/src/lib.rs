@@ -1,2 +1,4 @@
 //! umach's kernel: the pure [`core`], the daemon's [`shell`], and the in-process kernel ([`local`]).
 pub mod core;
+pub mod local;
+pub mod shell;
