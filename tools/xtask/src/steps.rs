@@ -1,0 +1,85 @@
+//! Steps: each is announced, timed, and listed at the end.
+
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// What one step does.
+pub(crate) enum Action<'a> {
+    /// Runs a command at the workspace's root.
+    Run(Command),
+    /// Calls a function.
+    Call(Box<dyn FnOnce() -> Result<()> + 'a>),
+}
+
+/// One thing to do.
+pub(crate) struct Step<'a> {
+    name: &'static str,
+    action: Action<'a>,
+}
+
+impl<'a> Step<'a> {
+    /// A step that runs `cargo` with these arguments and variables.
+    pub(crate) fn cargo(name: &'static str, arguments: &[&str], variables: &[(&str, String)]) -> Step<'a> {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+        Step { name, action: Action::Run(command) }
+    }
+    /// A step that calls a function.
+    pub(crate) fn call(name: &'static str, function: impl FnOnce() -> Result<()> + 'a) -> Step<'a> {
+        Step { name, action: Action::Call(Box::new(function)) }
+    }
+}
+
+/// Does the steps in order; stops at the first failure unless `keep_going`. True if none failed.
+pub(crate) fn run(root: &Path, steps: Vec<Step<'_>>, keep_going: bool) -> Result<bool> {
+    let started = Instant::now();
+    let planned = steps.len();
+    let mut done: Vec<(&'static str, Result<(), String>, Duration)> = Vec::new();
+    for (number, Step { name, action }) in steps.into_iter().enumerate() {
+        let began = Instant::now();
+        let outcome = match action {
+            Action::Run(mut command) => {
+                println!("\n==> [{}/{planned}] {name}: {}", number + 1, line(&command));
+                command.current_dir(root).status().with_context(|| format!("start {}", line(&command))).and_then(succeeded)
+            }
+            Action::Call(function) => {
+                println!("\n==> [{}/{planned}] {name}", number + 1);
+                function()
+            }
+        };
+        let outcome = outcome.map_err(|error| format!("{error:#}"));
+        if let Err(why) = &outcome {
+            println!("==> {name} FAILED: {why}");
+        }
+        let failed = outcome.is_err();
+        done.push((name, outcome, began.elapsed()));
+        if failed && !keep_going {
+            break;
+        }
+    }
+    println!("\nsummary");
+    for (name, outcome, took) in &done {
+        let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+        println!("  {word:<7} {name:<32} {:>7.1} s", took.as_secs_f64());
+    }
+    let failed = done.iter().filter(|(_, outcome, _)| outcome.is_err()).count();
+    let skipped = planned - done.len();
+    println!("  {} ok, {failed} failed, {skipped} not run, {:.1} s in all", done.len() - failed, started.elapsed().as_secs_f64());
+    Ok(failed == 0)
+}
+
+fn succeeded(status: ExitStatus) -> Result<()> {
+    anyhow::ensure!(status.success(), "ended with {status}");
+    Ok(())
+}
+
+/// The command as one would type it, with the variables it sets.
+fn line(command: &Command) -> String {
+    let variables = command.get_envs().filter_map(|(name, value)| Some(format!("{}={} ", name.display(), value?.display())));
+    let words = command.get_args().map(|word| format!(" {}", word.display()));
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().display().to_string();
+    variables.chain([program]).chain(words).collect()
+}
