@@ -1,1 +1,2 @@
-//! Placeholder.
+//! Client.
+pub mod protocol;

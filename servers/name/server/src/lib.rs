@@ -1,1 +1,5 @@
-//! Placeholder.
+//! The name server.
+pub mod config;
+pub mod policy;
+pub mod registry;
+pub mod service;

@@ -1,0 +1,553 @@
+//! The registry: which names exist in which name space, who watches them, and what each user has used up. A pure state machine: rights
+//! are values of the types `S` (something that sends) and `R` (a receive right) that are only kept and handed out, time is passed
+//! in, and what the server must do next is appended to a list of [`Effect`]s.
+//!
+//! *Name spaces* form a tree. The root holds the declared services; a subset holds what was registered through its own bootstrap port, hides
+//! an equal name further up, and falls back to its parent for the rest. A subset ends when nobody can send to its bootstrap port
+//! any more and no subset of it is left.
+//!
+//! *Ports* are known by a key: the server's name for them, which is one per port, however many rights it has been sent. All uses of a
+//! port (names that it was published under, watches that it gets events on) hang on one entry, so that one dead-name request per port
+//! is enough and its death removes them all.
+//!
+//! Invariants ([`Registry::check`]): each registered name and each watch is a use of a known port, and each port has a use; counts of names,
+//! watches and subsets per user are those of the tables; every space but the root has a parent, which counts it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use umach_abi::Code;
+use umach_name_api::protocol::{DETAIL_MAX, Entry, Event, Kind, ListPage, PAGE, Refusal, check_name};
+
+use crate::config::Limits;
+use crate::policy::{Policy, Right};
+use crate::service::{Ending, Service, Step, Who};
+
+/// The server's name for a port.
+pub type Key = u32;
+
+/// A name space. The root is [`ROOT`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpaceId(u64);
+
+/// The name space that has no parent.
+pub const ROOT: SpaceId = SpaceId(0);
+
+/// A watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WatchId(u64);
+
+/// A declared service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceId(pub usize);
+
+/// What the server should do next, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send this event, without waiting; report [`Registry::end_watch`] if the watcher's queue is full.
+    Tell(WatchId, Event),
+    /// A service's next step.
+    Service(ServiceId, Step),
+    /// This subset is gone: destroy its bootstrap port.
+    SpaceGone(SpaceId),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Binding {
+    Registered { key: Key, who: Who },
+    Service(ServiceId),
+}
+
+#[derive(Debug)]
+struct Space {
+    parent: Option<SpaceId>,
+    depth: u32,
+    /// Subsets of it.
+    children: u32,
+    /// Nobody can send to its bootstrap port.
+    ended: bool,
+    maker: Who,
+    names: BTreeMap<String, Binding>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    Name(SpaceId, String),
+    Watch(WatchId),
+}
+
+#[derive(Debug)]
+struct Port<S> {
+    right: S,
+    uses: BTreeSet<Use>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    space: SpaceId,
+    only: Option<String>,
+    key: Key,
+    who: Who,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Usage {
+    names: u32,
+    watches: u32,
+    subsets: u32,
+}
+
+/// What a check-in gave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CheckedIn<R> {
+    /// The port of a declared service. It must come back to [`Registry::service_returned`] when its server is done.
+    Declared(ServiceId, R),
+    /// A port made for a name that nobody declared; it lives as long as its server.
+    Fresh(R),
+}
+
+/// The registry. See the module.
+#[derive(Debug)]
+pub struct Registry<S, R> {
+    limits: Limits,
+    policy: Policy,
+    spaces: HashMap<SpaceId, Space>,
+    ports: HashMap<Key, Port<S>>,
+    watches: BTreeMap<WatchId, Watch>,
+    services: Vec<(String, S, Service<R>)>,
+    usage: HashMap<u32, Usage>,
+    /// Ids given out so far; none is used twice.
+    last_id: u64,
+}
+
+type Answer<T> = Result<T, Refusal>;
+
+fn refuse<T>(code: Code, reason: String) -> Answer<T> {
+    Err(Refusal::new(code, reason))
+}
+
+impl<S, R> Registry<S, R> {
+    /// An empty root.
+    pub fn new(limits: Limits, policy: Policy) -> Registry<S, R> {
+        let root = Space { parent: None, depth: 0, children: 0, ended: false, maker: Who::default(), names: BTreeMap::new() };
+        Registry {
+            limits,
+            policy,
+            spaces: HashMap::from([(ROOT, root)]),
+            ports: HashMap::new(),
+            watches: BTreeMap::new(),
+            services: Vec::new(),
+            usage: HashMap::new(),
+            last_id: 0,
+        }
+    }
+
+    // Declared services.
+
+    /// Adds a declared service to the root: its send right to hand out, and the machine that holds its receive right.
+    pub fn declare(&mut self, name: &str, send: S, service: Service<R>, fx: &mut Vec<Effect>) -> Answer<ServiceId> {
+        self.check_free(ROOT, name)?;
+        let id = ServiceId(self.services.len());
+        self.services.push((name.to_owned(), send, service));
+        self.bind(ROOT, name, Binding::Service(id), fx);
+        self.service(id, fx, |service, steps| service.settle(steps));
+        Ok(id)
+    }
+    /// A declared service's name and machine.
+    pub fn declared(&self, id: ServiceId) -> (&str, &Service<R>) {
+        let (name, _, service) = &self.services[id.0];
+        (name, service)
+    }
+    fn service<T>(&mut self, id: ServiceId, fx: &mut Vec<Effect>, change: impl FnOnce(&mut Service<R>, &mut Vec<Step>) -> T) -> T {
+        let mut steps = Vec::new();
+        let result = change(&mut self.services[id.0].2, &mut steps);
+        fx.extend(steps.into_iter().map(|step| Effect::Service(id, step)));
+        result
+    }
+    /// A message waits on the port of a service that is listened to.
+    pub fn service_demanded(&mut self, id: ServiceId, now: Duration, fx: &mut Vec<Effect>) {
+        self.service(id, fx, |service, steps| service.demanded(now, steps));
+    }
+    /// Its command was spawned as this task and process, or could not be.
+    pub fn service_started(&mut self, id: ServiceId, child: Result<(u64, u32), String>, now: Duration, fx: &mut Vec<Effect>) {
+        self.service(id, fx, |service, steps| match child {
+            Ok((task, pid)) => service.started(task, pid, now, steps),
+            Err(why) => service.start_failed(why, now, steps),
+        });
+    }
+    /// Its receive right came back.
+    pub fn service_returned(&mut self, id: ServiceId, right: R, fx: &mut Vec<Effect>) {
+        self.service(id, fx, |service, steps| service.returned(right, steps));
+    }
+    /// Its process is dead and reaped.
+    pub fn service_ended(&mut self, id: ServiceId, ending: Ending, now: Duration, fx: &mut Vec<Effect>) {
+        self.service(id, fx, |service, steps| service.child_ended(ending, now, steps));
+    }
+    /// Time has passed.
+    pub fn tick(&mut self, now: Duration, fx: &mut Vec<Effect>) {
+        for index in 0..self.services.len() {
+            self.service(ServiceId(index), fx, |service, steps| service.tick(now, steps));
+        }
+    }
+    /// When [`Registry::tick`] has something to do.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.services.iter().filter_map(|(_, _, service)| service.deadline()).min()
+    }
+
+    // Calls of clients.
+
+    /// Finds the right that `name` stands for.
+    pub fn look_up(&self, space: SpaceId, name: &str, who: Who) -> Answer<&S> {
+        let Some((found, binding)) = self.resolve(space, name) else {
+            return refuse(Code::BOOTSTRAP_UNKNOWN_SERVICE, format!("there is no {name:?}"));
+        };
+        if !self.may_see(found, name, who.uid) {
+            return refuse(Code::BOOTSTRAP_NOT_PRIVILEGED, format!("uid {} may not look up {name:?}", who.uid));
+        }
+        Ok(match binding {
+            Binding::Registered { key, .. } => &self.ports[key].right,
+            Binding::Service(id) => &self.services[id.0].1,
+        })
+    }
+    /// Publishes the port `key`. `right` makes the value to keep; it is called only if the port is not known yet and nothing else is in the way.
+    pub fn register(
+        &mut self,
+        space: SpaceId,
+        name: &str,
+        key: Key,
+        who: Who,
+        right: impl FnOnce() -> Answer<S>,
+        fx: &mut Vec<Effect>,
+    ) -> Answer<()> {
+        self.check_publish(space, name, who, Right::Register)?;
+        if let Some(binding) = self.spaces[&space].names.get(name) {
+            let by = match binding {
+                Binding::Registered { who, .. } => format!("by process {}", who.pid),
+                Binding::Service(_) => "as a declared service; its server checks in instead".to_owned(),
+            };
+            return refuse(Code::BOOTSTRAP_NAME_IN_USE, format!("{name:?} is taken {by}"));
+        }
+        self.publish(space, name, key, who, right, fx)
+    }
+    /// Makes `who` the server of `name`. `fresh` makes a port for a name that is not declared: key, value to keep, and receive right.
+    pub fn check_in(
+        &mut self,
+        space: SpaceId,
+        name: &str,
+        who: Who,
+        fresh: impl FnOnce() -> Answer<(Key, S, R)>,
+        fx: &mut Vec<Effect>,
+    ) -> Answer<CheckedIn<R>> {
+        self.check_publish(space, name, who, Right::CheckIn)?;
+        match self.spaces[&space].names.get(name) {
+            Some(Binding::Registered { who, .. }) => {
+                refuse(Code::BOOTSTRAP_SERVICE_ACTIVE, format!("{name:?} is served by process {}", who.pid))
+            }
+            Some(&Binding::Service(id)) => match self.service(id, fx, |service, steps| service.check_in(who, steps)) {
+                Ok(right) => Ok(CheckedIn::Declared(id, right)),
+                Err(server) => refuse(Code::BOOTSTRAP_SERVICE_ACTIVE, format!("{name:?} is served by process {}", server.pid)),
+            },
+            None => {
+                self.check_names_quota(who)?;
+                let (key, send, receive) = fresh()?;
+                self.publish(space, name, key, who, || Ok(send), fx)?;
+                Ok(CheckedIn::Fresh(receive))
+            }
+        }
+    }
+    /// Takes a registered name away. Its own user and the name server's may.
+    pub fn unregister(&mut self, space: SpaceId, name: &str, who: Who, fx: &mut Vec<Effect>) -> Answer<()> {
+        match self.spaces.get(&space).and_then(|space| space.names.get(name)) {
+            None => refuse(Code::BOOTSTRAP_UNKNOWN_SERVICE, format!("there is no {name:?} in this name space")),
+            Some(Binding::Service(_)) => {
+                refuse(Code::BOOTSTRAP_NOT_PRIVILEGED, format!("{name:?} is declared in the name server's configuration"))
+            }
+            Some(Binding::Registered { who: owner, .. }) if who.uid != owner.uid && who.uid != self.policy.owner => {
+                refuse(Code::BOOTSTRAP_NOT_PRIVILEGED, format!("{name:?} was registered by uid {}, not by uid {}", owner.uid, who.uid))
+            }
+            Some(Binding::Registered { .. }) => {
+                self.unbind(space, name, fx);
+                Ok(())
+            }
+        }
+    }
+    /// A page of the names that a look-up by `who` would find, behind `after`.
+    pub fn list(&self, space: SpaceId, after: Option<&str>, who: Who, now: Duration) -> ListPage {
+        // Nearer spaces first, so that they hide equal names further up.
+        let mut found = BTreeMap::new();
+        for (depth, (id, space)) in self.path(space).enumerate() {
+            let behind = (after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded), std::ops::Bound::Unbounded);
+            for (name, binding) in space.names.range::<str, _>(behind) {
+                found.entry(name.as_str()).or_insert((id, depth as u32, binding));
+            }
+        }
+        let mut seen = found.into_iter().filter(|(name, (id, ..))| self.may_see(*id, name, who.uid));
+        let entries = seen.by_ref().take(PAGE).map(|(name, (_, depth, binding))| self.entry(name, depth, binding, now)).collect();
+        ListPage { entries, more: seen.next().is_some() }
+    }
+    fn entry(&self, name: &str, depth: u32, binding: &Binding, now: Duration) -> Entry {
+        let name = name.to_owned();
+        match binding {
+            Binding::Registered { who, .. } => {
+                Entry { name, kind: Kind::Registered, pid: who.pid, uid: who.uid, depth, detail: String::new() }
+            }
+            Binding::Service(id) => {
+                let service = &self.services[id.0].2;
+                let (kind, pid, mut detail) = service.describe(now);
+                detail.truncate(detail.floor_char_boundary(DETAIL_MAX));
+                let uid = service.server().map_or(self.policy.owner, |who| who.uid);
+                Entry { name, kind, pid, uid, depth, detail }
+            }
+        }
+    }
+    /// Starts a watch whose events go to the port `key`; `right` as in [`Registry::register`].
+    pub fn watch(
+        &mut self,
+        space: SpaceId,
+        only: Option<String>,
+        key: Key,
+        who: Who,
+        right: impl FnOnce() -> Answer<S>,
+    ) -> Answer<WatchId> {
+        if let Some(name) = &only {
+            check_name(name).map_err(|bad| Refusal::new(Code::KERN_INVALID_ARGUMENT, bad.to_string()))?;
+        }
+        let of_task = self.watches.values().filter(|watch| watch.who.task == who.task).count() as u32;
+        if of_task >= self.limits.watchers || self.used(who).watches >= self.limits.user_watchers {
+            let Limits { watchers, user_watchers, .. } = self.limits;
+            let reason = format!("a task may have {watchers} watches and a user {user_watchers}; drop some");
+            return refuse(Code::BOOTSTRAP_NO_MEMORY, reason);
+        }
+        self.last_id += 1;
+        let id = WatchId(self.last_id);
+        self.attach(key, Use::Watch(id), right)?;
+        self.watches.insert(id, Watch { space, only, key, who });
+        self.charge(who, |usage| usage.watches += 1);
+        Ok(id)
+    }
+    /// Where to send the events of a watch.
+    pub fn watcher(&self, id: WatchId) -> Option<&S> {
+        self.watches.get(&id).map(|watch| &self.ports[&watch.key].right)
+    }
+    /// Ends a watch: its queue is full, or it could not be told.
+    pub fn end_watch(&mut self, id: WatchId) {
+        if let Some(watch) = self.watches.remove(&id) {
+            self.charge(watch.who, |usage| usage.watches -= 1);
+            self.detach(watch.key, &Use::Watch(id));
+        }
+    }
+    /// Makes a subset of `space`.
+    pub fn subset(&mut self, space: SpaceId, who: Who) -> Answer<SpaceId> {
+        let Some(depth) = self.spaces.get(&space).map(|space| space.depth + 1) else {
+            return refuse(Code::BOOTSTRAP_UNKNOWN_SERVICE, "the name space has ended".into());
+        };
+        if depth > self.limits.depth {
+            return refuse(Code::BOOTSTRAP_NO_MEMORY, format!("subsets may be nested {} deep", self.limits.depth));
+        }
+        if self.used(who).subsets >= self.limits.subsets {
+            return refuse(Code::BOOTSTRAP_NO_MEMORY, format!("uid {} has {} subsets already", who.uid, self.limits.subsets));
+        }
+        self.last_id += 1;
+        let id = SpaceId(self.last_id);
+        self.spaces.insert(id, Space { parent: Some(space), depth, children: 0, ended: false, maker: who, names: BTreeMap::new() });
+        self.spaces.get_mut(&space).expect("looked up above").children += 1;
+        self.charge(who, |usage| usage.subsets += 1);
+        Ok(id)
+    }
+
+    // What the kernel tells.
+
+    /// A port is dead.
+    pub fn port_died(&mut self, key: Key, fx: &mut Vec<Effect>) {
+        // Taking uses away one by one removes the port with the last of them.
+        let uses = self.ports.get(&key).map(|port| port.uses.clone()).unwrap_or_default();
+        for one in uses {
+            match one {
+                Use::Name(space, name) => self.unbind(space, &name, fx),
+                Use::Watch(id) => self.end_watch(id),
+            }
+        }
+    }
+    /// Nobody can send to the subset's bootstrap port any more.
+    pub fn space_ended(&mut self, id: SpaceId, fx: &mut Vec<Effect>) {
+        let mut next = Some(id).filter(|id| *id != ROOT);
+        if let Some(space) = next.and_then(|id| self.spaces.get_mut(&id)) {
+            space.ended = true;
+        }
+        // An ended space stays while a subset of it is in use: that one's names fall back to it.
+        while let Some(id) = next {
+            if !self.spaces.get(&id).is_some_and(|space| space.ended && space.children == 0) {
+                break;
+            }
+            let watches: Vec<WatchId> = self.watches.iter().filter(|(_, watch)| watch.space == id).map(|(id, _)| *id).collect();
+            watches.into_iter().for_each(|watch| self.end_watch(watch));
+            let names: Vec<String> = self.spaces[&id].names.keys().cloned().collect();
+            names.iter().for_each(|name| self.unbind(id, name, fx));
+            let space = self.spaces.remove(&id).expect("looked up above");
+            self.charge(space.maker, |usage| usage.subsets -= 1);
+            fx.push(Effect::SpaceGone(id));
+            let parent = space.parent.expect("only the root has none");
+            self.spaces.get_mut(&parent).expect("a parent outlives its subsets").children -= 1;
+            next = Some(parent).filter(|id| *id != ROOT);
+        }
+    }
+
+    // Parts.
+
+    /// The spaces that a look-up in `space` goes through.
+    fn path(&self, space: SpaceId) -> impl Iterator<Item = (SpaceId, &Space)> {
+        let known = |id: SpaceId| self.spaces.get(&id).map(|space| (id, space));
+        std::iter::successors(known(space), move |(_, space)| known(space.parent?))
+    }
+    fn resolve(&self, space: SpaceId, name: &str) -> Option<(SpaceId, &Binding)> {
+        self.path(space).find_map(|(id, space)| space.names.get(name).map(|binding| (id, binding)))
+    }
+    fn may_see(&self, space: SpaceId, name: &str, uid: u32) -> bool {
+        space != ROOT || self.policy.allows(Right::LookUp, name, uid)
+    }
+    fn check_publish(&self, space: SpaceId, name: &str, who: Who, right: Right) -> Answer<()> {
+        check_name(name).map_err(|bad| Refusal::new(Code::KERN_INVALID_ARGUMENT, bad.to_string()))?;
+        if !self.spaces.contains_key(&space) {
+            return refuse(Code::BOOTSTRAP_UNKNOWN_SERVICE, "the name space has ended".into());
+        }
+        if space == ROOT && !self.policy.allows(right, name, who.uid) {
+            let what = if right == Right::Register { "register" } else { "check in" };
+            return refuse(Code::BOOTSTRAP_NOT_PRIVILEGED, format!("uid {} may not {what} {name:?}", who.uid));
+        }
+        Ok(())
+    }
+    fn check_free(&self, space: SpaceId, name: &str) -> Answer<()> {
+        check_name(name).map_err(|bad| Refusal::new(Code::KERN_INVALID_ARGUMENT, bad.to_string()))?;
+        match self.spaces.get(&space).is_some_and(|space| space.names.contains_key(name)) {
+            true => refuse(Code::BOOTSTRAP_NAME_IN_USE, format!("{name:?} is taken")),
+            false => Ok(()),
+        }
+    }
+    fn check_names_quota(&self, who: Who) -> Answer<()> {
+        let limit = self.limits.names;
+        if self.used(who).names >= limit {
+            return refuse(Code::BOOTSTRAP_NO_MEMORY, format!("uid {} has {limit} names already; unregister some", who.uid));
+        }
+        Ok(())
+    }
+    fn publish(
+        &mut self,
+        space: SpaceId,
+        name: &str,
+        key: Key,
+        who: Who,
+        right: impl FnOnce() -> Answer<S>,
+        fx: &mut Vec<Effect>,
+    ) -> Answer<()> {
+        self.check_names_quota(who)?;
+        self.attach(key, Use::Name(space, name.to_owned()), right)?;
+        self.charge(who, |usage| usage.names += 1);
+        self.bind(space, name, Binding::Registered { key, who }, fx);
+        Ok(())
+    }
+    fn bind(&mut self, space: SpaceId, name: &str, binding: Binding, fx: &mut Vec<Effect>) {
+        self.spaces.get_mut(&space).expect("checked by the caller").names.insert(name.to_owned(), binding);
+        self.tell(space, name, || Event::Appeared(name.to_owned()), fx);
+    }
+    /// Removes a registered name, if it is there.
+    fn unbind(&mut self, space: SpaceId, name: &str, fx: &mut Vec<Effect>) {
+        let Some(Binding::Registered { key, who }) = self.spaces.get(&space).and_then(|space| space.names.get(name)).cloned() else {
+            return;
+        };
+        self.tell(space, name, || Event::Vanished(name.to_owned()), fx);
+        self.spaces.get_mut(&space).expect("looked up above").names.remove(name);
+        self.detach(key, &Use::Name(space, name.to_owned()));
+        self.charge(who, |usage| usage.names -= 1);
+        // Those who could see it may now see what it hid.
+        if let Some((above, _)) = self.resolve(space, name) {
+            let inside = |watch: &Watch| self.path(watch.space).any(|(id, _)| id == space);
+            self.tell_if(above, name, inside, || Event::Appeared(name.to_owned()), fx);
+        }
+    }
+    fn tell(&self, space: SpaceId, name: &str, event: impl Fn() -> Event, fx: &mut Vec<Effect>) {
+        self.tell_if(space, name, |_| true, event, fx);
+    }
+    /// Tells the watches for which a look-up of `name` finds the one of `space`.
+    fn tell_if(&self, space: SpaceId, name: &str, chosen: impl Fn(&Watch) -> bool, event: impl Fn() -> Event, fx: &mut Vec<Effect>) {
+        for (id, watch) in &self.watches {
+            let interested = watch.only.as_ref().is_none_or(|only| only == name) && self.may_see(space, name, watch.who.uid);
+            if interested && chosen(watch) && self.resolve(watch.space, name).is_some_and(|(found, _)| found == space) {
+                fx.push(Effect::Tell(*id, event()));
+            }
+        }
+    }
+    fn attach(&mut self, key: Key, one: Use, right: impl FnOnce() -> Answer<S>) -> Answer<()> {
+        let port = match self.ports.entry(key) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(new) => new.insert(Port { right: right()?, uses: BTreeSet::new() }),
+        };
+        port.uses.insert(one);
+        Ok(())
+    }
+    fn detach(&mut self, key: Key, one: &Use) {
+        let port = self.ports.get_mut(&key).expect("a use hangs on a known port");
+        port.uses.remove(one);
+        if port.uses.is_empty() {
+            self.ports.remove(&key);
+        }
+    }
+    fn used(&self, who: Who) -> Usage {
+        self.usage.get(&who.uid).copied().unwrap_or_default()
+    }
+    /// Changes what a user has used; a user who uses nothing takes no room here.
+    fn charge(&mut self, who: Who, change: impl FnOnce(&mut Usage)) {
+        let usage = self.usage.entry(who.uid).or_default();
+        change(usage);
+        if *usage == Usage::default() {
+            self.usage.remove(&who.uid);
+        }
+    }
+
+    /// Checks the invariants; says which is broken.
+    pub fn check(&self) -> Result<(), String> {
+        let mut usage: HashMap<u32, Usage> = HashMap::new();
+        let mut uses: HashMap<Key, BTreeSet<Use>> = HashMap::new();
+        let mut children: HashMap<SpaceId, u32> = HashMap::new();
+        for (&id, space) in &self.spaces {
+            match space.parent {
+                Some(parent) => {
+                    *children.entry(parent).or_default() += 1;
+                    usage.entry(space.maker.uid).or_default().subsets += 1;
+                }
+                None if id == ROOT => {}
+                None => return Err(format!("{id:?} has no parent")),
+            }
+            for (name, binding) in &space.names {
+                if let Binding::Registered { key, who } = binding {
+                    usage.entry(who.uid).or_default().names += 1;
+                    uses.entry(*key).or_default().insert(Use::Name(id, name.clone()));
+                }
+            }
+        }
+        for (&id, watch) in &self.watches {
+            if !self.spaces.contains_key(&watch.space) {
+                return Err(format!("{id:?} watches {:?}, which is gone", watch.space));
+            }
+            usage.entry(watch.who.uid).or_default().watches += 1;
+            uses.entry(watch.key).or_default().insert(Use::Watch(id));
+        }
+        if usage != self.usage {
+            return Err(format!("usage {:?} but the tables hold {usage:?}", self.usage));
+        }
+        let kept: HashMap<Key, BTreeSet<Use>> = self.ports.iter().map(|(key, port)| (*key, port.uses.clone())).collect();
+        if kept != uses {
+            return Err(format!("ports {kept:?} but the tables hold {uses:?}"));
+        }
+        for (&id, space) in &self.spaces {
+            let counted = children.get(&id).copied().unwrap_or(0);
+            if space.children != counted || (space.ended && counted == 0) {
+                return Err(format!("{id:?} with {} subsets, ended {}, has {counted}", space.children, space.ended));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

@@ -1,0 +1,301 @@
+//! Scenarios on the registry with rights that are words, and a random walk that checks the invariants after each step.
+
+use super::*;
+use crate::config::{Backoff, ServiceConfig};
+use crate::policy::{Allow, Rules};
+
+type Reg = Registry<&'static str, &'static str>;
+
+const NOW: Duration = Duration::ZERO;
+
+fn who(uid: u32) -> Who {
+    Who { task: 100 + u64::from(uid), pid: 1000 + uid, uid }
+}
+
+fn registry() -> Reg {
+    let open = Rules { look_up: Allow::Any, register: Allow::Any, check_in: Allow::Any };
+    Registry::new(Limits::default(), Policy::new(0, open))
+}
+
+fn register(registry: &mut Reg, space: SpaceId, name: &str, key: Key, right: &'static str) -> Answer<Vec<Effect>> {
+    let mut fx = Vec::new();
+    registry.register(space, name, key, who(1), || Ok(right), &mut fx)?;
+    registry.check().unwrap();
+    Ok(fx)
+}
+
+fn code<T: std::fmt::Debug>(answer: Answer<T>) -> Code {
+    answer.unwrap_err().code()
+}
+
+fn names(registry: &Reg, space: SpaceId) -> Vec<(String, u32)> {
+    registry.list(space, None, who(1), NOW).entries.into_iter().map(|entry| (entry.name, entry.depth)).collect()
+}
+
+fn appeared(watch: WatchId, name: &str) -> Effect {
+    Effect::Tell(watch, Event::Appeared(name.into()))
+}
+
+fn vanished(watch: WatchId, name: &str) -> Effect {
+    Effect::Tell(watch, Event::Vanished(name.into()))
+}
+
+#[test]
+fn name_registered_is_found_once_and_refused_twice() {
+    let mut registry = registry();
+    assert_eq!(code(registry.look_up(ROOT, "a", who(1))), Code::BOOTSTRAP_UNKNOWN_SERVICE);
+    register(&mut registry, ROOT, "a", 3, "right").unwrap();
+    assert_eq!(registry.look_up(ROOT, "a", who(2)), Ok(&"right"));
+    assert_eq!(code(register(&mut registry, ROOT, "a", 4, "other")), Code::BOOTSTRAP_NAME_IN_USE);
+    assert_eq!(code(registry.check_in(ROOT, "a", who(1), || unreachable!(), &mut Vec::new())), Code::BOOTSTRAP_SERVICE_ACTIVE);
+}
+
+#[test]
+fn bad_name_is_refused_before_the_right_is_touched() {
+    let mut registry = registry();
+    for bad in ["", "a b", &"x".repeat(129)] {
+        let answer = registry.register(ROOT, bad, 3, who(1), || unreachable!("not asked for"), &mut Vec::new());
+        assert_eq!(code(answer), Code::KERN_INVALID_ARGUMENT, "{bad:?}");
+    }
+}
+
+#[test]
+fn port_death_takes_all_its_names_and_watches_and_nothing_else() {
+    let mut registry = registry();
+    register(&mut registry, ROOT, "a", 3, "dies").unwrap();
+    register(&mut registry, ROOT, "b", 3, "never asked for: the port is known").unwrap();
+    register(&mut registry, ROOT, "c", 4, "lives").unwrap();
+    let watch = registry.watch(ROOT, None, 5, who(2), || Ok("watcher")).unwrap();
+    let dying = registry.watch(ROOT, None, 3, who(2), || unreachable!()).unwrap();
+    assert_eq!(registry.look_up(ROOT, "b", who(1)), Ok(&"dies"));
+    let mut fx = Vec::new();
+    registry.port_died(3, &mut fx);
+    registry.check().unwrap();
+    fx.retain(|effect| !matches!(effect, Effect::Tell(id, _) if *id == dying));
+    assert_eq!(fx, [vanished(watch, "a"), vanished(watch, "b")]);
+    assert_eq!(names(&registry, ROOT), [("c".to_owned(), 0)]);
+    assert_eq!(registry.watcher(dying), None);
+    registry.port_died(3, &mut fx);
+}
+
+#[test]
+fn failure_to_keep_the_right_leaves_nothing() {
+    let mut registry = registry();
+    let dead = || refuse(Code::KERN_INVALID_CAPABILITY, "dead".into());
+    assert_eq!(code(registry.register(ROOT, "a", 3, who(1), dead, &mut Vec::new())), Code::KERN_INVALID_CAPABILITY);
+    assert_eq!(code(registry.watch(ROOT, None, 3, who(1), dead)), Code::KERN_INVALID_CAPABILITY);
+    registry.check().unwrap();
+    assert_eq!(names(&registry, ROOT), []);
+}
+
+#[test]
+fn unregister_is_for_its_user_and_the_servers_owner() {
+    let mut registry = registry();
+    register(&mut registry, ROOT, "a", 3, "right").unwrap();
+    let mut fx = Vec::new();
+    assert_eq!(code(registry.unregister(ROOT, "a", who(2), &mut fx)), Code::BOOTSTRAP_NOT_PRIVILEGED);
+    assert_eq!(registry.unregister(ROOT, "a", who(0), &mut fx), Ok(()));
+    assert_eq!(code(registry.unregister(ROOT, "a", who(0), &mut fx)), Code::BOOTSTRAP_UNKNOWN_SERVICE);
+    register(&mut registry, ROOT, "a", 3, "right").unwrap();
+    assert_eq!(registry.unregister(ROOT, "a", who(1), &mut fx), Ok(()));
+    registry.check().unwrap();
+}
+
+#[test]
+fn policy_hides_a_name_from_look_up_list_and_events() {
+    let mut policy = Policy::new(0, Rules::default());
+    policy.add("secret.*", Rules { look_up: Allow::Users(vec![1]), register: Allow::Users(vec![1]), check_in: Allow::Nobody });
+    let mut registry: Reg = Registry::new(Limits::default(), policy);
+    let one = registry.watch(ROOT, None, 5, who(1), || Ok("one")).unwrap();
+    registry.watch(ROOT, None, 6, who(2), || Ok("two")).unwrap();
+    assert_eq!(register(&mut registry, ROOT, "secret.x", 3, "right").unwrap(), [appeared(one, "secret.x")]);
+    assert_eq!(code(registry.look_up(ROOT, "secret.x", who(2))), Code::BOOTSTRAP_NOT_PRIVILEGED);
+    assert_eq!(registry.list(ROOT, None, who(2), NOW).entries, []);
+    assert_eq!(registry.list(ROOT, None, who(1), NOW).entries.len(), 1);
+    let answer = registry.check_in(ROOT, "secret.y", who(1), || unreachable!(), &mut Vec::new());
+    assert_eq!(code(answer), Code::BOOTSTRAP_NOT_PRIVILEGED);
+    // A user who may not register at the root may in a subset of their own.
+    let subset = registry.subset(ROOT, who(2)).unwrap();
+    assert_eq!(code(registry.register(ROOT, "x", 9, who(2), || Ok("r"), &mut Vec::new())), Code::BOOTSTRAP_NOT_PRIVILEGED);
+    assert_eq!(registry.register(subset, "x", 9, who(2), || Ok("r"), &mut Vec::new()), Ok(()));
+    assert_eq!(code(registry.look_up(subset, "secret.x", who(2))), Code::BOOTSTRAP_NOT_PRIVILEGED);
+}
+
+#[test]
+fn subset_falls_back_hides_and_stays_private() {
+    let mut registry = registry();
+    register(&mut registry, ROOT, "both", 3, "outer").unwrap();
+    register(&mut registry, ROOT, "outer", 3, "outer").unwrap();
+    let subset = registry.subset(ROOT, who(1)).unwrap();
+    register(&mut registry, subset, "both", 4, "inner").unwrap();
+    register(&mut registry, subset, "inner", 4, "inner").unwrap();
+    let below = registry.subset(subset, who(1)).unwrap();
+    assert_eq!(registry.look_up(below, "both", who(1)), Ok(&"inner"));
+    assert_eq!(registry.look_up(below, "outer", who(1)), Ok(&"outer"));
+    assert_eq!(registry.look_up(ROOT, "both", who(1)), Ok(&"outer"));
+    assert_eq!(code(registry.look_up(ROOT, "inner", who(1))), Code::BOOTSTRAP_UNKNOWN_SERVICE);
+    assert_eq!(names(&registry, below), [("both".into(), 1), ("inner".into(), 1), ("outer".into(), 2)]);
+    assert_eq!(code(registry.unregister(subset, "outer", who(1), &mut Vec::new())), Code::BOOTSTRAP_UNKNOWN_SERVICE);
+}
+
+#[test]
+fn events_follow_what_a_look_up_finds() {
+    let mut registry = registry();
+    let subset = registry.subset(ROOT, who(1)).unwrap();
+    let outer = registry.watch(ROOT, None, 10, who(1), || Ok("outer")).unwrap();
+    let inner = registry.watch(subset, None, 11, who(1), || Ok("inner")).unwrap();
+    let only = registry.watch(subset, Some("other".into()), 12, who(1), || Ok("only")).unwrap();
+    assert_eq!(register(&mut registry, ROOT, "a", 3, "r").unwrap(), [appeared(outer, "a"), appeared(inner, "a")]);
+    assert_eq!(register(&mut registry, subset, "a", 4, "r").unwrap(), [appeared(inner, "a")]);
+    let mut fx = Vec::new();
+    // Hidden from the subset: only the root's watcher is told.
+    registry.port_died(3, &mut fx);
+    assert_eq!(std::mem::take(&mut fx), [vanished(outer, "a")]);
+    register(&mut registry, ROOT, "a", 5, "r").unwrap();
+    registry.port_died(4, &mut fx);
+    assert_eq!(std::mem::take(&mut fx), [vanished(inner, "a"), appeared(inner, "a")]);
+    assert_eq!(register(&mut registry, subset, "other", 6, "r").unwrap(), [appeared(inner, "other"), appeared(only, "other")]);
+}
+
+#[test]
+fn subset_without_senders_ends_with_its_names_but_waits_for_its_own_subsets() {
+    let mut registry = registry();
+    let subset = registry.subset(ROOT, who(1)).unwrap();
+    let below = registry.subset(subset, who(2)).unwrap();
+    register(&mut registry, subset, "a", 3, "r").unwrap();
+    registry.watch(subset, None, 4, who(1), || Ok("w")).unwrap();
+    let mut fx = Vec::new();
+    registry.space_ended(subset, &mut fx);
+    registry.check().unwrap();
+    assert_eq!(fx, []);
+    assert_eq!(registry.look_up(below, "a", who(2)), Ok(&"r"));
+    registry.space_ended(below, &mut fx);
+    registry.check().unwrap();
+    fx.retain(|effect| matches!(effect, Effect::SpaceGone(_)));
+    assert_eq!(fx, [Effect::SpaceGone(below), Effect::SpaceGone(subset)]);
+    assert!(registry.usage.is_empty() && registry.ports.is_empty() && registry.watches.is_empty());
+    registry.space_ended(ROOT, &mut fx);
+    assert_eq!(names(&registry, ROOT), []);
+    register(&mut registry, ROOT, "still", 3, "r").unwrap();
+}
+
+#[test]
+fn quotas_stop_one_user_and_not_the_next() {
+    let open = Rules { look_up: Allow::Any, register: Allow::Any, check_in: Allow::Any };
+    let limits = Limits { names: 3, watchers: 2, user_watchers: 3, subsets: 2, depth: 1 };
+    let mut registry: Reg = Registry::new(limits, Policy::new(0, open));
+    for i in 0..3 {
+        register(&mut registry, ROOT, &format!("n{i}"), 3, "r").unwrap();
+    }
+    assert_eq!(code(register(&mut registry, ROOT, "n3", 3, "r")), Code::BOOTSTRAP_NO_MEMORY);
+    assert_eq!(code(registry.check_in(ROOT, "n3", who(1), || unreachable!(), &mut Vec::new())), Code::BOOTSTRAP_NO_MEMORY);
+    assert_eq!(registry.register(ROOT, "n3", 3, who(2), || Ok("r"), &mut Vec::new()), Ok(()));
+    let task = |task| Who { task, ..who(1) };
+    registry.watch(ROOT, None, 4, task(1), || Ok("w")).unwrap();
+    registry.watch(ROOT, None, 4, task(1), || Ok("w")).unwrap();
+    assert_eq!(code(registry.watch(ROOT, None, 4, task(1), || Ok("w"))), Code::BOOTSTRAP_NO_MEMORY);
+    registry.watch(ROOT, None, 4, task(2), || Ok("w")).unwrap();
+    assert_eq!(code(registry.watch(ROOT, None, 4, task(2), || Ok("w"))), Code::BOOTSTRAP_NO_MEMORY);
+    registry.watch(ROOT, None, 4, who(2), || Ok("w")).unwrap();
+    let first = registry.subset(ROOT, who(1)).unwrap();
+    assert_eq!(code(registry.subset(first, who(1))), Code::BOOTSTRAP_NO_MEMORY, "too deep");
+    registry.subset(ROOT, who(1)).unwrap();
+    assert_eq!(code(registry.subset(ROOT, who(1))), Code::BOOTSTRAP_NO_MEMORY);
+    registry.space_ended(first, &mut Vec::new());
+    registry.subset(ROOT, who(1)).unwrap();
+    registry.check().unwrap();
+}
+
+#[test]
+fn declared_service_hands_its_right_out_and_takes_it_back() {
+    let mut registry = registry();
+    let mut fx = Vec::new();
+    let config = ServiceConfig { backoff: Backoff::default(), ..ServiceConfig::new(["server"]) };
+    let id = registry.declare("svc", "send", Service::new(config, "receive"), &mut fx).unwrap();
+    assert_eq!(std::mem::take(&mut fx), [Effect::Service(id, Step::Listen)]);
+    assert_eq!(registry.look_up(ROOT, "svc", who(1)), Ok(&"send"));
+    assert_eq!(registry.list(ROOT, None, who(1), NOW).entries[0].kind, Kind::OnDemand);
+    assert_eq!(code(register(&mut registry, ROOT, "svc", 3, "r")), Code::BOOTSTRAP_NAME_IN_USE);
+    assert_eq!(code(registry.unregister(ROOT, "svc", who(0), &mut fx)), Code::BOOTSTRAP_NOT_PRIVILEGED);
+    let answer = registry.check_in(ROOT, "svc", who(1), || unreachable!(), &mut fx);
+    assert_eq!(answer, Ok(CheckedIn::Declared(id, "receive")));
+    let entry = registry.list(ROOT, None, who(1), NOW).entries.remove(0);
+    assert_eq!((entry.kind, entry.pid, entry.uid), (Kind::Active, 1001, 1));
+    assert_eq!(code(registry.check_in(ROOT, "svc", who(1), || unreachable!(), &mut fx)), Code::BOOTSTRAP_SERVICE_ACTIVE);
+    registry.service_returned(id, "receive", &mut fx);
+    assert_eq!(fx, [Effect::Service(id, Step::Listen)]);
+    assert_eq!(registry.look_up(ROOT, "svc", who(1)), Ok(&"send"));
+}
+
+#[test]
+fn check_in_of_an_unknown_name_makes_one_that_lives_with_its_port() {
+    let mut registry = registry();
+    let mut fx = Vec::new();
+    let answer = registry.check_in(ROOT, "new", who(1), || Ok((8, "send", "receive")), &mut fx);
+    assert_eq!(answer, Ok(CheckedIn::Fresh("receive")));
+    assert_eq!(registry.look_up(ROOT, "new", who(1)), Ok(&"send"));
+    registry.port_died(8, &mut fx);
+    assert_eq!(names(&registry, ROOT), []);
+}
+
+#[test]
+fn list_pages_give_every_name_once_in_order() {
+    let mut registry = registry();
+    let subset = registry.subset(ROOT, who(1)).unwrap();
+    let total = 2 * PAGE + 7;
+    for i in 0..total {
+        let space = if i % 3 == 0 { subset } else { ROOT };
+        register(&mut registry, space, &format!("n{i:05}"), 3, "r").unwrap();
+    }
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = registry.list(subset, after.as_deref(), who(1), NOW);
+        assert!(page.entries.len() <= PAGE);
+        all.extend(page.entries.into_iter().map(|entry| entry.name));
+        after = all.last().cloned();
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(all, (0..total).map(|i| format!("n{i:05}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn random_walk_keeps_the_invariants_and_ends_empty() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = move |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    let mut registry = registry();
+    let mut spaces = vec![ROOT];
+    let mut watches = Vec::new();
+    for _ in 0..20_000 {
+        let space = spaces[random(spaces.len())];
+        let (name, key, user) = (format!("n{}", random(12)), random(10) as Key, who(random(3) as u32));
+        let mut fx = Vec::new();
+        match random(9) {
+            0..3 => drop(registry.register(space, &name, key, user, || Ok("r"), &mut fx)),
+            3 => drop(registry.unregister(space, &name, user, &mut fx)),
+            4 => registry.port_died(key, &mut fx),
+            5 => watches.extend(registry.watch(space, Some(name).filter(|_| key > 5), key, user, || Ok("w"))),
+            6 if !watches.is_empty() => registry.end_watch(watches.swap_remove(random(watches.len()))),
+            7 => spaces.extend(registry.subset(space, user)),
+            _ => registry.space_ended(space, &mut fx),
+        }
+        for effect in fx {
+            match effect {
+                Effect::SpaceGone(gone) => spaces.retain(|space| *space != gone),
+                Effect::Tell(..) | Effect::Service(..) => {}
+            }
+        }
+        registry.check().unwrap();
+    }
+    let mut fx = Vec::new();
+    spaces.into_iter().for_each(|space| registry.space_ended(space, &mut fx));
+    (0..10).for_each(|key| registry.port_died(key, &mut fx));
+    registry.check().unwrap();
+    assert!(registry.usage.is_empty() && registry.spaces.len() == 1 && registry.ports.is_empty());
+}
