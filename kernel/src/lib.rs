@@ -1,4 +1,5 @@
 //! umach's kernel: the pure [`core`], the daemon's [`shell`], and the in-process kernel ([`local`]).
+pub mod config;
 pub mod core;
 pub mod local;
 pub mod shell;
