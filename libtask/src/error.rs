@@ -1,0 +1,210 @@
+//! What can go wrong: one enum, each value saying what was attempted, on which right, and what to try.
+
+use std::fmt;
+use std::io;
+
+use umach_abi::control::Malformed;
+use umach_abi::{Code, Name, RightKind};
+
+use crate::message::Message;
+
+/// The result of most calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A right as errors and traces show it: `send 0x103`. It is a label, not the right.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RightLabel {
+    /// Its kind.
+    pub kind: RightKind,
+    /// Its name in this task.
+    pub name: Name,
+}
+
+impl RightLabel {
+    pub(crate) fn new(kind: RightKind, name: Name) -> RightLabel {
+        RightLabel { kind, name }
+    }
+}
+
+pub(crate) fn kind_name(kind: RightKind) -> &'static str {
+    match kind {
+        RightKind::Send => "send",
+        RightKind::Receive => "receive",
+        RightKind::SendOnce => "send-once",
+        RightKind::PortSet => "set",
+        RightKind::DeadName => "dead",
+    }
+}
+
+impl fmt::Display for RightLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", kind_name(self.kind), self.name)
+    }
+}
+
+impl fmt::Debug for RightLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why something failed. `Display` is one readable line; [`Error::code`] is Mach's number for it; [`Error::advice`] says what to try.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel process refused, or gave one of Mach's codes.
+    #[error("{what}{}: {code}; {}", OnRight(on), code.advice())]
+    Mach {
+        /// The code.
+        code: Code,
+        /// What was attempted.
+        what: &'static str,
+        /// On which right, if on one.
+        on: Option<RightLabel>,
+    },
+    /// The connection to the kernel process is over: it ended, or it ended this task. Every right of this task is gone.
+    #[error("the kernel process is gone, or has ended this task; every right is lost: connect again")]
+    KernelGone,
+    /// The process was forked after the task had connected. The child is not the task.
+    #[error("this process was forked from the task's; rights do not survive a fork: spawn tasks with Task::spawn, or connect anew")]
+    Forked,
+    /// No kernel process could be found or started.
+    #[error("no kernel process: {why}; start one with `umach kernel`, or name its socket in UMACH_SOCKET")]
+    NoKernel {
+        /// What was tried and how it failed.
+        why: String,
+    },
+    /// Linux refused something.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// Linux's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel process answered what the protocol does not allow; a bug in it or here.
+    #[error("the kernel process broke the protocol: {0}")]
+    Protocol(Malformed),
+    /// A body could not be written or read as the type asked for.
+    #[error("message {id}: body of {len} bytes is not {what}: {why}")]
+    Body {
+        /// The message's id.
+        id: i32,
+        /// Bytes of body.
+        len: usize,
+        /// The type.
+        what: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// The message has no such part at this index.
+    #[error("message {id}: part {index} is {found}, not {wanted}")]
+    Part {
+        /// The message's id.
+        id: i32,
+        /// Index counted in the order in which rights and memory were added.
+        index: usize,
+        /// What is there.
+        found: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+    /// Memory that came with a message is not what the kernel process must have checked; it was not mapped.
+    #[error("memory refused: {why}")]
+    Memory {
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+struct OnRight<'a>(&'a Option<RightLabel>);
+
+impl fmt::Display for OnRight<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(on) => write!(f, " on {on}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn mach(code: Code, what: &'static str) -> Error {
+        Error::Mach { code, what, on: None }
+    }
+    pub(crate) fn on(code: Code, what: &'static str, kind: RightKind, name: Name) -> Error {
+        Error::Mach { code, what, on: Some(RightLabel::new(kind, name)) }
+    }
+    pub(crate) fn io(what: &'static str, source: impl Into<io::Error>) -> Error {
+        Error::Io { what, source: source.into() }
+    }
+    /// Mach's code for this error. What Mach has no code for: `KERN_TERMINATED` when the kernel process is gone, `KERN_INVALID_TASK` after
+    /// a fork, `MIG_TYPE_ERROR` for a body or part of another type, `KERN_FAILURE` for the rest.
+    pub fn code(&self) -> Code {
+        match self {
+            Error::Mach { code, .. } => *code,
+            Error::KernelGone => Code::KERN_TERMINATED,
+            Error::Forked => Code::KERN_INVALID_TASK,
+            Error::Body { .. } | Error::Part { .. } => Code::MIG_TYPE_ERROR,
+            Error::Memory { .. } => Code::KERN_MEMORY_FAILURE,
+            Error::NoKernel { .. } | Error::Io { .. } | Error::Protocol(_) => Code::KERN_FAILURE,
+        }
+    }
+    /// What to try.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Error::Mach { code, .. } => code.advice(),
+            Error::KernelGone => "connect again",
+            Error::Forked => "spawn tasks with Task::spawn, or connect anew in the child",
+            Error::NoKernel { .. } => "start one with `umach kernel`, or name its socket in UMACH_SOCKET",
+            Error::Io { .. } => "see umach doctor",
+            Error::Protocol(_) => "report it",
+            Error::Body { .. } | Error::Part { .. } => "check that both sides use the same description of the interface",
+            Error::Memory { .. } => "do not trust the sender; report it if the kernel process is genuine",
+        }
+    }
+    /// A deadline passed: the queue stayed full, or no message came.
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self.code().plain(), Code::MACH_SEND_TIMED_OUT | Code::MACH_RCV_TIMED_OUT)
+    }
+    /// The port that was sent to is dead (or its right was never one that can send).
+    pub fn is_dead(&self) -> bool {
+        matches!(self.code().plain(), Code::MACH_SEND_INVALID_DEST)
+    }
+    /// The server dropped the request without an answer, usually by dying.
+    pub fn is_server_died(&self) -> bool {
+        self.code() == Code::MIG_SERVER_DIED
+    }
+    /// The port that was received on was destroyed or moved away.
+    pub fn is_port_gone(&self) -> bool {
+        matches!(self.code().plain(), Code::MACH_RCV_PORT_CHANGED | Code::MACH_RCV_PORT_DIED | Code::MACH_RCV_INVALID_NAME)
+    }
+}
+
+/// A send that failed, with the message if it was not consumed, so that it can be sent again or elsewhere.
+#[derive(Debug)]
+pub struct SendError {
+    /// Why.
+    pub error: Error,
+    /// The message with everything in it; absent when the rights in it are lost (a bad right or memory in the body, or no connection).
+    pub message: Option<Box<Message>>,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl std::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.error)
+    }
+}
+
+impl From<SendError> for Error {
+    fn from(failed: SendError) -> Error {
+        failed.error
+    }
+}

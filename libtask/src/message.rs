@@ -1,0 +1,442 @@
+//! The message being built: an id, a body, rights and memory in order, and where to answer.
+//!
+//! A body of this library is its exact length as a word and then the bytes, for Mach pads every message to four bytes and does not say how
+//! much. Programs that write their own format use [`Message::raw_body`].
+//!
+//! Nothing happens to a right before the message is sent: a message that is dropped, or that comes back from a failed send, has all its
+//! rights.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use smallvec::SmallVec;
+use umach_abi::limits::{ANNEX_MAX, ANNEX_THRESHOLD, MESSAGE_MAX, MESSAGE_PORTS_MAX};
+use umach_abi::message::{COMPLEX, Descriptor, HEADER, Header, Place, copy, round4};
+use umach_abi::{Code, Disposition, Name, RightKind};
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::error::{Error, Result};
+use crate::receive::ReceiveRight;
+use crate::region::Region;
+use crate::right::{Held, SendOnceRight, SendRight};
+use crate::task::Task;
+
+/// A message to send. See the methods: each adds something and returns the message.
+pub struct Message {
+    id: i32,
+    body: Vec<u8>,
+    /// Whether the body goes as it is, without its length in front.
+    raw: bool,
+    pub(crate) parts: SmallVec<[Part; 2]>,
+    pub(crate) reply: Option<Reply>,
+    /// A body that could not be written (its type, and why); reported when sent.
+    failed: Option<(&'static str, String)>,
+}
+
+/// A right or memory in a message.
+pub(crate) enum Part {
+    /// Moves if nobody shares the reference; else it is copied and this handle dropped. `moved` records which, once encoded.
+    MoveSend {
+        right: SendRight,
+        moved: bool,
+    },
+    CopySend(Arc<Held>),
+    MakeSend(Arc<Held>),
+    MakeSendOnce(Arc<Held>),
+    MoveSendOnce(SendOnceRight),
+    MoveReceive(ReceiveRight),
+    /// No right: null, or dead in a message that came back.
+    Empty(Name),
+    Rights {
+        rights: Vec<SendRight>,
+        moved: bool,
+    },
+    Bytes(Vec<u8>),
+    /// Bytes that were too many for the packet.
+    OwnRegion(Region),
+    LendRegion(Region),
+}
+
+/// Where the answer should go.
+pub(crate) enum Reply {
+    Once(SendOnceRight),
+    Make(Arc<Held>),
+    Send { right: SendRight, moved: bool },
+}
+
+/// What can be given to [`Message::reply_to`]: a send-once right (moved), or a receive right (a send-once right is made from it).
+pub trait ReplyTo {
+    #[doc(hidden)]
+    fn set(self, message: &mut Message);
+}
+
+impl ReplyTo for SendOnceRight {
+    fn set(self, message: &mut Message) {
+        message.reply = Some(Reply::Once(self));
+    }
+}
+
+impl ReplyTo for &ReceiveRight {
+    fn set(self, message: &mut Message) {
+        message.reply = Some(Reply::Make(self.held.clone()));
+    }
+}
+
+impl ReplyTo for SendRight {
+    fn set(self, message: &mut Message) {
+        message.reply = Some(Reply::Send { right: self, moved: false });
+    }
+}
+
+impl Message {
+    /// An empty message; `id` tells the receiver what it is about.
+    pub fn new(id: i32) -> Message {
+        Message { id, body: Vec::new(), raw: false, parts: SmallVec::new(), reply: None, failed: None }
+    }
+    /// The id.
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+    /// Sets the body to these bytes. Up to about 64 KiB; more goes with [`Message::memory`].
+    pub fn bytes(mut self, bytes: &[u8]) -> Message {
+        self.raw = false;
+        self.failed = None;
+        self.body.clear();
+        self.body.extend_from_slice(bytes);
+        self
+    }
+    /// Sets the body to a value, encoded by postcard. If that fails, sending reports it.
+    pub fn body<T: Serialize + ?Sized>(mut self, value: &T) -> Message {
+        self.raw = false;
+        self.body.clear();
+        self.failed = None;
+        match postcard::to_extend(value, std::mem::take(&mut self.body)) {
+            Ok(body) => self.body = body,
+            Err(e) => {
+                self.failed = Some((std::any::type_name::<T>(), e.to_string()));
+            }
+        }
+        self
+    }
+    /// Sets the body to the bytes of plain old data.
+    pub fn pod<T: IntoBytes + Immutable + ?Sized>(self, value: &T) -> Message {
+        self.bytes(value.as_bytes())
+    }
+    /// Sets the body to bytes in a format of the program's own (MIG's, say): exactly these, padded with zeros to a multiple of four.
+    pub fn raw_body(mut self, bytes: &[u8]) -> Message {
+        self = self.bytes(bytes);
+        self.raw = true;
+        self
+    }
+
+    /// Adds a send right that this task gives away.
+    pub fn move_send(self, right: SendRight) -> Message {
+        self.part(Part::MoveSend { right, moved: false })
+    }
+    /// Adds a copy of a send right.
+    pub fn copy_send(self, right: &SendRight) -> Message {
+        self.part(Part::CopySend(right.held.clone()))
+    }
+    /// Adds a new send right to a port that this task receives on, made when the message is sent.
+    pub fn make_send(self, port: &ReceiveRight) -> Message {
+        self.part(Part::MakeSend(port.held.clone()))
+    }
+    /// Adds a new send-once right to a port that this task receives on, made when the message is sent.
+    pub fn make_send_once(self, port: &ReceiveRight) -> Message {
+        self.part(Part::MakeSendOnce(port.held.clone()))
+    }
+    /// Adds a send-once right that this task gives away.
+    pub fn move_send_once(self, right: SendOnceRight) -> Message {
+        self.part(Part::MoveSendOnce(right))
+    }
+    /// Adds a receive right that this task gives away, with the messages that are queued.
+    pub fn move_receive(self, right: ReceiveRight) -> Message {
+        self.part(Part::MoveReceive(right))
+    }
+    /// Adds an array of send rights (one part) that this task gives away.
+    pub fn rights(self, rights: impl IntoIterator<Item = SendRight>) -> Message {
+        self.part(Part::Rights { rights: rights.into_iter().collect(), moved: false })
+    }
+    /// Adds a snapshot of these bytes as memory: the receiver has them to itself. Small ones travel in the packet, large ones in a region.
+    pub fn memory(self, bytes: impl Into<Vec<u8>>) -> Message {
+        self.part(Part::Bytes(bytes.into()))
+    }
+    /// Adds a copy of the right to a region.
+    pub fn region(self, region: &Region) -> Message {
+        self.copy_send(region.right())
+    }
+    /// Adds the right to a region, which this task gives away.
+    pub fn move_region(self, region: Region) -> Message {
+        self.move_send(region.into_right())
+    }
+    /// Adds a region's bytes as memory: the receiver sees a snapshot, and nothing is copied.
+    pub fn lend_region(self, region: &Region) -> Message {
+        self.part(Part::LendRegion(region.duplicate()))
+    }
+    /// Says where the answer should go. [`SendRight::call`] does this itself.
+    pub fn reply_to(mut self, reply: impl ReplyTo) -> Message {
+        reply.set(&mut self);
+        self
+    }
+    /// Adds an empty slot, so that the parts behind it keep their indices.
+    pub fn no_right(self) -> Message {
+        self.part(Part::Empty(Name::NULL))
+    }
+
+    pub(crate) fn part(mut self, part: Part) -> Message {
+        self.parts.push(part);
+        self
+    }
+
+    /// Does what needs requests of its own before the message can be written: bytes that do not fit the packet become regions.
+    pub(crate) fn prepare(&mut self, task: &Task) -> Result<()> {
+        if let Some((what, why)) = &self.failed {
+            return Err(Error::Body { id: self.id, len: 0, what, why: why.clone() });
+        }
+        let mut annex = 0;
+        for part in &mut self.parts {
+            match part {
+                Part::Bytes(bytes) if bytes.len() > ANNEX_THRESHOLD || annex + round4(bytes.len()) > ANNEX_MAX => {
+                    check_length(bytes.len() as u64)?;
+                    *part = Part::OwnRegion(task.region(bytes)?);
+                }
+                Part::Bytes(bytes) => annex += round4(bytes.len()),
+                Part::Rights { rights, .. } => {
+                    annex += 4 * rights.len();
+                    if rights.len() > MESSAGE_PORTS_MAX || annex > ANNEX_MAX {
+                        return Err(Error::mach(Code::MACH_SEND_TOO_LARGE, "sending so many rights in one message"));
+                    }
+                }
+                Part::LendRegion(region) => check_length(region.len())?,
+                _ => {}
+            }
+        }
+        let body = if self.body.is_empty() { 0 } else { 4 + self.body.len() };
+        let size = HEADER + 4 + 16 * self.parts.len() + round4(body);
+        if size > MESSAGE_MAX {
+            return Err(Error::mach(Code::MACH_SEND_TOO_LARGE, "sending a message with so large a body"));
+        }
+        Ok(())
+    }
+
+    /// Appends message and annex to the packet; gives their sizes. Call [`Message::prepare`] first. `reply` goes into the header if the
+    /// message has no reply of its own.
+    pub(crate) fn encode(
+        &mut self,
+        task: &Task,
+        dest: (Name, Disposition),
+        reply: Option<(Name, Disposition)>,
+        out: &mut Vec<u8>,
+    ) -> Result<Sizes> {
+        let start = out.len();
+        let (local, local_disposition) = match &mut self.reply {
+            Some(own) => own.encode(task)?,
+            None => reply.map_or((Name::NULL, 0), |(name, disposition)| (name, disposition as u8)),
+        };
+        let complex = !self.parts.is_empty();
+        let bits = Header::make_bits(dest.1 as u8, local_disposition, complex);
+        debug_assert!(!complex || bits & COMPLEX != 0);
+        let header = Header { bits, size: 0, remote: dest.0, local, voucher: Name::NULL, id: self.id };
+        out.extend_from_slice(&header.to_bytes());
+        let mut annex = Vec::new();
+        if complex {
+            out.extend_from_slice(&(self.parts.len() as u32).to_le_bytes());
+            for part in &mut self.parts {
+                part.encode(task, &mut annex)?.push(out);
+            }
+        }
+        if !self.body.is_empty() {
+            if !self.raw {
+                out.extend_from_slice(&(self.body.len() as u32).to_le_bytes());
+            }
+            out.extend_from_slice(&self.body);
+        }
+        out.resize(start + round4(out.len() - start), 0);
+        let send_size = (out.len() - start) as u32;
+        out[start + 4..start + 8].copy_from_slice(&send_size.to_le_bytes());
+        out.extend_from_slice(&annex);
+        Ok(Sizes { send_size, annex: annex.len() as u32 })
+    }
+
+    /// The message was sent: what it moved is no longer this task's.
+    pub(crate) fn sent(self) {
+        for part in self.parts {
+            part.sent();
+        }
+        if let Some(reply) = self.reply {
+            reply.sent();
+        }
+    }
+
+    /// The send failed in the body: rights before the bad one are gone and those behind it are not, and which is the bad one is not told. A
+    /// reference that may be gone is given up rather than released twice.
+    pub(crate) fn lost(self) {
+        let mut left = Vec::new();
+        for part in self.parts {
+            if let Part::MoveReceive(right) = &part {
+                // Unique in the space, so it can be asked for.
+                let still = right.held.is_live() && right.task().raw().port_get_refs(right.name(), RightKind::Receive) == Ok(1);
+                if still {
+                    left.push(part);
+                    continue;
+                }
+            }
+            part.sent();
+        }
+        if let Some(reply) = self.reply {
+            reply.sent();
+        }
+    }
+
+    /// Body, parts and reply apart: to rebuild a message that came back.
+    pub(crate) fn take_apart(mut self) -> (Message, SmallVec<[Part; 2]>, Option<Reply>) {
+        let parts = std::mem::take(&mut self.parts);
+        let reply = self.reply.take();
+        (self, parts, reply)
+    }
+}
+
+fn check_length(len: u64) -> Result<()> {
+    if len > u32::MAX as u64 {
+        return Err(Error::mach(
+            Code::MACH_SEND_TOO_LARGE,
+            "sending memory of 4 GiB or more out of line (send the region's right instead)",
+        ));
+    }
+    Ok(())
+}
+
+/// Sizes of an encoded message.
+pub(crate) struct Sizes {
+    pub(crate) send_size: u32,
+    pub(crate) annex: u32,
+}
+
+fn own<'h>(task: &Task, held: &'h Held) -> Result<&'h Held> {
+    if held.task() != task {
+        return Err(Error::on(Code::KERN_INVALID_CAPABILITY, "sending a right that another task holds", held.kind(), held.name()));
+    }
+    if !held.is_live() {
+        return Err(Error::on(Code::KERN_INVALID_NAME, "sending a right that was released meanwhile", held.kind(), held.name()));
+    }
+    Ok(held)
+}
+
+fn is_unique(right: &SendRight) -> bool {
+    Arc::strong_count(&right.held) == 1
+}
+
+impl Part {
+    fn encode(&mut self, task: &Task, annex: &mut Vec<u8>) -> Result<Descriptor> {
+        let port =
+            |held: &Held, disposition: Disposition| Ok(Descriptor::Port { name: own(task, held)?.name(), disposition: disposition as u8 });
+        match self {
+            Part::MoveSend { right, moved } => {
+                *moved = is_unique(right);
+                port(&right.held, if *moved { Disposition::MoveSend } else { Disposition::CopySend })
+            }
+            Part::CopySend(held) => port(held, Disposition::CopySend),
+            Part::MakeSend(held) => port(held, Disposition::MakeSend),
+            Part::MakeSendOnce(held) => port(held, Disposition::MakeSendOnce),
+            Part::MoveSendOnce(right) => port(&right.held, Disposition::MoveSendOnce),
+            Part::MoveReceive(right) => port(&right.held, Disposition::MoveReceive),
+            Part::Empty(name) => Ok(Descriptor::Port { name: *name, disposition: Disposition::CopySend as u8 }),
+            Part::Rights { rights, moved } => {
+                *moved = rights.iter().all(is_unique);
+                let at = annex.len() as u32;
+                for right in rights.iter() {
+                    annex.extend_from_slice(&own(task, &right.held)?.name().0.to_le_bytes());
+                }
+                let disposition = if *moved { Disposition::MoveSend } else { Disposition::CopySend };
+                let address = if rights.is_empty() { Place::Null } else { Place::Annex(at) };
+                let count = rights.len() as u32;
+                Ok(Descriptor::Ports {
+                    address: address.to_raw(),
+                    deallocate: false,
+                    copy: copy::PHYSICAL,
+                    disposition: disposition as u8,
+                    count,
+                })
+            }
+            Part::Bytes(bytes) => {
+                let at = annex.len();
+                annex.extend_from_slice(bytes);
+                annex.resize(round4(annex.len()), 0);
+                let place = if bytes.is_empty() { Place::Null } else { Place::Annex(at as u32) };
+                Ok(memory(place, false, bytes.len() as u64))
+            }
+            Part::OwnRegion(region) => Ok(memory(Place::Region(own(task, &region.right().held)?.name()), true, region.len())),
+            Part::LendRegion(region) if region.is_empty() => Ok(memory(Place::Null, false, 0)),
+            Part::LendRegion(region) => Ok(memory(Place::Region(own(task, &region.right().held)?.name()), false, region.len())),
+        }
+    }
+
+    pub(crate) fn sent(self) {
+        match self {
+            Part::MoveSend { right, moved: true } => right.held.forget(),
+            Part::MoveSendOnce(right) => right.held.forget(),
+            Part::MoveReceive(right) => right.held.forget(),
+            Part::OwnRegion(region) => region.right().held.forget(),
+            Part::Rights { rights, moved: true } => rights.iter().for_each(|right| right.held.forget()),
+            _ => {}
+        }
+    }
+}
+
+fn memory(place: Place, deallocate: bool, len: u64) -> Descriptor {
+    Descriptor::Memory { address: place.to_raw(), deallocate, copy: copy::VIRTUAL, size: len as u32, volatile: false }
+}
+
+impl Reply {
+    fn encode(&mut self, task: &Task) -> Result<(Name, u8)> {
+        let (held, disposition) = match self {
+            Reply::Once(right) => (&right.held, Disposition::MoveSendOnce),
+            Reply::Make(held) => (&*held, Disposition::MakeSendOnce),
+            Reply::Send { right, moved } => {
+                *moved = is_unique(right);
+                (&right.held, if *moved { Disposition::MoveSend } else { Disposition::CopySend })
+            }
+        };
+        Ok((own(task, held)?.name(), disposition as u8))
+    }
+    pub(crate) fn sent(self) {
+        match self {
+            Reply::Once(right) => right.held.forget(),
+            Reply::Send { right, moved: true } => right.held.forget(),
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "message {}, {} bytes", self.id, self.body.len())?;
+        for part in &self.parts {
+            write!(f, ", {part:?}")?;
+        }
+        match &self.reply {
+            Some(Reply::Once(right)) => write!(f, ", reply to {right}"),
+            Some(Reply::Make(held)) => write!(f, ", reply to {}", held.label()),
+            Some(Reply::Send { right, .. }) => write!(f, ", reply to {right}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::MoveSend { right, .. } => write!(f, "move {right}"),
+            Part::CopySend(held) => write!(f, "copy {}", held.label()),
+            Part::MakeSend(held) => write!(f, "make send from {}", held.label()),
+            Part::MakeSendOnce(held) => write!(f, "make send-once from {}", held.label()),
+            Part::MoveSendOnce(right) => write!(f, "move {right}"),
+            Part::MoveReceive(right) => write!(f, "move {right}"),
+            Part::Empty(name) => write!(f, "{name} right"),
+            Part::Rights { rights, .. } => write!(f, "{} rights", rights.len()),
+            Part::Bytes(bytes) => write!(f, "memory of {} bytes", bytes.len()),
+            Part::OwnRegion(region) | Part::LendRegion(region) => write!(f, "memory of {} bytes in a region", region.len()),
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! A message that arrived, taken apart: what is not taken out is released with it.
+
+use std::fmt;
+use std::fs::File;
+
+use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
+use umach_abi::control::Malformed;
+use umach_abi::message::{Descriptor, HEADER, Header, Place, Trailer, descriptors, u32_at};
+use umach_abi::records::Frame;
+use umach_abi::rights::received;
+use umach_abi::{Code, Name, RightKind, notify};
+use zerocopy::FromBytes;
+
+use crate::error::{Error, Result, SendError};
+use crate::message::Message;
+use crate::receive::ReceiveRight;
+use crate::region::{Memory, Region, SharedRegion};
+use crate::right::{DeadName, SendOnceRight, SendRight};
+use crate::task::Task;
+use crate::transport::Attached;
+
+/// A received message. Rights and memory are counted from 0 in the order in which the sender added them; each is taken out once.
+/// Dropping the message releases everything that was not taken; dropping it unanswered tells a waiting caller at once.
+pub struct Received {
+    task: Task,
+    header: Header,
+    trailer: Trailer,
+    message: Vec<u8>,
+    body_at: usize,
+    slots: SmallVec<[Slot; 2]>,
+    reply: Option<ReplyRight>,
+    notification: Option<Notification>,
+}
+
+/// Who sent a message, as the kernel process saw it. No sender can fake it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// The task's id; 0 for the kernel process itself.
+    pub task: u64,
+    /// Its process.
+    pub pid: u32,
+    /// Its effective user.
+    pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
+}
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub enum ReplyRight {
+    /// A send-once right: what [`SendRight::call`] waits on. Dropping it unused tells the caller.
+    Once(SendOnceRight),
+    /// An ordinary send right.
+    Send(SendRight),
+}
+
+/// What the kernel process tells about a right.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Notification {
+    /// A right with a dead-name or send-possible request was released by other means; its name was this.
+    PortDeleted(Name),
+    /// The queue of the port that this send right names has room.
+    SendPossible(Name),
+    /// A receive right would have been destroyed. It is here instead: `take_receive(0)`.
+    PortDestroyed,
+    /// The last send right is gone.
+    NoSenders {
+        /// How many were ever made from the receive right by its holder: compare, if some are made at the same time.
+        make_send_count: u32,
+    },
+    /// A send-once right was dropped unused.
+    SendOnce,
+    /// The port died. [`DeadName::was`] tells which.
+    DeadName(DeadName),
+}
+
+/// One slot of a received message.
+enum Slot {
+    Null,
+    Dead,
+    Send(SendRight),
+    SendOnce(SendOnceRight),
+    Receive(ReceiveRight),
+    Array(Vec<Slot>),
+    Bytes(Vec<u8>),
+    Mapped {
+        file: File,
+        len: u32,
+    },
+    /// Memory whose descriptor did not fit into this process's table.
+    Lost,
+    Taken,
+}
+
+/// One message in an answer, not interpreted.
+pub(crate) struct RawFrame<'a> {
+    pub(crate) message: &'a [u8],
+    pub(crate) trailer: &'a [u8],
+    pub(crate) annex: &'a [u8],
+    pub(crate) attached: Vec<Attached>,
+}
+
+/// Splits an answer's tail into messages. Every descriptor that came along goes to its message.
+pub(crate) fn frames<'a>(mut bytes: &'a [u8], attached: &mut Vec<Attached>) -> Result<SmallVec<[RawFrame<'a>; 1]>> {
+    let mut attached = attached.drain(..);
+    let mut out = SmallVec::new();
+    while !bytes.is_empty() {
+        let short = |need: usize| Error::Protocol(Malformed::Short { have: bytes.len(), need });
+        let row = Frame::read(bytes).ok_or_else(|| short(Frame::SIZE))?;
+        let sizes = [row.size as usize, row.trailer as usize, row.annex as usize];
+        let whole = Frame::SIZE + sizes.iter().sum::<usize>();
+        let frame = bytes.get(..whole).ok_or_else(|| short(whole))?;
+        bytes = &bytes[whole..];
+        let (message, rest) = frame[Frame::SIZE..].split_at(sizes[0]);
+        let (trailer, annex) = rest.split_at(sizes[1]);
+        let attached = attached.by_ref().take(row.attach as usize).collect();
+        out.push(RawFrame { message, trailer, annex, attached });
+    }
+    Ok(out)
+}
+
+fn right_slot(task: &Task, name: Name, disposition: u8) -> Slot {
+    match (name, disposition) {
+        (Name::NULL, _) => Slot::Null,
+        (Name::DEAD, _) => Slot::Dead,
+        (_, received::RECEIVE) => Slot::Receive(ReceiveRight::adopt(task, name)),
+        (_, received::SEND_ONCE) => Slot::SendOnce(SendOnceRight::adopt(task, name)),
+        _ => Slot::Send(SendRight::adopt(task, name)),
+    }
+}
+
+/// The names of a received port array.
+pub(crate) fn array_names(annex: &[u8], address: u64, count: u32) -> Option<Vec<Name>> {
+    match Place::from_raw(address)? {
+        Place::Null if count == 0 => Some(Vec::new()),
+        Place::Annex(at) => {
+            let bytes = annex.get(at as usize..(at as usize).checked_add(4 * count as usize)?)?;
+            Some(bytes.chunks_exact(4).map(|b| Name(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect())
+        }
+        _ => None,
+    }
+}
+
+/// The n-th descriptor of a frame, taken out.
+pub(crate) fn take_attached(attached: &mut [Option<Attached>], n: u32) -> Option<File> {
+    match attached.get_mut(n as usize)?.take()? {
+        Attached::Fd(fd) => Some(File::from(fd)),
+        Attached::Lane(_) => None,
+    }
+}
+
+impl Received {
+    /// Makes typed values of what arrived. From here on every right in the message belongs to one of them.
+    pub(crate) fn parse(task: &Task, frame: RawFrame<'_>) -> Result<Received> {
+        let malformed = || Error::Protocol(Malformed::Short { have: frame.message.len(), need: HEADER });
+        let header = Header::read(frame.message).ok_or_else(malformed)?;
+        let trailer = Trailer::read(frame.trailer).unwrap_or_default();
+        let mut attached: Vec<_> = frame.attached.into_iter().map(Some).collect();
+        let mut body_at = if header.is_complex() { HEADER + 4 } else { HEADER };
+        let mut slots = SmallVec::new();
+        for (at, descriptor) in descriptors(frame.message) {
+            let descriptor = descriptor.map_err(|_| malformed())?;
+            body_at = at + descriptor.size();
+            slots.push(match descriptor {
+                Descriptor::Port { name, disposition } | Descriptor::Guarded { name, disposition, .. } => {
+                    right_slot(task, name, disposition)
+                }
+                Descriptor::Ports { address, disposition, count, .. } => match array_names(frame.annex, address, count) {
+                    Some(names) => Slot::Array(names.into_iter().map(|name| right_slot(task, name, disposition)).collect()),
+                    None => Slot::Lost,
+                },
+                Descriptor::Memory { address, size, .. } => match Place::from_raw(address) {
+                    Some(Place::Null) if size == 0 => Slot::Bytes(Vec::new()),
+                    Some(Place::Annex(at)) => match frame.annex.get(at as usize..at as usize + size as usize) {
+                        Some(bytes) => Slot::Bytes(bytes.to_vec()),
+                        None => Slot::Lost,
+                    },
+                    Some(Place::Attached(n)) => match take_attached(&mut attached, n) {
+                        Some(file) => Slot::Mapped { file, len: size },
+                        None => Slot::Lost,
+                    },
+                    _ => Slot::Lost,
+                },
+            });
+        }
+        let reply = match right_slot(task, header.remote, header.remote_disposition()) {
+            Slot::SendOnce(right) => Some(ReplyRight::Once(right)),
+            Slot::Send(right) => Some(ReplyRight::Send(right)),
+            _ => None,
+        };
+        let from_kernel = trailer.uid == notify::KERNEL_ID && trailer.gid == notify::KERNEL_ID && trailer.pid == 0;
+        let notification = if from_kernel { Notification::parse(task, frame.message) } else { None };
+        Ok(Received { task: task.clone(), header, trailer, message: frame.message.to_vec(), body_at, slots, reply, notification })
+    }
+
+    /// The task that received it.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+    /// The id that the sender gave it.
+    pub fn id(&self) -> i32 {
+        self.header.id
+    }
+    /// The body of a message that this library built, exactly as long as it was. For other programs' messages see [`Received::raw_body`];
+    /// if the body does not start with its length, it is returned whole here too.
+    pub fn bytes(&self) -> &[u8] {
+        let raw = self.raw_body();
+        match u32_at(raw, 0) {
+            Some(len) if (raw.len() - 4).wrapping_sub(len as usize) < 4 => &raw[4..4 + len as usize],
+            _ => raw,
+        }
+    }
+    /// All bytes behind the rights, padding included.
+    pub fn raw_body(&self) -> &[u8] {
+        &self.message[self.body_at.min(self.message.len())..]
+    }
+    /// The body as a value encoded by postcard.
+    pub fn body<T: DeserializeOwned>(&self) -> Result<T> {
+        let bytes = self.bytes();
+        postcard::from_bytes(bytes).map_err(|e| self.body_error(bytes.len(), std::any::type_name::<T>(), e.to_string()))
+    }
+    /// The body as plain old data, copied out. It must be exactly as long.
+    pub fn pod<T: FromBytes>(&self) -> Result<T> {
+        let bytes = self.bytes();
+        T::read_from_bytes(bytes)
+            .map_err(|_| self.body_error(bytes.len(), std::any::type_name::<T>(), format!("{} bytes expected", size_of::<T>())))
+    }
+    fn body_error(&self, len: usize, what: &'static str, why: String) -> Error {
+        Error::Body { id: self.header.id, len, what, why }
+    }
+
+    /// How many rights and memories it carries.
+    pub fn parts(&self) -> usize {
+        self.slots.len()
+    }
+    /// What kind of right is at index `i`: `DeadName` if its port died on the way, `None` if there is none (memory, null, taken).
+    pub fn right_kind(&self, i: usize) -> Option<RightKind> {
+        match self.slots.get(i)? {
+            Slot::Send(_) => Some(RightKind::Send),
+            Slot::SendOnce(_) => Some(RightKind::SendOnce),
+            Slot::Receive(_) => Some(RightKind::Receive),
+            Slot::Dead => Some(RightKind::DeadName),
+            _ => None,
+        }
+    }
+    /// Takes the send right at index `i`.
+    pub fn take_send(&mut self, i: usize) -> Result<SendRight> {
+        match self.take(i, "a send right", |slot| matches!(slot, Slot::Send(_)))? {
+            Slot::Send(right) => Ok(right),
+            _ => unreachable!("checked by take"),
+        }
+    }
+    /// Takes the send-once right at index `i`.
+    pub fn take_send_once(&mut self, i: usize) -> Result<SendOnceRight> {
+        match self.take(i, "a send-once right", |slot| matches!(slot, Slot::SendOnce(_)))? {
+            Slot::SendOnce(right) => Ok(right),
+            _ => unreachable!("checked by take"),
+        }
+    }
+    /// Takes the receive right at index `i`.
+    pub fn take_receive(&mut self, i: usize) -> Result<ReceiveRight> {
+        match self.take(i, "a receive right", |slot| matches!(slot, Slot::Receive(_)))? {
+            Slot::Receive(right) => Ok(right),
+            _ => unreachable!("checked by take"),
+        }
+    }
+    /// Takes the array of send rights at index `i`; `None` where a port died on the way.
+    pub fn take_rights(&mut self, i: usize) -> Result<Vec<Option<SendRight>>> {
+        let sends = |slot: &Slot| match slot {
+            Slot::Array(slots) => slots.iter().all(|slot| matches!(slot, Slot::Send(_) | Slot::Dead | Slot::Null)),
+            _ => false,
+        };
+        match self.take(i, "an array of send rights", sends)? {
+            Slot::Array(slots) => Ok(slots
+                .into_iter()
+                .map(|slot| match slot {
+                    Slot::Send(right) => Some(right),
+                    _ => None,
+                })
+                .collect()),
+            _ => unreachable!("checked by take"),
+        }
+    }
+    /// Takes the memory at index `i`.
+    pub fn memory(&mut self, i: usize) -> Result<Memory> {
+        if let Some(Slot::Lost) = self.slots.get(i) {
+            return Err(Error::Memory {
+                why: "its file descriptor did not arrive: this process's table is full (see umach doctor)".into(),
+            });
+        }
+        match self.take(i, "memory", |slot| matches!(slot, Slot::Bytes(_) | Slot::Mapped { .. }))? {
+            Slot::Bytes(bytes) => Ok(Memory::from_bytes(bytes)),
+            Slot::Mapped { file, len } => Memory::from_sealed(&file, len as u64),
+            _ => unreachable!("checked by take"),
+        }
+    }
+    /// Takes the right to a sealed region at index `i`.
+    pub fn take_region(&mut self, i: usize) -> Result<Region> {
+        Region::from_right(self.take_send(i)?)
+    }
+    /// Takes the right to a shared region at index `i`, and maps it.
+    pub fn take_shared_region(&mut self, i: usize) -> Result<SharedRegion> {
+        SharedRegion::from_right(self.take_send(i)?)
+    }
+    fn take(&mut self, index: usize, wanted: &'static str, fits: impl Fn(&Slot) -> bool) -> Result<Slot> {
+        let found = match self.slots.get_mut(index) {
+            Some(slot) if fits(slot) => return Ok(std::mem::replace(slot, Slot::Taken)),
+            Some(slot) => slot.name(),
+            None => "absent",
+        };
+        Err(Error::Part { id: self.header.id, index, found, wanted })
+    }
+
+    /// Who sent it.
+    pub fn sender(&self) -> Sender {
+        let Trailer { task, pid, uid, gid, .. } = self.trailer;
+        Sender { task, pid, uid, gid }
+    }
+    /// Its position among the messages received on its port.
+    pub fn seqno(&self) -> u32 {
+        self.trailer.seqno
+    }
+    /// The context of the port it came on (see [`ReceiveRight::set_context`]): the quickest way to tell the members of a set apart.
+    pub fn context(&self) -> u64 {
+        self.trailer.context
+    }
+    /// The name of the port it came on; compare with [`ReceiveRight::name`].
+    pub fn port(&self) -> Name {
+        self.header.local
+    }
+    /// Whether it came on this port.
+    pub fn came_on(&self, port: &ReceiveRight) -> bool {
+        self.port() == port.name() && &self.task == port.task()
+    }
+    /// Takes the right to answer, to keep it for later or give it to another thread or task.
+    pub fn reply_right(&mut self) -> Option<ReplyRight> {
+        self.reply.take()
+    }
+    /// Whether somebody waits for an answer.
+    pub fn wants_reply(&self) -> bool {
+        self.reply.is_some()
+    }
+    /// Answers. Fails with `MACH_SEND_INVALID_REPLY` if no answer was asked for, or it was given already.
+    pub fn reply(&mut self, message: Message) -> Result<(), SendError> {
+        match self.reply.take() {
+            Some(right) => right.send(message),
+            None => {
+                let error = Error::mach(Code::MACH_SEND_INVALID_REPLY, "answering a message that asked for no answer");
+                Err(SendError { error, message: Some(Box::new(message)) })
+            }
+        }
+    }
+    /// What the kernel process tells with this message; `None` for every message that a task sent, whatever its id.
+    pub fn notification(&self) -> Option<&Notification> {
+        self.notification.as_ref()
+    }
+    /// The same, taken out.
+    pub fn take_notification(&mut self) -> Option<Notification> {
+        self.notification.take()
+    }
+
+    /// Whether the reply that was waited for will not come.
+    pub(crate) fn is_send_once_notification(&self) -> bool {
+        matches!(self.notification, Some(Notification::SendOnce))
+    }
+}
+
+impl Notification {
+    fn parse(task: &Task, message: &[u8]) -> Option<Notification> {
+        use umach_abi::notify::Notification as Raw;
+        Some(match Raw::parse(message)? {
+            Raw::PortDeleted(name) => Notification::PortDeleted(name),
+            Raw::SendPossible(name) => Notification::SendPossible(name),
+            Raw::PortDestroyed(_) => Notification::PortDestroyed,
+            Raw::NoSenders(make_send_count) => Notification::NoSenders { make_send_count },
+            Raw::SendOnce => Notification::SendOnce,
+            Raw::DeadName(name) => Notification::DeadName(DeadName::adopt(task, name)),
+        })
+    }
+}
+
+impl ReplyRight {
+    /// Sends the answer. Never waits: to a send right whose queue is full it fails and gives the message back.
+    pub fn send(self, message: Message) -> Result<(), SendError> {
+        match self {
+            ReplyRight::Once(right) => right.send(message),
+            ReplyRight::Send(right) => right.try_send(message),
+        }
+    }
+}
+
+impl Slot {
+    fn name(&self) -> &'static str {
+        match self {
+            Slot::Null => "a null right",
+            Slot::Dead => "a right whose port died on the way",
+            Slot::Send(_) => "a send right",
+            Slot::SendOnce(_) => "a send-once right",
+            Slot::Receive(_) => "a receive right",
+            Slot::Array(_) => "an array of rights",
+            Slot::Bytes(_) | Slot::Mapped { .. } => "memory",
+            Slot::Lost => "memory that could not be delivered",
+            Slot::Taken => "taken already",
+        }
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Slot::Send(right) => right.fmt(f),
+            Slot::SendOnce(right) => right.fmt(f),
+            Slot::Receive(right) => right.fmt(f),
+            Slot::Array(slots) => write!(f, "{slots:?}"),
+            Slot::Bytes(bytes) => write!(f, "memory of {} bytes", bytes.len()),
+            Slot::Mapped { len, .. } => write!(f, "memory of {len} bytes in a region"),
+            other => f.write_str(other.name()),
+        }
+    }
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "message {} on {}, {} bytes", self.id(), self.port(), self.raw_body().len())?;
+        for slot in &self.slots {
+            write!(f, ", {slot:?}")?;
+        }
+        if let Some(reply) = &self.reply {
+            write!(f, ", reply to {reply:?}")?;
+        }
+        match &self.notification {
+            Some(notification) => write!(f, ", the kernel says {notification:?}"),
+            None => write!(f, ", from task {} (pid {}, uid {})", self.trailer.task, self.trailer.pid, self.trailer.uid),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Lanes across `exec`: handing one to a child, adopting one from the parent.
+//!
+//! Every descriptor of libtask is close-on-exec. The one lane that a child is meant to have is made inheritable in the child itself,
+//! between fork and exec, so no other child that is started meanwhile can get it.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Lets the child keep `fd` under its number. The descriptor stays owned by, and close-on-exec in, this process.
+pub(crate) fn inherit(command: &mut Command, fd: &OwnedFd) {
+    let fd = fd.as_raw_fd();
+    let keep = move || {
+        // SAFETY: fcntl on a number; async-signal-safe.
+        match unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    // SAFETY: the closure runs between fork and exec; it makes one async-signal-safe call and allocates nothing.
+    unsafe { command.pre_exec(keep) };
+}
+
+/// Takes over an inherited socket, if descriptor `fd` is one and has inode `inode`.
+pub(crate) fn adopt(fd: RawFd, inode: u64) -> Option<OwnedFd> {
+    if fd <= 2 {
+        return None;
+    }
+    // SAFETY: a query on a number that may be closed; the result is checked. The borrow ends before anything could close it.
+    let seen = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    let stat = rustix::fs::fstat(seen).ok()?;
+    if stat.st_ino != inode || rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Socket {
+        return None;
+    }
+    rustix::io::fcntl_setfd(seen, rustix::io::FdFlags::CLOEXEC).ok()?;
+    // SAFETY: the descriptor is open and is the very socket (by inode) that the spawner left here for this library; the caller adopts at most
+    // once in a process, so nobody else owns it.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A descriptor's inode.
+pub(crate) fn inode(fd: &OwnedFd) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(fd)?.st_ino)
+}
