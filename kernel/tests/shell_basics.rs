@@ -77,7 +77,7 @@ fn private_kernel_serves_its_lane_and_ends_with_its_last_task() {
 
 #[test]
 fn lane_that_is_no_seqpacket_socket_is_refused() {
-    let dir = TempDir::new().expect("directory");
+    let dir = directory();
     let said = refused(&dir, &["--lane", "0"]);
     assert!(said.contains("descriptor"), "{said}");
 }
@@ -103,14 +103,14 @@ fn stale_socket_is_replaced() {
     first.child.kill().expect("kill");
     first.ended();
     assert!(first.socket().exists(), "a killed kernel leaves its socket");
-    let dir = std::mem::replace(&mut first.dir, TempDir::new().expect("directory"));
+    let dir = std::mem::replace(&mut first.dir, directory());
     Kernel::start_in(dir, &[]).still_serves();
 }
 
 #[test]
 fn taken_socket_is_refused_and_its_owner_named() {
     let kernel = Kernel::start(&[]);
-    let dir = TempDir::new().expect("directory");
+    let dir = directory();
     let said = refused(&dir, &["--socket", kernel.socket().to_str().expect("path")]);
     assert!(said.contains(&format!("another kernel (process {}) runs at", kernel.child.id())), "{said}");
     kernel.still_serves();
@@ -118,7 +118,7 @@ fn taken_socket_is_refused_and_its_owner_named() {
 
 #[test]
 fn socket_somebody_answers_on_without_our_lock_is_not_replaced() {
-    let dir = TempDir::new().expect("directory");
+    let dir = directory();
     let path = dir.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&path).expect("listen");
     let inode = fs::metadata(&path).expect("socket").ino();
@@ -128,7 +128,7 @@ fn socket_somebody_answers_on_without_our_lock_is_not_replaced() {
 
 #[test]
 fn file_that_is_no_socket_is_not_replaced() {
-    let dir = TempDir::new().expect("directory");
+    let dir = directory();
     let path = dir.path().join("socket");
     fs::write(&path, "precious").expect("file");
     let said = refused(&dir, &["--socket", path.to_str().expect("path")]);
@@ -139,7 +139,7 @@ fn file_that_is_no_socket_is_not_replaced() {
 
 #[test]
 fn directory_others_may_enter_is_refused() {
-    let dir = TempDir::new().expect("directory");
+    let dir = directory();
     let open = dir.path().join("open");
     fs::create_dir(&open).expect("directory");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).expect("mode");
@@ -149,7 +149,7 @@ fn directory_others_may_enter_is_refused() {
 
 #[test]
 fn directory_that_is_a_symbolic_link_is_refused() {
-    let dir = TempDir::new().expect("directory");
+    let dir = directory();
     let real = dir.path().join("real");
     fs::create_dir(&real).expect("directory");
     fs::set_permissions(&real, fs::Permissions::from_mode(0o700)).expect("mode");
@@ -160,7 +160,7 @@ fn directory_that_is_a_symbolic_link_is_refused() {
 
 #[test]
 fn directory_that_is_missing_is_made_private() {
-    let dir = TempDir::new().expect("directory");
+    let dir = directory();
     let socket = dir.path().join("a/b/socket");
     let kernel = Kernel::start_in(dir, &["--label", "nested"]);
     let mut child = command(kernel.dir.path(), &["--socket", socket.to_str().expect("path")]).stdin(Stdio::null()).spawn().expect("start");
@@ -174,7 +174,7 @@ fn directory_that_is_missing_is_made_private() {
 
 #[test]
 fn socket_path_too_long_is_refused_with_a_reason() {
-    let dir = TempDir::new().expect("directory");
+    let dir = directory();
     let said = refused(&dir, &["--socket", dir.path().join("x".repeat(120)).to_str().expect("path")]);
     assert!(said.contains("107"), "{said}");
 }
@@ -204,7 +204,7 @@ fn help_names_every_option() {
 
 #[test]
 fn nonsense_on_the_command_line_is_refused() {
-    let dir = TempDir::new().expect("directory");
+    let dir = directory();
     for args in [["--limits", "colour=3"], ["--lane", "99"], ["--log", "==="], ["--hello-within", "-1"]] {
         refused(&dir, &args);
     }

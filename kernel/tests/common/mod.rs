@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -49,6 +50,11 @@ pub fn readable(fd: impl AsFd, time: Duration) -> bool {
     }
 }
 
+/// A new temporary directory that only its owner can enter.
+pub fn directory() -> TempDir {
+    tempfile::Builder::new().prefix("umach-shell").permissions(fs::Permissions::from_mode(0o700)).tempdir().expect("temporary directory")
+}
+
 /// A kernel process of this test's own; killed when dropped.
 pub struct Kernel {
     pub child: Child,
@@ -58,8 +64,7 @@ pub struct Kernel {
 impl Kernel {
     /// At a socket in a new directory.
     pub fn start(args: &[&str]) -> Kernel {
-        let dir = TempDir::with_prefix("umach-shell").expect("temporary directory");
-        Self::start_in(dir, args)
+        Self::start_in(directory(), args)
     }
 
     pub fn start_in(dir: TempDir, args: &[&str]) -> Kernel {
@@ -73,7 +78,7 @@ impl Kernel {
 
     /// A private one: the first task's lane is the only way in.
     pub fn start_private(args: &[&str]) -> (Kernel, Wire) {
-        let dir = TempDir::with_prefix("umach-shell").expect("temporary directory");
+        let dir = directory();
         let (ours, theirs) = pair();
         let mut all = vec!["--lane", "0"];
         all.extend_from_slice(args);
