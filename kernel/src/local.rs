@@ -28,6 +28,7 @@ use umach_abi::control::Request;
 use umach_abi::{Code, Features};
 
 use crate::core::{Attach, Config, Core, Effect, Effects, LaneId, Limits, Peer, RegionId};
+use crate::shell::checker::Checker;
 use crate::shell::objects;
 
 /// Pieces of teardown done at the end of each call at most, so that dropping a huge task is spread over a few calls.
@@ -74,6 +75,7 @@ struct State {
     lanes: HashMap<LaneId, Arc<Mailbox>>,
     regions: HashMap<RegionId, OwnedFd>,
     effects: Effects,
+    checker: Checker,
 }
 
 struct Mailbox {
@@ -94,7 +96,8 @@ impl LocalKernel {
         let pid = std::process::id();
         let peer = Peer { pid, uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
         let core = Core::new(Config { pid, features: Features::empty(), limits });
-        let state = State { core, lanes: HashMap::new(), regions: HashMap::new(), effects: Effects::new() };
+        let state =
+            State { core, lanes: HashMap::new(), regions: HashMap::new(), effects: Effects::new(), checker: Checker::from_environment() };
         LocalKernel { shared: Arc::new(Shared { state: Mutex::new(state), peer }) }
     }
 
@@ -158,6 +161,8 @@ impl LocalLane {
         state.execute(&self.shared, &mut effects, &mut done);
         state.effects = effects;
         state.work(&self.shared, &mut done);
+        let State { core, checker, .. } = &mut *state;
+        checker.look(core);
         drop(state);
         Ok(())
     }

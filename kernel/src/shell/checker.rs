@@ -10,14 +10,14 @@ const SHORT: Duration = Duration::from_micros(50);
 
 /// Decides when to look.
 #[derive(Debug)]
-pub(super) struct Checker {
+pub(crate) struct Checker {
     on: bool,
     last: Option<(Instant, Duration)>,
 }
 
 impl Checker {
     /// On in debug builds, and wherever `UMACH_CHECK=1`; `UMACH_CHECK=0` turns it off.
-    pub(super) fn from_environment() -> Checker {
+    pub(crate) fn from_environment() -> Checker {
         let on = match std::env::var_os("UMACH_CHECK") {
             Some(value) => value == "1",
             None => cfg!(debug_assertions),
@@ -27,7 +27,7 @@ impl Checker {
 
     /// After a request. A broken invariant is our bug, and going on would hand rights to the wrong tasks.
     #[inline]
-    pub(super) fn look(&mut self, core: &Core) {
+    pub(crate) fn look(&mut self, core: &Core) {
         if self.on {
             self.look_now_and_then(core);
         }

@@ -172,6 +172,7 @@ impl Shell {
                     Token::Signals => {
                         if let Some(signal) = self.signals.take() {
                             tracing::info!(%signal, tasks = self.core.tasks(), "kernel ends");
+                            self.listener = None; // nobody new, and the files are gone before the lanes
                             return Ok(());
                         }
                     }
@@ -370,7 +371,8 @@ impl Shell {
     }
 
     fn process_died(&mut self, task: TaskId) {
-        if self.tasks.get(task).is_some() {
+        // Forgotten now: the core may take a while to clean up, and a dead process stays readable.
+        if self.tasks.remove(task).is_some() {
             self.core.end_task(task, &mut self.effects);
             self.execute();
         }

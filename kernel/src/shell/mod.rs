@@ -17,7 +17,7 @@
 //! Files, in the order to read them: `sys` (system calls), `identity`, `conn` (lanes), `listen` and `lobby` (newcomers), [`objects`] and
 //! `reaper` (memory), `poll`, `table`, `event_loop`, `effects`.
 
-mod checker;
+pub(crate) mod checker;
 mod conn;
 mod effects;
 mod event_loop;
