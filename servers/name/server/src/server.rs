@@ -1,0 +1,330 @@
+//! The server: one thread, one loop, ports and processes around the pure [`Registry`].
+//!
+//! Three kinds of port are received on: bootstrap ports (the root's and one per subset), a port for the kernel's notifications, and the
+//! held ports of declared services, whose messages are *not* the server's to read. So the loop waits on a set of all of them with a
+//! receive that takes nothing: a buffer of no size and `RCV_LARGE` leave the message queued and tell which port has it. If it is a service's
+//! port, the service is started; else messages are received from a second set, which holds the server's own ports only.
+//!
+//! ```text
+//!  all ports --wait, take nothing--> a service's? start it (and stop listening to it until that is decided)
+//!                                    ours?        receive up to BATCH from `ours`, which takes turns between its members
+//! ```
+//!
+//! Nothing here waits for a client: answers go to send-once rights, events are sent only if there is room, and a watcher without room is
+//! dropped. The receive right of a service has a port-destroyed request on it before it is handed out, so it comes back on every path:
+//! the server drops it, dies, or never receives the answer.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use libtask::raw::{MsgBuffer, Options};
+use libtask::{Message, Notification, PortOptions, PortSet, ReceiveRight, Received, SendRight, Task};
+use umach_abi::{Code, Name};
+use umach_name_api::protocol::{EVENT, READY};
+
+use crate::children::Children;
+use crate::config::{Config, ServiceConfig};
+use crate::registry::{Effect, ROOT, Registry, ServiceId, SpaceId};
+use crate::service::{Service, Step};
+
+/// Messages handled before services and children get a look.
+const BATCH: usize = 32;
+/// Id of the only message on the stop port.
+const STOP: i32 = 1;
+
+/// What a port of the server is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Space(SpaceId),
+    Notify,
+    Stop,
+    Service(ServiceId),
+}
+
+/// A name server that has its ports and is ready to [`Server::run`].
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) task: Task,
+    /// Every port: to wait on, never to receive from.
+    all: PortSet,
+    /// The server's own ports.
+    ours: PortSet,
+    pub(crate) notify: ReceiveRight,
+    stop: ReceiveRight,
+    /// Bootstrap ports.
+    spaces: HashMap<SpaceId, ReceiveRight>,
+    /// A send right to the root's bootstrap port.
+    root: SendRight,
+    pub(crate) roles: HashMap<Name, Role>,
+    pub(crate) registry: Registry<SendRight, ReceiveRight>,
+    pub(crate) effects: Vec<Effect>,
+    children: Children,
+    started: Instant,
+    stopping: bool,
+}
+
+/// Ends a running server from outside.
+#[derive(Debug)]
+pub struct Stop(SendRight);
+
+impl Stop {
+    /// Asks it to end: services are ended too, and `run` returns. A server that is gone already is fine.
+    pub fn stop(&self) {
+        // The queue can only be full of this very request.
+        let _ = self.0.try_send(Message::new(STOP));
+    }
+}
+
+/// Why the server could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// A declared service cannot be declared.
+    #[error("cannot declare the service {name:?}: {reason}")]
+    Declare {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The kernel process refused something that the server cannot do without, or is gone.
+    #[error(transparent)]
+    Task(#[from] libtask::Error),
+}
+
+type Result<T, E = ServerError> = std::result::Result<T, E>;
+
+impl Server {
+    /// Makes the server's ports. From here on clients may send to [`Server::bootstrap`]; they are answered when the server runs.
+    pub fn new(task: &Task, config: Config) -> Result<Server> {
+        let Config { limits, mut policy, services } = config;
+        policy.owner = rustix::process::geteuid().as_raw();
+        let bootstrap = new_bootstrap(task)?;
+        let root = bootstrap.make_send()?;
+        let (notify, stop) = (task.new_port()?, task.new_port()?);
+        let mut server = Server {
+            task: task.clone(),
+            all: task.new_set()?,
+            ours: task.new_set()?,
+            roles: HashMap::new(),
+            registry: Registry::new(limits, policy),
+            effects: Vec::new(),
+            children: Children::default(),
+            started: Instant::now(),
+            stopping: false,
+            spaces: HashMap::new(),
+            root,
+            notify,
+            stop,
+        };
+        for (port, role) in [(&server.notify, Role::Notify), (&server.stop, Role::Stop)] {
+            server.all.insert(port)?;
+            server.ours.insert(port)?;
+            server.roles.insert(port.name(), role);
+        }
+        server.open_space(ROOT, bootstrap)?;
+        for (name, config) in services {
+            server.declare(&name, config)?;
+        }
+        server.settle();
+        Ok(server)
+    }
+    /// A send right to the root's bootstrap port. Give it to the tasks that should use this name server ([`Task::set_bootstrap`], or when
+    /// spawning them).
+    pub fn bootstrap(&self) -> SendRight {
+        self.root.duplicate()
+    }
+    /// A handle that ends the server from another thread.
+    pub fn stopper(&self) -> Result<Stop> {
+        Ok(Stop(self.stop.make_send()?))
+    }
+    /// Tells the spawner, if there is one that waits for it on this task's own bootstrap port, where the server is.
+    pub fn announce(&self) {
+        let ready = Message::new(READY).copy_send(&self.root);
+        match self.task.bootstrap() {
+            Ok(spawner) => match spawner.try_send(ready) {
+                Ok(()) => {}
+                Err(error) => tracing::debug!(%error, "nobody waits for the name server to be ready"),
+            },
+            Err(error) => tracing::debug!(%error, "started without a bootstrap port"),
+        }
+    }
+    /// Serves until [`Stop::stop`], or until the kernel process is gone. Services that it started are ended before it returns.
+    pub fn run(mut self) -> Result<()> {
+        let mut result = Ok(());
+        while !self.stopping && result.is_ok() {
+            result = self.turn();
+        }
+        self.children.end_all();
+        result
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Waits for one thing to do and does it.
+    fn turn(&mut self) -> Result<()> {
+        let deadlines = [self.registry.deadline(), self.children.deadline()];
+        let timeout = deadlines.into_iter().flatten().min().map(|at| at.saturating_sub(self.now()));
+        if let Some(port) = self.wait(timeout)? {
+            if let Some(Role::Service(id)) = self.roles.get(&port) {
+                self.registry.service_demanded(*id, self.now(), &mut self.effects);
+            } else if self.receive()? == BATCH {
+                // A service whose message came first may be behind a flood of ours.
+                self.look_at_services();
+            }
+        }
+        let now = self.now();
+        self.registry.tick(now, &mut self.effects);
+        for (id, ending) in self.children.reap(now) {
+            self.registry.service_ended(id, ending, now, &mut self.effects);
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Waits until a port has a message and says which. Nothing is received.
+    fn wait(&self, timeout: Option<Duration>) -> Result<Option<Name>> {
+        let mut options = Options::RCV | Options::RCV_LARGE | Options::RCV_LARGE_IDENTITY;
+        options.set(Options::RCV_TIMEOUT, timeout.is_some());
+        // Rounded up: a wait that ends just before its deadline would be followed by many short ones.
+        let timeout = timeout.map_or(0, |timeout| timeout.as_nanos().div_ceil(1_000_000).min(u32::MAX.into()) as u32);
+        let mut buffer = MsgBuffer::default();
+        match self.task.raw().mach_msg(&mut buffer, options, 0, self.all.name(), timeout, Name::NULL).plain() {
+            Code::MACH_RCV_TOO_LARGE => Ok(Some(buffer.header().local)),
+            Code::MACH_RCV_TIMED_OUT | Code::MACH_RCV_INTERRUPTED => Ok(None),
+            Code::KERN_TERMINATED => Err(libtask::Error::KernelGone.into()),
+            code => Err(libtask::Error::Mach { code, what: "waiting for requests", on: Some(self.all.label()) }.into()),
+        }
+    }
+
+    /// Receives what is there on the server's own ports, [`BATCH`] messages at most; says how many.
+    fn receive(&mut self) -> Result<usize> {
+        for count in 0..BATCH {
+            match self.ours.try_receive() {
+                Ok(Some(message)) => self.message(message),
+                Ok(None) => return Ok(count),
+                // The message is consumed; what of it could not be delivered is lost, and its sender told by that.
+                Err(error) if matches!(error.code().plain(), Code::MACH_RCV_HEADER_ERROR | Code::MACH_RCV_BODY_ERROR) => {
+                    tracing::warn!(%error, "a request could not be received whole");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(BATCH)
+    }
+
+    /// Reports services with messages without waiting.
+    fn look_at_services(&mut self) {
+        let now = self.now();
+        for (id, queued) in self.registry.listened().map(|(id, port)| (id, port.status())).collect::<Vec<_>>() {
+            if queued.is_ok_and(|status| status.queued > 0) {
+                self.registry.service_demanded(id, now, &mut self.effects);
+            }
+        }
+    }
+
+    fn message(&mut self, mut message: Received) {
+        match (self.roles.get(&message.port()).copied(), message.take_notification()) {
+            (Some(Role::Space(space)), Some(Notification::NoSenders { .. })) => self.registry.space_ended(space, &mut self.effects),
+            (Some(Role::Notify), Some(Notification::DeadName(dead))) => {
+                if !self.children.task_died(dead.name()) {
+                    self.registry.port_died(dead.name().0, &mut self.effects);
+                }
+            }
+            (Some(Role::Notify), Some(Notification::PortDestroyed)) => self.take_back(message),
+            (Some(Role::Stop), None) if message.id() == STOP => self.stopping = true,
+            (Some(Role::Space(space)), None) => self.request(space, message),
+            // Send-once rights that were replaced or dropped, names that were deleted: nothing to do.
+            (_, notification) => tracing::debug!(?notification, ?message, "ignored"),
+        }
+        self.settle();
+    }
+
+    /// A service's receive right came back.
+    fn take_back(&mut self, mut message: Received) {
+        let Ok(right) = message.take_receive(0) else { return };
+        let Some(&Role::Service(id)) = self.roles.get(&right.name()) else { return };
+        // Its server may have changed this.
+        let queue = self.registry.declared(id).1.config.queue;
+        if let Err(error) = right.set_queue_limit(queue) {
+            tracing::warn!(%error, "the queue limit of a service that came back");
+        }
+        self.registry.service_returned(id, right, &mut self.effects);
+    }
+
+    /// Does what the registry wants done, until it wants nothing more.
+    fn settle(&mut self) {
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                match effect {
+                    Effect::Tell(watch, event) => {
+                        let told = self.registry.watcher(watch).map(|right| right.try_send(Message::new(EVENT).body(&event)));
+                        if let Some(Err(error)) = told {
+                            tracing::debug!(%error, ?watch, "watcher dropped");
+                            self.registry.end_watch(watch);
+                        }
+                    }
+                    Effect::Service(id, step) => self.step(id, step),
+                    Effect::SpaceGone(space) => {
+                        if let Some(port) = self.spaces.remove(&space) {
+                            self.roles.remove(&port.name());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, id: ServiceId, step: Step) {
+        let (name, service) = self.registry.declared(id);
+        match step {
+            Step::Listen | Step::Ignore => {
+                let Some(port) = service.held() else { return };
+                let done = if step == Step::Listen { self.all.insert(port) } else { self.all.remove(port) };
+                if let Err(error) = done {
+                    tracing::warn!(%error, name, ?step, "the port of a service");
+                }
+            }
+            Step::Start => {
+                let child = self.children.start(&self.task, &self.root, &self.notify, id, name, &service.config);
+                match &child {
+                    Ok((task, pid)) => tracing::info!(name, task, pid, "service started"),
+                    Err(why) => tracing::warn!(name, why, "service not started"),
+                }
+                let now = self.now();
+                self.registry.service_started(id, child, now, &mut self.effects);
+            }
+            Step::Kill => {
+                tracing::warn!(name, "service killed: it did not check in in time");
+                self.children.kill(id);
+            }
+        }
+    }
+
+    fn declare(&mut self, name: &str, config: ServiceConfig) -> Result<()> {
+        let port = self.task.new_port_with(PortOptions { queue_limit: Some(config.queue), ..PortOptions::default() })?;
+        let (send, key) = (port.make_send()?, port.name());
+        let id = self
+            .registry
+            .declare(name, send, Service::new(config, port), &mut self.effects)
+            .map_err(|refusal| ServerError::Declare { name: name.to_owned(), reason: refusal.reason })?;
+        self.roles.insert(key, Role::Service(id));
+        Ok(())
+    }
+
+    /// Starts to serve a bootstrap port.
+    pub(crate) fn open_space(&mut self, space: SpaceId, port: ReceiveRight) -> libtask::Result<()> {
+        self.all.insert(&port)?;
+        self.ours.insert(&port)?;
+        self.roles.insert(port.name(), Role::Space(space));
+        self.spaces.insert(space, port);
+        Ok(())
+    }
+}
+
+/// A port that many clients may send to at once.
+pub(crate) fn new_bootstrap(task: &Task) -> libtask::Result<ReceiveRight> {
+    task.new_port_with(PortOptions { queue_limit: Some(256), ..PortOptions::default() })
+}
