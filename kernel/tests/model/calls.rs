@@ -1,0 +1,785 @@
+//! The `mach_port_*` and task calls (1.6 to 1.10) on the model.
+//!
+//! Each call first decides whether it is refused; then nothing changes. Where the reference table leaves the code open (several
+//! arguments are wrong at once, or the name is null), any of the codes that apply will do.
+
+use umach_abi::control::{Reply, Request as Call, answer};
+use umach_abi::limits::{QLIMIT_MAX, UREFS_MAX};
+use umach_abi::message::{TrailerRequest, u32_at};
+use umach_abi::records::{TaskRow, kobject};
+use umach_abi::rights::{ConstructFlags, flavor, special};
+use umach_abi::{Code, Disposition, Name, RightKind, notify};
+
+use super::mail::{is_plain, received_kind};
+use super::state::*;
+
+type Codes = Vec<Code>;
+
+macro_rules! or_refuse {
+    ($world:ident, $lane:ident, $what:expr) => {
+        match $what {
+            Ok(value) => value,
+            Err(codes) => return $world.finish($lane, &codes),
+        }
+    };
+}
+
+const GUARDED: [Code; 3] = [Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_ARGUMENT, Code::KERN_FAILURE];
+
+impl World {
+    /// The live task whose control right has this name.
+    pub(crate) fn target(&self, lane: LaneIx, name: Name) -> Result<TaskIx, Codes> {
+        let bad = || vec![Code::KERN_INVALID_TASK, Code::KERN_INVALID_NAME, Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_ARGUMENT];
+        let entry = self.entry(self.lanes[lane].task, name.0).ok_or_else(bad)?;
+        match entry.holds {
+            Holding::Port { port, sends, .. } if sends > 0 && self.ports[port].kobject == kobject::TASK => {
+                self.ports[port].stands_for.ok_or_else(bad)
+            }
+            _ => Err(bad()),
+        }
+    }
+    fn lookup(&self, task: TaskIx, name: Name) -> Result<Entry, Codes> {
+        if !name.is_valid() {
+            return Err(vec![Code::KERN_INVALID_NAME, Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_ARGUMENT]);
+        }
+        self.entry(task, name.0).ok_or_else(|| vec![Code::KERN_INVALID_NAME])
+    }
+    fn receive_named(&self, task: TaskIx, name: Name) -> Result<PortIx, Codes> {
+        match self.lookup(task, name)?.holds {
+            Holding::Port { port, receive: true, .. } => Ok(port),
+            _ => Err(vec![Code::KERN_INVALID_RIGHT]),
+        }
+    }
+    fn set_named(&self, task: TaskIx, name: Name) -> Result<SetIx, Codes> {
+        match self.lookup(task, name)?.holds {
+            Holding::Set(set) => Ok(set),
+            _ => Err(vec![Code::KERN_INVALID_RIGHT]),
+        }
+    }
+    fn granted<T>(&mut self, lane: LaneIx, read: impl FnOnce(&[u8]) -> R<T>) -> R<T> {
+        let answer = self.take_answer(lane, &[Code::SUCCESS])?;
+        read(&answer.fields)
+    }
+    fn granted_name(&mut self, lane: LaneIx) -> R<Name> {
+        self.granted(lane, |fields| u32_at(fields, 0).filter(|_| fields.len() == 4).map(Name).ok_or("answer is no name".into()))
+    }
+
+    /// One call, answered at once.
+    pub(crate) fn call(&mut self, lane: LaneIx, call: &Call<'_>) -> R {
+        let me = self.lanes[lane].task;
+        match *call {
+            Call::PortAllocate(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                self.allocate(lane, task, RightKind::from_raw(a.right), a.name)
+            }
+            Call::PortConstruct(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let flags = ConstructFlags::from_bits_retain(a.flags);
+                if flags.contains(ConstructFlags::QLIMIT) && a.qlimit > QLIMIT_MAX {
+                    return self.finish(lane, &[Code::KERN_INVALID_VALUE]);
+                }
+                let name = self.granted_name(lane)?;
+                let port = self.new_port(kobject::NONE);
+                let send = flags.contains(ConstructFlags::INSERT_SEND_RIGHT);
+                let record = &mut self.ports[port];
+                record.context = a.context;
+                if flags.contains(ConstructFlags::QLIMIT) {
+                    record.qlimit = a.qlimit;
+                }
+                if flags.contains(ConstructFlags::CONTEXT_AS_GUARD) {
+                    record.guard = Some(Guard { value: a.context, strict: flags.contains(ConstructFlags::STRICT) });
+                }
+                record.immovable = flags.contains(ConstructFlags::IMMOVABLE_RECEIVE);
+                record.mscount = send as u32;
+                self.enter_chosen(task, name, Holding::Port { port, sends: send as u32, receive: true })
+            }
+            Call::PortDeallocate(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                self.deallocate(lane, task, a.name)
+            }
+            Call::PortDestroy(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                if !a.name.is_valid() {
+                    return self.finish(lane, &[Code::SUCCESS]);
+                }
+                let entry = or_refuse!(self, lane, self.lookup(task, a.name));
+                if let Holding::Port { port, receive: true, .. } = entry.holds
+                    && self.ports[port].guard.is_some()
+                {
+                    return self.finish(lane, &GUARDED);
+                }
+                self.finish(lane, &[Code::SUCCESS])?;
+                self.free_name(task, a.name.0);
+                self.drop_holding(entry.holds)
+            }
+            Call::PortDestruct(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                self.destruct(lane, task, a.name, a.srdelta, a.guard)
+            }
+            Call::PortModRefs(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                self.mod_refs(lane, task, a.name, RightKind::from_raw(a.right), a.delta)
+            }
+            Call::PortGetRefs(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let Some(kind) = RightKind::from_raw(a.right) else { return self.finish(lane, &[Code::KERN_INVALID_VALUE]) };
+                let refs = if !a.name.is_valid() {
+                    match kind {
+                        RightKind::Send | RightKind::SendOnce => 1,
+                        _ => return self.finish(lane, &[Code::KERN_INVALID_NAME]),
+                    }
+                } else {
+                    let entry = or_refuse!(self, lane, self.lookup(task, a.name));
+                    match (entry.holds, kind) {
+                        (Holding::Port { sends, .. }, RightKind::Send) => sends,
+                        (Holding::Port { receive, .. }, RightKind::Receive) => receive as u32,
+                        (Holding::Once { .. }, RightKind::SendOnce) | (Holding::Set(_), RightKind::PortSet) => 1,
+                        (Holding::Dead { urefs, .. }, RightKind::DeadName) => urefs,
+                        _ => 0,
+                    }
+                };
+                self.expect_number(lane, refs)
+            }
+            Call::PortType(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                if a.name == Name::DEAD {
+                    return self.expect_number(lane, RightKind::DeadName.bit().bits());
+                }
+                let entry = or_refuse!(self, lane, self.lookup(task, a.name));
+                self.expect_number(lane, World::type_bits(&entry).bits())
+            }
+            Call::PortInsertRight(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                self.insert_right(lane, me, task, a.name, a.right, Disposition::from_raw(a.disposition as u8))
+            }
+            Call::PortExtractRight(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let Some(disposition) = Disposition::from_raw(a.disposition as u8) else {
+                    return self.finish(lane, &[Code::KERN_INVALID_VALUE, Code::KERN_INVALID_ARGUMENT]);
+                };
+                or_refuse!(self, lane, self.lookup(task, a.name));
+                let refused = self.actual.get(&lane).is_some_and(|answer| !answer.status.is_ok());
+                let dead = matches!(self.entry(task, a.name.0), Some(Entry { holds: Holding::Dead { .. }, .. }));
+                if !self.can_take(task, a.name.0, disposition) || dead && refused {
+                    return self.finish(lane, &[Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_CAPABILITY]);
+                }
+                let (name, kind) = self.granted(lane, |fields| {
+                    let answer = answer::PortExtractRight::take(fields).map_err(|e| e.to_string())?;
+                    Ok((answer.name, answer.kind))
+                })?;
+                if kind != received_kind(disposition) as u32 {
+                    return Err(format!("extracted as kind {kind} by {disposition:?}"));
+                }
+                let right = self.take(task, a.name.0, disposition)?;
+                self.copy_out(me, right, name, "extracted right")
+            }
+            Call::PortMoveMember(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let port = self.receive_named(task, a.member);
+                let set = if a.after == Name::NULL { Ok(None) } else { self.set_named(task, a.after).map(Some) };
+                let (port, set) = or_refuse!(self, lane, both(port, set));
+                if set.is_none() && self.sets_of(port) == 0 {
+                    return self.finish(lane, &[Code::KERN_NOT_IN_SET]);
+                }
+                self.finish(lane, &[Code::SUCCESS])?;
+                self.sets.iter_mut().for_each(|set| set.members.retain(|member| *member != port));
+                if let Some(set) = set {
+                    self.sets[set].members.push(port);
+                }
+                Ok(())
+            }
+            Call::PortInsertMember(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let found = both(self.receive_named(task, a.member), self.set_named(task, a.set));
+                let (port, set) = or_refuse!(self, lane, found);
+                if self.sets[set].members.contains(&port) {
+                    return self.finish(lane, &[Code::KERN_ALREADY_IN_SET]);
+                }
+                self.sets[set].members.push(port);
+                self.finish(lane, &[Code::SUCCESS])
+            }
+            Call::PortExtractMember(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let found = both(self.receive_named(task, a.member), self.set_named(task, a.set));
+                let (port, set) = or_refuse!(self, lane, found);
+                if !self.sets[set].members.contains(&port) {
+                    return self.finish(lane, &[Code::KERN_NOT_IN_SET]);
+                }
+                self.sets[set].members.retain(|member| *member != port);
+                self.finish(lane, &[Code::SUCCESS])
+            }
+            Call::PortGetSetStatus(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let set = or_refuse!(self, lane, self.set_named(task, a.name));
+                let mut names = self.granted(lane, |fields| {
+                    let answer = answer::PortGetSetStatus::take(fields).map_err(|e| e.to_string())?;
+                    Ok(answer.names.chunks_exact(4).filter_map(|row| u32_at(row, 0)).collect::<Vec<_>>())
+                })?;
+                names.sort_unstable();
+                let mut expected: Vec<_> = self.sets[set].members.iter().filter_map(|port| self.find_name(task, *port)).collect();
+                expected.sort_unstable();
+                same("members", &names, &expected)
+            }
+            Call::PortGetAttributes(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let port = or_refuse!(self, lane, self.receive_named(task, a.name));
+                let info = self.granted(lane, |fields| Ok(fields.to_vec()))?;
+                match a.flavor {
+                    flavor::RECEIVE_STATUS => self.check_status(port, &info),
+                    flavor::LIMITS_INFO => same("queue limit", &u32_at(&info, 0), &Some(self.ports[port].qlimit)),
+                    _ => Ok(()),
+                }
+            }
+            Call::PortSetAttributes(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let Some(qlimit) = u32_at(a.info, 0) else { return Err("model: no limit to set".into()) };
+                let port = self.receive_named(task, a.name);
+                let value = if qlimit > QLIMIT_MAX { Err(vec![Code::KERN_INVALID_VALUE]) } else { Ok(()) };
+                let (port, ()) = or_refuse!(self, lane, both(port, value));
+                self.ports[port].qlimit = qlimit;
+                self.finish(lane, &[Code::SUCCESS])
+            }
+            Call::PortSetMscount(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let port = or_refuse!(self, lane, self.receive_named(task, a.name));
+                self.ports[port].mscount = a.count;
+                self.finish(lane, &[Code::SUCCESS])
+            }
+            Call::PortSetSeqno(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let port = or_refuse!(self, lane, self.receive_named(task, a.name));
+                self.ports[port].seqno = a.seqno;
+                self.finish(lane, &[Code::SUCCESS])
+            }
+            Call::PortRequestNotification(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                self.request_notification(lane, me, task, &a)
+            }
+            Call::PortGuard(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let port = or_refuse!(self, lane, self.receive_named(task, a.name));
+                if self.ports[port].guard.is_some() {
+                    return self.finish(lane, &[Code::KERN_INVALID_ARGUMENT]);
+                }
+                self.ports[port].guard = Some(Guard { value: a.guard, strict: a.flags & 1 != 0 });
+                self.ports[port].immovable |= a.flags & 2 != 0;
+                self.finish(lane, &[Code::SUCCESS])
+            }
+            Call::PortUnguard(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let port = or_refuse!(self, lane, self.receive_named(task, a.name));
+                if self.ports[port].guard.is_none_or(|guard| guard.value != a.guard) {
+                    return self.finish(lane, &[Code::KERN_INVALID_ARGUMENT]);
+                }
+                self.ports[port].guard = None;
+                self.finish(lane, &[Code::SUCCESS])
+            }
+            Call::PortSwapGuard(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let port = or_refuse!(self, lane, self.receive_named(task, a.name));
+                match &mut self.ports[port].guard {
+                    Some(guard) if guard.value == a.old => guard.value = a.new,
+                    _ => return self.finish(lane, &[Code::KERN_INVALID_ARGUMENT]),
+                }
+                self.finish(lane, &[Code::SUCCESS])
+            }
+            Call::PortGetContext(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let port = or_refuse!(self, lane, self.receive_named(task, a.name));
+                let context = self.granted(lane, |fields| Ok(answer::PortGetContext::take(fields).map_err(|e| e.to_string())?.context))?;
+                same("context", &context, &self.ports[port].context)
+            }
+            Call::PortSetContext(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let port = or_refuse!(self, lane, self.receive_named(task, a.name));
+                self.ports[port].context = a.context;
+                self.finish(lane, &[Code::SUCCESS])
+            }
+            Call::PortPeek(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let port = or_refuse!(self, lane, self.receive_named(task, a.name));
+                self.peek(lane, port, a.seqno)
+            }
+            Call::PortGetSrights(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let port = or_refuse!(self, lane, self.receive_named(task, a.name));
+                let count = self.count_sends(port);
+                self.expect_number(lane, count)
+            }
+            Call::TaskSuspend(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                self.tasks[task].suspended += 1;
+                self.finish(lane, &[Code::SUCCESS])
+            }
+            Call::TaskResume(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                if self.tasks[task].suspended == 0 {
+                    return self.finish(lane, &[Code::KERN_FAILURE]);
+                }
+                self.tasks[task].suspended -= 1;
+                self.finish(lane, &[Code::SUCCESS])
+            }
+            Call::TaskInfo(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let row = self.granted(lane, |fields| TaskRow::read(fields).ok_or("short task row".into()))?;
+                self.check_task(task, &row)
+            }
+            Call::TaskGetSpecialPort(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let right = match a.which {
+                    special::KERNEL => Right::Send(self.tasks[task].control),
+                    special::HOST => Right::Send(self.host),
+                    special::NAME => Right::Send(self.tasks[task].name_port),
+                    special::BOOTSTRAP => self.tasks[task].bootstrap,
+                    _ => return self.finish(lane, &[Code::KERN_INVALID_ARGUMENT, Code::KERN_INVALID_VALUE]),
+                };
+                let name = self.granted_name(lane)?;
+                self.copy_out(me, right, name, "special port")
+            }
+            Call::TaskSetSpecialPort(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let right = or_refuse!(self, lane, self.copied(lane, me, a.right));
+                self.finish(lane, &[Code::SUCCESS])?;
+                let old = std::mem::replace(&mut self.tasks[task].bootstrap, right);
+                self.drop_right(old)
+            }
+            Call::PortsRegister(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let (first, second) = or_refuse!(self, lane, both(self.copied(lane, me, a.first), self.copied(lane, me, a.second)));
+                let third = or_refuse!(self, lane, self.copied(lane, me, a.third));
+                self.finish(lane, &[Code::SUCCESS])?;
+                let old = std::mem::replace(&mut self.tasks[task].registered, [first, second, third]);
+                self.drop_all(old.to_vec())
+            }
+            Call::PortsLookup(a) => {
+                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let names = self.granted(lane, |fields| {
+                    let a = answer::PortsLookup::take(fields).map_err(|e| e.to_string())?;
+                    Ok([a.first, a.second, a.third])
+                })?;
+                for (right, name) in self.tasks[task].registered.into_iter().zip(names) {
+                    self.copy_out(me, right, name, "registered port")?;
+                }
+                Ok(())
+            }
+            ref other => Err(format!("model: no rule for {other:?}")),
+        }
+    }
+
+    fn expect_number(&mut self, lane: LaneIx, expected: u32) -> R {
+        let number = self.granted_name(lane)?.0;
+        if number != expected {
+            return Err(format!("lane {lane}: answered {number:#x}, expected {expected:#x}"));
+        }
+        Ok(())
+    }
+    /// A copy of a send right of the caller; null is null.
+    fn copied(&self, lane: LaneIx, me: TaskIx, name: Name) -> Result<Right, Codes> {
+        let bad = || vec![Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_NAME, Code::KERN_INVALID_CAPABILITY, Code::KERN_INVALID_VALUE];
+        match (name, self.entry(me, name.0).map(|entry| entry.holds)) {
+            (Name::NULL, _) => Ok(Right::Null),
+            (_, Some(Holding::Port { port, sends, .. })) if sends > 0 => Ok(Right::Send(port)),
+            (Name::DEAD, _) | (_, Some(Holding::Dead { .. })) if self.actual.get(&lane).is_some_and(|a| a.status.is_ok()) => Ok(Right::Dead),
+            _ => Err(bad()),
+        }
+    }
+    /// Everything under a name that was just freed.
+    fn drop_holding(&mut self, holds: Holding) -> R {
+        match holds {
+            Holding::Port { port, sends, receive } => {
+                let send = if sends > 0 { Right::Send(port) } else { Right::Null };
+                let receive = if receive { Right::Receive(port) } else { Right::Null };
+                self.drop_all(vec![send, receive])
+            }
+            Holding::Once { port } => self.drop_right(Right::Once(port)),
+            Holding::Dead { .. } => Ok(()),
+            Holding::Set(set) => self.destroy_set(set),
+        }
+    }
+
+    fn allocate(&mut self, lane: LaneIx, task: TaskIx, kind: Option<RightKind>, name: Name) -> R {
+        let Some(kind @ (RightKind::Receive | RightKind::PortSet | RightKind::DeadName)) = kind else {
+            return self.finish(lane, &[Code::KERN_INVALID_VALUE]);
+        };
+        if name != Name::NULL {
+            let mut codes = Vec::new();
+            if name.0 & 3 != 3 {
+                codes.push(Code::KERN_INVALID_VALUE);
+            }
+            if name.index() == 0 {
+                codes.push(Code::KERN_FAILURE);
+            }
+            if codes.is_empty() && self.entry(task, name.0).is_some() {
+                codes.push(Code::KERN_NAME_EXISTS);
+            }
+            if !codes.is_empty() {
+                return self.finish(lane, &codes);
+            }
+        }
+        let got = self.granted_name(lane)?;
+        let holds = match kind {
+            RightKind::Receive => Holding::Port { port: self.new_port(kobject::NONE), sends: 0, receive: true },
+            RightKind::PortSet => Holding::Set(self.new_set()),
+            _ => Holding::Dead { urefs: 1, was_once: false },
+        };
+        if name == Name::NULL {
+            return self.enter_chosen(task, got, holds);
+        }
+        self.tasks[task].space.insert(name.0, Entry { holds, request: None });
+        same("chosen name", &got, &name)
+    }
+
+    fn deallocate(&mut self, lane: LaneIx, task: TaskIx, name: Name) -> R {
+        if !name.is_valid() {
+            return self.finish(lane, &[Code::SUCCESS]);
+        }
+        let entry = or_refuse!(self, lane, self.lookup(task, name));
+        match entry.holds {
+            Holding::Port { sends: 0, .. } => return self.finish(lane, &[Code::KERN_INVALID_RIGHT]),
+            Holding::Port { port, sends, receive } => {
+                self.finish(lane, &[Code::SUCCESS])?;
+                if sends < UREFS_MAX {
+                    self.change_sends(task, name.0, port, sends, sends - 1, receive);
+                }
+            }
+            Holding::Once { .. } | Holding::Set(_) => {
+                self.finish(lane, &[Code::SUCCESS])?;
+                self.free_name(task, name.0);
+                self.drop_holding(entry.holds)?;
+            }
+            Holding::Dead { urefs, was_once } => {
+                self.finish(lane, &[Code::SUCCESS])?;
+                match urefs {
+                    1 => self.free_name(task, name.0),
+                    UREFS_MAX => {}
+                    _ => self.set_holding(task, name.0, Holding::Dead { urefs: urefs - 1, was_once }),
+                }
+            }
+        }
+        Ok(())
+    }
+    fn change_sends(&mut self, task: TaskIx, name: u32, port: PortIx, before: u32, after: u32, receive: bool) {
+        if after == 0 && !receive {
+            self.free_name(task, name);
+        } else {
+            self.set_holding(task, name, Holding::Port { port, sends: after, receive });
+        }
+        if before > 0 && after == 0 {
+            self.lost_send(port);
+        }
+    }
+    /// The receive right under a name is to go; send rights under it stay as a dead name, or as they are if the port lives on.
+    fn lose_receive(&mut self, task: TaskIx, name: u32, port: PortIx, sends: u32) -> R {
+        if sends > 0 {
+            self.set_holding(task, name, Holding::Port { port, sends, receive: false });
+        } else {
+            self.free_name(task, name);
+        }
+        self.drop_right(Right::Receive(port))
+    }
+    fn destruct(&mut self, lane: LaneIx, task: TaskIx, name: Name, srdelta: i32, guard: u64) -> R {
+        let entry = or_refuse!(self, lane, self.lookup(task, name));
+        let Holding::Port { port, sends, receive: true } = entry.holds else {
+            return self.finish(lane, &[Code::KERN_INVALID_RIGHT]);
+        };
+        let mut codes = Vec::new();
+        if srdelta > 0 || srdelta < 0 && srdelta.unsigned_abs() > sends {
+            codes.push(Code::KERN_INVALID_VALUE);
+        }
+        if srdelta < 0 && sends == 0 {
+            codes.push(Code::KERN_INVALID_RIGHT);
+        }
+        if self.ports[port].guard.is_some_and(|own| own.value != guard) {
+            codes.push(Code::KERN_INVALID_ARGUMENT);
+        }
+        if !codes.is_empty() {
+            return self.finish(lane, &codes);
+        }
+        self.finish(lane, &[Code::SUCCESS])?;
+        let delta = if sends == UREFS_MAX && srdelta != -(UREFS_MAX as i32) { 0 } else { srdelta };
+        let left = sends.saturating_add_signed(delta);
+        if left < sends {
+            self.change_sends(task, name.0, port, sends, left, true);
+        }
+        self.lose_receive(task, name.0, port, left)
+    }
+    fn mod_refs(&mut self, lane: LaneIx, task: TaskIx, name: Name, kind: Option<RightKind>, delta: i32) -> R {
+        let Some(kind) = kind else { return self.finish(lane, &[Code::KERN_INVALID_VALUE]) };
+        if !name.is_valid() {
+            return match kind {
+                RightKind::Send | RightKind::SendOnce => self.finish(lane, &[Code::SUCCESS]),
+                _ => self.finish(lane, &[Code::KERN_INVALID_NAME]),
+            };
+        }
+        let entry = or_refuse!(self, lane, self.lookup(task, name));
+        let changed = |count: u32| match delta {
+            d if count == UREFS_MAX && d != -(UREFS_MAX as i32) => Some(count),
+            d => Some(count.checked_add_signed(d)?.min(UREFS_MAX)),
+        };
+        let invalid = [Code::KERN_INVALID_VALUE];
+        match (entry.holds, kind) {
+            (Holding::Set(_), RightKind::PortSet) | (Holding::Once { .. }, RightKind::SendOnce) => match delta {
+                0 => self.finish(lane, &[Code::SUCCESS]),
+                -1 => {
+                    self.finish(lane, &[Code::SUCCESS])?;
+                    self.free_name(task, name.0);
+                    self.drop_holding(entry.holds)
+                }
+                _ => self.finish(lane, &invalid),
+            },
+            (Holding::Port { port, sends, receive: true }, RightKind::Receive) => match delta {
+                0 => self.finish(lane, &[Code::SUCCESS]),
+                -1 if self.ports[port].guard.is_some() => self.finish(lane, &GUARDED),
+                -1 => {
+                    self.finish(lane, &[Code::SUCCESS])?;
+                    self.lose_receive(task, name.0, port, sends)
+                }
+                _ => self.finish(lane, &invalid),
+            },
+            (Holding::Port { port, sends, receive }, RightKind::Send) if sends > 0 => match changed(sends) {
+                None if sends < UREFS_MAX => self.finish(lane, &invalid),
+                left => {
+                    self.finish(lane, &[Code::SUCCESS])?;
+                    self.change_sends(task, name.0, port, sends, left.unwrap_or(sends), receive);
+                    Ok(())
+                }
+            },
+            (Holding::Dead { urefs, was_once }, RightKind::DeadName) => match changed(urefs) {
+                None if urefs < UREFS_MAX => self.finish(lane, &invalid),
+                Some(0) => {
+                    self.free_name(task, name.0);
+                    self.finish(lane, &[Code::SUCCESS])
+                }
+                left => {
+                    self.set_holding(task, name.0, Holding::Dead { urefs: left.unwrap_or(urefs), was_once });
+                    self.finish(lane, &[Code::SUCCESS])
+                }
+            },
+            _ => self.finish(lane, &[Code::KERN_INVALID_RIGHT]),
+        }
+    }
+
+    fn insert_right(&mut self, lane: LaneIx, me: TaskIx, task: TaskIx, name: Name, right: Name, disposition: Option<Disposition>) -> R {
+        let mut codes = Vec::new();
+        if disposition.is_none() || !name.is_valid() || name.0 & 3 != 3 || name.index() == 0 {
+            codes.extend([Code::KERN_INVALID_VALUE, Code::KERN_FAILURE]);
+        }
+        if !right.is_valid() {
+            codes.extend([Code::KERN_INVALID_CAPABILITY, Code::KERN_INVALID_VALUE]);
+        }
+        let entry = self.entry(me, right.0);
+        let takes = disposition.is_some_and(|d| self.can_take(me, right.0, d));
+        match entry {
+            None => codes.push(Code::KERN_INVALID_NAME),
+            Some(Entry { holds: Holding::Dead { .. }, .. }) => codes.extend([Code::KERN_INVALID_CAPABILITY, Code::KERN_INVALID_RIGHT]),
+            Some(_) if !takes => codes.extend([Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_CAPABILITY]),
+            Some(_) => {}
+        }
+        let (Some(entry), Some(disposition), true) = (entry, disposition, codes.is_empty()) else { return self.finish(lane, &codes) };
+        let (port, emptied) = match (entry.holds, disposition) {
+            (Holding::Port { port, sends, .. }, Disposition::MoveReceive) => (port, sends == 0),
+            (Holding::Port { port, sends, receive }, Disposition::MoveSend) => (port, sends == 1 && !receive),
+            (Holding::Port { port, .. }, _) => (port, false),
+            (Holding::Once { port }, _) => (port, true),
+            _ => return Err("model: inserted from nothing".into()),
+        };
+        let emptied = emptied && me == task;
+        let once = disposition.becomes() == RightKind::SendOnce;
+        let held = self.find_name(task, port).filter(|held| !once && !(emptied && *held == right.0));
+        let used = self.entry(task, name.0).is_some() && !(emptied && name == right);
+        let clash = match held {
+            Some(held) if held != name.0 => Some(Code::KERN_RIGHT_EXISTS),
+            None if used => Some(Code::KERN_NAME_EXISTS),
+            _ => None,
+        };
+        if let Some(code) = clash {
+            return self.finish(lane, &[code]);
+        }
+        self.finish(lane, &[Code::SUCCESS])?;
+        let taken = self.take(me, right.0, disposition)?;
+        if self.entry(task, name.0).is_none() {
+            let holds = if once { Holding::Once { port } } else { Holding::Port { port, sends: 0, receive: false } };
+            self.tasks[task].space.insert(name.0, Entry { holds, request: None });
+        }
+        if once { Ok(()) } else { self.copy_out(task, taken, name, "inserted right") }
+    }
+
+    fn request_notification(&mut self, lane: LaneIx, me: TaskIx, task: TaskIx, a: &umach_abi::control::PortRequestNotification) -> R {
+        let status = self.actual.get(&lane).map(|answer| answer.status);
+        let mut codes = Vec::new();
+        // The notify right comes from the caller.
+        let disposition = Disposition::from_raw(a.disposition as u8).filter(|d| d.becomes() == RightKind::SendOnce);
+        if a.notify != Name::NULL {
+            match (disposition, self.entry(me, a.notify.0).map(|entry| entry.holds)) {
+                (None, _) => codes.extend([Code::KERN_INVALID_VALUE, Code::KERN_INVALID_ARGUMENT, Code::KERN_INVALID_CAPABILITY]),
+                (_, None) => codes.extend([Code::KERN_INVALID_NAME, Code::KERN_INVALID_CAPABILITY]),
+                (_, Some(Holding::Dead { .. })) => codes.extend([Code::KERN_INVALID_CAPABILITY, Code::KERN_INVALID_RIGHT]),
+                (Some(d), _) if !self.can_take(me, a.notify.0, d) => codes.extend([Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_CAPABILITY]),
+                _ => {}
+            }
+        }
+        let possible = a.id as i32 == notify::SEND_POSSIBLE;
+        let entry = self.lookup(task, a.name);
+        match a.id as i32 {
+            notify::NO_SENDERS | notify::PORT_DESTROYED => {
+                let port = self.receive_named(task, a.name);
+                if a.id as i32 == notify::PORT_DESTROYED && a.sync != 0 {
+                    codes.push(Code::KERN_INVALID_VALUE);
+                }
+                match port {
+                    Err(more) => codes.extend(more),
+                    Ok(port) if a.id as i32 == notify::PORT_DESTROYED && self.ports[port].destroyed.is_some() => {
+                        // Asking again fails; whether taking the request back does is left open.
+                        if a.notify != Name::NULL || status == Some(Code::KERN_FAILURE) {
+                            codes.push(Code::KERN_FAILURE);
+                        }
+                    }
+                    Ok(_) => {}
+                }
+            }
+            notify::DEAD_NAME | notify::SEND_POSSIBLE => match entry {
+                Err(more) => codes.extend(more),
+                Ok(Entry { holds: Holding::Set(_), .. }) => codes.push(Code::KERN_INVALID_RIGHT),
+                Ok(Entry { holds: Holding::Dead { .. }, .. }) if !possible => codes.push(Code::KERN_INVALID_ARGUMENT),
+                Ok(_) => {}
+            },
+            _ => codes.push(Code::KERN_INVALID_VALUE),
+        }
+        // Taking back what was never asked for, on a dead name: nothing to do either way.
+        let dead = matches!(self.entry(task, a.name.0), Some(Entry { holds: Holding::Dead { .. }, .. }));
+        if a.notify == Name::NULL && (dead || matches!(self.entry(task, a.name.0), Some(Entry { holds: Holding::Set(_), .. })))
+            && matches!(a.id as i32, notify::DEAD_NAME | notify::SEND_POSSIBLE)
+        {
+            return self.finish_null(lane);
+        }
+        if !codes.is_empty() {
+            return self.finish(lane, &codes);
+        }
+        let previous = self.granted_name(lane)?;
+        let notify = match (a.notify, disposition) {
+            (Name::NULL, _) | (_, None) => None,
+            (name, Some(disposition)) => match self.take(me, name.0, disposition)? {
+                Right::Once(port) => Some(port),
+                other => return Err(format!("model: notify right {other:?}")),
+            },
+        };
+        let old = match a.id as i32 {
+            notify::NO_SENDERS | notify::PORT_DESTROYED => {
+                let Ok(port) = self.receive_named(task, a.name) else { return self.previous_out(me, None, previous) };
+                if a.id as i32 == notify::PORT_DESTROYED {
+                    std::mem::replace(&mut self.ports[port].destroyed, notify)
+                } else {
+                    let old = self.ports[port].no_senders.take();
+                    let count = self.ports[port].mscount;
+                    match notify {
+                        Some(to) if self.count_sends(port) == 0 && a.sync <= count => {
+                            self.notes.push_back((to, What::NoSenders { port, count, or_once: false }));
+                        }
+                        notify => self.ports[port].no_senders = notify,
+                    }
+                    old
+                }
+            }
+            _ => self.request_on_name(task, a.name.0, notify, possible, a.sync != 0),
+        };
+        self.previous_out(me, old, previous)
+    }
+    fn finish_null(&mut self, lane: LaneIx) -> R {
+        let answer = self.take_answer(lane, &[Code::SUCCESS, Code::KERN_INVALID_ARGUMENT, Code::KERN_INVALID_RIGHT])?;
+        if answer.status.is_ok() { same("previous", &u32_at(&answer.fields, 0), &Some(0)) } else { Ok(()) }
+    }
+    fn request_on_name(&mut self, task: TaskIx, name: u32, notify: Option<PortIx>, possible: bool, now: bool) -> Option<PortIx> {
+        let entry = self.entry(task, name)?;
+        let old = entry.request.map(|request| request.notify);
+        let mut request = notify.map(|notify| Request { notify, possible, armed: possible && now });
+        match (entry.holds, notify) {
+            (Holding::Dead { urefs, was_once }, Some(to)) => {
+                self.set_holding(task, name, Holding::Dead { urefs: (urefs + 1).min(UREFS_MAX), was_once: was_once && false });
+                self.notes.push_back((to, What::DeadName(name)));
+                request = None;
+            }
+            (Holding::Once { .. }, Some(to)) if possible && now => {
+                self.notes.push_back((to, What::Possible(name)));
+                request = None;
+            }
+            (Holding::Port { port, .. }, Some(to)) if possible && now && (!self.is_full(port) || !is_plain(&self.ports[port])) => {
+                self.notes.push_back((to, What::Possible(name)));
+                request = None;
+            }
+            _ => {}
+        }
+        if let Some(entry) = self.tasks[task].space.get_mut(&name) {
+            entry.request = request;
+        }
+        old
+    }
+    fn previous_out(&mut self, me: TaskIx, old: Option<PortIx>, previous: Name) -> R {
+        self.copy_out(me, old.map_or(Right::Null, Right::Once), previous, "previous notify right")
+    }
+
+    fn peek(&mut self, lane: LaneIx, port: PortIx, seqno: u32) -> R {
+        let first = self.ports[port].seqno;
+        let at = if seqno == 0 { 0 } else { seqno.wrapping_sub(first) as usize };
+        if at >= self.ports[port].queue.len() {
+            return self.finish(lane, &[Code::KERN_FAILURE, Code::KERN_INVALID_VALUE]);
+        }
+        let (seqno, size, id) = self.granted(lane, |fields| {
+            let answer = answer::PortPeek::take(fields).map_err(|e| e.to_string())?;
+            Ok((answer.seqno, answer.size, answer.id))
+        })?;
+        let mail = &self.ports[port].queue[at];
+        let like = |mail: &Mail| (mail.size as u32 + 8, mail.id) == (size, id);
+        let shuffled = mail.note.is_some() && self.ports[port].queue.iter().any(|other| other.batch == mail.batch && like(other));
+        if seqno != first.wrapping_add(at as u32) || !(like(mail) || shuffled) {
+            return Err(format!("peeked seqno {seqno}, size {size}, id {id}; at {at} is {mail:?}"));
+        }
+        Ok(())
+    }
+    fn check_status(&self, port: PortIx, info: &[u8]) -> R {
+        let word = |at: usize| u32_at(info, 4 * at).ok_or("port status too short");
+        let record = &self.ports[port];
+        let seen = [word(1)?, word(2)?, word(3)?, word(4)?, word(5)?];
+        let flags = [word(0)? != 0, word(6)? != 0, word(7)? != 0, word(8)? != 0];
+        let expected = [record.seqno, record.mscount, record.qlimit, record.queue.len() as u32, self.count_onces(port)];
+        same("port status (seqno, mscount, qlimit, messages, send-once rights)", &seen, &expected)?;
+        let expected =
+            [self.sets_of(port) > 0, self.count_sends(port) > 0, record.destroyed.is_some(), record.no_senders.is_some()];
+        same("port status (in a set, send rights, port-destroyed, no-senders)", &flags, &expected)
+    }
+    fn check_task(&self, task: TaskIx, row: &TaskRow) -> R {
+        let record = &self.tasks[task];
+        let open = |lane: &&LaneIx| self.lanes[**lane].open;
+        let sending = |lane: &&LaneIx| matches!(self.lanes[**lane].state, State::Sending { .. });
+        let receiving = |lane: &&LaneIx| matches!(self.lanes[**lane].state, State::Receiving { .. });
+        let count = |test: &dyn Fn(&&LaneIx) -> bool| record.lanes.iter().filter(|lane| open(lane) && test(lane)).count() as u32;
+        let seen = (row.task, row.names, row.suspended, row.lanes, row.blocked_sends, row.blocked_receives);
+        let names = record.space.len() as u32;
+        let expected = (record.core.to_raw(), names, record.suspended, count(&|_| true), count(&sending), count(&receiving));
+        same("task row (id, names, suspended, lanes, blocked sends, blocked receives)", &seen, &expected)?;
+        let owns = |port: &PortIx| self.find_receiver(*port).is_some_and(|(owner, _)| owner == task);
+        let queued = (0..self.ports.len()).filter(|port| self.ports[*port].alive && !self.ports[*port].queue.is_empty()).any(|p| owns(&p));
+        same("bytes queued at the task", &(row.queued_bytes > 0), &queued)
+    }
+}
+
+fn both<A, B>(a: Result<A, Codes>, b: Result<B, Codes>) -> Result<(A, B), Codes> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(a), Err(b)) => Err(a.into_iter().chain(b).collect()),
+        (Err(codes), _) | (_, Err(codes)) => Err(codes),
+    }
+}
+
+pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, seen: &T, expected: &T) -> R {
+    if seen == expected { Ok(()) } else { Err(format!("{what}: the kernel says {seen:x?}, the model {expected:x?}")) }
+}
+
+/// The trailers that receives ask for.
+pub(crate) const TRAILERS: [TrailerRequest; 6] = [
+    TrailerRequest::Null,
+    TrailerRequest::Seqno,
+    TrailerRequest::Sender,
+    TrailerRequest::Audit,
+    TrailerRequest::Context,
+    TrailerRequest::Full,
+];
