@@ -54,7 +54,7 @@ fn find() -> Result<Task> {
 fn inherited_lane() -> Option<OwnedFd> {
     let number = |variable| std::env::var(variable).ok()?.parse::<u64>().ok();
     let fd = i32::try_from(number(LANE_VARIABLE)?).ok()?;
-    sys::process::adopt(fd, number(LANE_INODE_VARIABLE)?)
+    sys::process::adopt(fd, number(LANE_INODE_VARIABLE))
 }
 
 pub(crate) fn at(path: &Path) -> Result<Task> {

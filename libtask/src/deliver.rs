@@ -11,7 +11,8 @@
 
 use std::time::Duration;
 
-use umach_abi::control::{Msg, PortAllocate, PortDeallocate, PortModRefs, answer, msg_flags};
+use smallvec::SmallVec;
+use umach_abi::control::{self, Msg, PortAllocate, PortDeallocate, PortGetRefs, PortModRefs, answer, msg_flags};
 use umach_abi::limits::MESSAGE_MAX;
 use umach_abi::message::{Descriptor, Header, Options, Place, TRAILER_MAX, TrailerRequest, descriptors};
 use umach_abi::rights::received;
@@ -26,7 +27,7 @@ use crate::right::{Held, SendOnceRight, SendRight};
 use crate::task::Task;
 use crate::trace;
 use crate::transport::pool::Need;
-use crate::transport::{Lane, Wait};
+use crate::transport::{Attached, Lane, Wait};
 
 /// Offset of `send_size` in a `Msg` packet; `annex` follows it.
 const SEND_SIZE_AT: usize = umach_abi::control::HEAD + 24;
@@ -76,22 +77,26 @@ fn message_request(
 }
 
 /// The messages of the answer last read.
-fn take_received(lane: &mut Lane, task: &Task) -> Result<impl Iterator<Item = Result<Received>>> {
+fn take_received(lane: &mut Lane, task: &Task) -> Result<SmallVec<[Received; 1]>> {
     let mut attached = std::mem::take(&mut lane.attached);
-    let tail = <answer::Msg<'_> as umach_abi::control::Reply<'_>>::take(lane.fields()).map_err(Error::Protocol)?.frames;
-    let frames = frames(tail, &mut attached)?;
-    let received: smallvec::SmallVec<[_; 1]> = frames.into_iter().map(|frame| Received::parse(task, frame)).collect();
-    lane.attached = attached;
-    Ok(received.into_iter().inspect(|received| {
-        if let Ok(received) = received {
-            trace::received(received);
+    let mut received = SmallVec::new();
+    for frame in answer_frames(lane, &mut attached)? {
+        if frame.message.is_empty() {
+            // Mach destroys a message whose header's rights find no room in the receiver's space.
+            tracing::warn!(task = task.id(), code = ?frame.status, "a message was lost");
+            continue;
         }
-    }))
+        let message = Received::parse(task, frame)?;
+        trace::received(&message);
+        received.push(message);
+    }
+    lane.attached = attached;
+    Ok(received)
 }
 
 fn first_received(lane: &mut Lane, task: &Task) -> Result<Received> {
     let none = || Err(Error::mach(Code::MACH_RCV_INVALID_DATA, "receiving: the answer has no message"));
-    take_received(lane, task)?.next().unwrap_or_else(none)
+    take_received(lane, task)?.pop().map_or_else(none, Ok)
 }
 
 /// A receive that delivered a message, if with some slots empty.
@@ -152,13 +157,17 @@ fn send_failed(lane: &mut Lane, task: &Task, code: Code, what: &'static str, on:
     let message = match code.plain() {
         Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED => handed_back(lane, task, message),
         Code::MACH_SEND_INVALID_RIGHT | Code::MACH_SEND_INVALID_MEMORY | Code::MACH_SEND_INVALID_TYPE => Err(message),
+        // In the body this comes from rights that could not be made; else it is the receiver's quota, and nothing was touched.
+        Code::MACH_SEND_NO_BUFFER if message.makes_rights() => Err(message),
         _ => Ok(message),
     };
     match message {
         Ok(message) => (error, Some(message)),
         Err(message) => {
-            // Finding out what is left needs requests of its own, and the caller holds a lane that may be the last: here it serves.
-            message.lost();
+            message.lost(|name| {
+                let call = PortGetRefs { task: task.0.task_self, name, right: RightKind::Receive as u32 };
+                matches!(lane.request(&call), Ok(Ok(answer)) if answer.refs == 1)
+            });
             (error, None)
         }
     }
@@ -241,8 +250,8 @@ fn right_part(task: &Task, name: Name, disposition: u8) -> Part {
     }
 }
 
-fn answer_frames<'l>(lane: &'l Lane, attached: &mut Vec<crate::transport::Attached>) -> Result<smallvec::SmallVec<[RawFrame<'l>; 1]>> {
-    let tail = <answer::Msg<'_> as umach_abi::control::Reply<'_>>::take(lane.fields()).map_err(Error::Protocol)?.frames;
+fn answer_frames<'l>(lane: &'l Lane, attached: &mut Vec<Attached>) -> Result<SmallVec<[RawFrame<'l>; 1]>> {
+    let tail = <answer::Msg<'_> as control::Reply<'_>>::take(lane.fields()).map_err(Error::Protocol)?.frames;
     frames(tail, attached)
 }
 
@@ -260,7 +269,7 @@ pub(crate) fn receive_batch(held: &Held, max: usize, timeout: Option<Duration>) 
     let mut lane = task.lane(need(timeout))?;
     let count = max.min(u32::MAX as usize) as u32;
     match message_request(&mut lane, task, None, Some(Receiving { from: held.name(), count }), 0, timeout)? {
-        code if delivered(code) => take_received(&mut lane, task)?.collect(),
+        code if delivered(code) => Ok(take_received(&mut lane, task)?.into_vec()),
         code => Err(Error::on(code, "receiving", held.kind(), held.name())),
     }
 }

@@ -1,5 +1,82 @@
-//! libtask: tasks, ports and messages.
-#![warn(missing_docs)]
+//! libtask: Mach's message passing for Linux programs. Tasks own ports, send each other messages that carry rights and memory, and are told
+//! when the other side dies.
+//!
+//! # The words
+//!
+//! A *port* is a queue of messages. Who holds its one [`ReceiveRight`] receives; who holds a [`SendRight`] sends; a [`SendOnceRight`] sends one message, usually
+//! an answer. Rights cannot be made up: the kernel process keeps them, and they move only inside messages. A [`Task`] is a holder of rights,
+//! normally a process. In this library a right is a value that moves: dropping it gives it back, and that is what the others are told.
+//!
+//! # A first task in 15 lines
+//!
+//! ```
+//! use libtask::{Message, run_local};
+//!
+//! fn main() -> libtask::Result<()> {
+//!     run_local(|kernel| {
+//!         let task = kernel.task("first")?;
+//!         let inbox = task.new_port()?;
+//!         let to_inbox = inbox.make_send()?;
+//!         to_inbox.send(Message::new(1).body(&("apples", 3)))?;
+//!         let message = inbox.receive()?;
+//!         let (what, count): (String, u32) = message.body()?;
+//!         assert_eq!((what.as_str(), count), ("apples", 3));
+//!         assert_eq!(message.sender().task, task.id());
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! # A first server in 15 lines
+//!
+//! ```
+//! use libtask::{Message, Next, run_local};
+//!
+//! fn main() -> libtask::Result<()> {
+//!     run_local(|kernel| {
+//!         let server = kernel.task("server")?;
+//!         let port = server.new_port()?;
+//!         server.set_bootstrap(&port.make_send()?)?; // what its children find
+//!         let (client, _control) = server.spawn_local("client")?;
+//!         std::thread::spawn(move || {
+//!             port.serve(|request| match request.body::<(u64, u64)>() {
+//!                 Ok((a, b)) => Next::Reply(Message::new(101).body(&(a + b))),
+//!                 Err(_) => Next::Continue, // dropped unanswered: the caller is told
+//!             })
+//!         });
+//!         let adder = client.bootstrap()?;
+//!         assert_eq!(adder.call(Message::new(100).body(&(2u64, 3u64)))?.body::<u64>()?, 5);
+//!         assert!(adder.call(Message::new(100).body("two")).unwrap_err().is_server_died());
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! With processes the same program starts with [`Task::current`] and [`Task::spawn`]: see `examples/adder.rs`.
+//!
+//! # Where the kernel is
+//!
+//! | way | how |
+//! |---|---|
+//! | in this process | [`run_local`], [`LocalKernel`]: for tests, and for programs that are one process |
+//! | a private kernel process | [`Task::current`] when there is no other, or [`Task::private_kernel`]; ends with its last task |
+//! | a kernel process for the user | [`Task::current`] with `umach kernel` running, or [`Task::connect`] |
+//!
+//! All three speak the same packets, so a program notices no difference but speed.
+//!
+//! # The layers
+//!
+//! The types here never show a bare name in a way that matters; [`raw`] has Mach's own calls with names, one to one. `UMACH_TRACE=1` prints each message that
+//! a task sends or receives.
+//!
+//! # What to know
+//!
+//! * Everything is `Send + Sync`; any number of threads may send and receive at once. One that waits holds a lane of its own, at most 60 for a task.
+//! * A wait has a deadline where you give one; [`SendRight::call`] has one of 30 seconds. Dropping a request unanswered, or dying with it, is told to the
+//!   caller at once ([`Error::is_server_died`]).
+//! * A send that fails gives the message back ([`SendError::message`]) whenever Mach leaves it whole.
+//! * After `fork` the child is not the task: every call fails with [`Error::Forked`]. No descriptor survives `exec`, except the lane that
+//!   [`Task::spawn`] hands to the child.
 
 mod connect;
 mod control;

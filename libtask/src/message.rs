@@ -13,7 +13,7 @@ use serde::Serialize;
 use smallvec::SmallVec;
 use umach_abi::limits::{ANNEX_MAX, ANNEX_THRESHOLD, MESSAGE_MAX, MESSAGE_PORTS_MAX};
 use umach_abi::message::{COMPLEX, Descriptor, HEADER, Header, Place, copy, round4};
-use umach_abi::{Code, Disposition, Name, RightKind};
+use umach_abi::{Code, Disposition, Name};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::error::{Error, Result};
@@ -271,22 +271,23 @@ impl Message {
 
     /// The send failed in the body: rights before the bad one are gone and those behind it are not, and which is the bad one is not told. A
     /// reference that may be gone is given up rather than released twice.
-    pub(crate) fn lost(self) {
-        let mut left = Vec::new();
+    ///
+    /// A receive right is unique in its space, so `still` can ask for it.
+    pub(crate) fn lost(self, mut still: impl FnMut(Name) -> bool) {
         for part in self.parts {
-            if let Part::MoveReceive(right) = &part {
-                // Unique in the space, so it can be asked for.
-                let still = right.held.is_live() && right.task().raw().port_get_refs(right.name(), RightKind::Receive) == Ok(1);
-                if still {
-                    left.push(part);
-                    continue;
-                }
+            match &part {
+                Part::MoveReceive(right) if right.held.is_live() && still(right.name()) => {}
+                _ => part.sent(),
             }
-            part.sent();
         }
         if let Some(reply) = self.reply {
             reply.sent();
         }
+    }
+
+    /// Whether sending it makes rights that did not exist.
+    pub(crate) fn makes_rights(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::MakeSend(_) | Part::MakeSendOnce(_)))
     }
 
     /// Body, parts and reply apart: to rebuild a message that came back.

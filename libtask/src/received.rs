@@ -96,6 +96,7 @@ enum Slot {
 
 /// One message in an answer, not interpreted.
 pub(crate) struct RawFrame<'a> {
+    pub(crate) status: Code,
     pub(crate) message: &'a [u8],
     pub(crate) trailer: &'a [u8],
     pub(crate) annex: &'a [u8],
@@ -116,7 +117,7 @@ pub(crate) fn frames<'a>(mut bytes: &'a [u8], attached: &mut Vec<Attached>) -> R
         let (message, rest) = frame[Frame::SIZE..].split_at(sizes[0]);
         let (trailer, annex) = rest.split_at(sizes[1]);
         let attached = attached.by_ref().take(row.attach as usize).collect();
-        out.push(RawFrame { message, trailer, annex, attached });
+        out.push(RawFrame { status: Code(row.status), message, trailer, annex, attached });
     }
     Ok(out)
 }
@@ -219,16 +220,19 @@ impl Received {
     /// The body as a value encoded by postcard.
     pub fn body<T: DeserializeOwned>(&self) -> Result<T> {
         let bytes = self.bytes();
-        postcard::from_bytes(bytes).map_err(|e| self.body_error(bytes.len(), std::any::type_name::<T>(), e.to_string()))
+        match postcard::take_from_bytes(bytes) {
+            Ok((value, [])) => Ok(value),
+            Ok((_, rest)) => Err(self.body_error::<T>(bytes.len(), format!("{} bytes are left over", rest.len()))),
+            Err(e) => Err(self.body_error::<T>(bytes.len(), e.to_string())),
+        }
     }
     /// The body as plain old data, copied out. It must be exactly as long.
     pub fn pod<T: FromBytes>(&self) -> Result<T> {
         let bytes = self.bytes();
-        T::read_from_bytes(bytes)
-            .map_err(|_| self.body_error(bytes.len(), std::any::type_name::<T>(), format!("{} bytes expected", size_of::<T>())))
+        T::read_from_bytes(bytes).map_err(|_| self.body_error::<T>(bytes.len(), format!("{} bytes expected", size_of::<T>())))
     }
-    fn body_error(&self, len: usize, what: &'static str, why: String) -> Error {
-        Error::Body { id: self.header.id, len, what, why }
+    fn body_error<T>(&self, len: usize, why: String) -> Error {
+        Error::Body { id: self.header.id, len, what: std::any::type_name::<T>(), why }
     }
 
     /// How many rights and memories it carries.

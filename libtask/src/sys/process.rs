@@ -23,20 +23,23 @@ pub(crate) fn inherit(command: &mut Command, fd: &OwnedFd) {
     unsafe { command.pre_exec(keep) };
 }
 
-/// Takes over an inherited socket, if descriptor `fd` is one and has inode `inode`.
-pub(crate) fn adopt(fd: RawFd, inode: u64) -> Option<OwnedFd> {
+/// Takes over an inherited lane: if descriptor `fd` is a `SOCK_SEQPACKET` socket and, where the spawner said so, has inode `inode`.
+pub(crate) fn adopt(fd: RawFd, inode: Option<u64>) -> Option<OwnedFd> {
     if fd <= 2 {
         return None;
     }
     // SAFETY: a query on a number that may be closed; the result is checked. The borrow ends before anything could close it.
     let seen = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
     let stat = rustix::fs::fstat(seen).ok()?;
-    if stat.st_ino != inode || rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Socket {
+    if inode.is_some_and(|inode| stat.st_ino != inode) {
+        return None;
+    }
+    if rustix::net::sockopt::socket_type(seen) != Ok(rustix::net::SocketType::SEQPACKET) {
         return None;
     }
     rustix::io::fcntl_setfd(seen, rustix::io::FdFlags::CLOEXEC).ok()?;
-    // SAFETY: the descriptor is open and is the very socket (by inode) that the spawner left here for this library; the caller adopts at most
-    // once in a process, so nobody else owns it.
+    // SAFETY: the descriptor is open and is the socket that the spawner left here for this library (its environment says so); the caller adopts
+    // at most once in a process, so nobody else owns it.
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
