@@ -111,7 +111,7 @@ macro_rules! faults {
 
         impl FileError {
             /// The error for a server's answer.
-            pub(crate) fn from_failure(failure: Failure, on: Subject) -> FileError {
+            pub fn new(failure: Failure, on: Subject) -> FileError {
                 match Fault::from_number(failure.fault) {
                     $(Some(Fault::$Fault) => FileError::$Fault(on),)*
                     None if failure.errno != 0 => FileError::Other { on, errno: failure.errno },
@@ -266,14 +266,14 @@ mod tests {
         for (i, fault) in Fault::ALL.iter().enumerate() {
             assert_eq!(Fault::from_number(*fault as u16), Some(*fault));
             assert!(Fault::ALL[i + 1..].iter().all(|other| *other as u16 != *fault as u16));
-            let error = FileError::from_failure((*fault).into(), Subject::new("open", b"a"));
+            let error = FileError::new((*fault).into(), Subject::new("open", b"a"));
             assert_eq!(error.fault(), Some(*fault));
         }
     }
 
     #[test]
     fn error_line_says_what_on_what_and_what_to_try() {
-        let error = FileError::from_failure(Failure::from_errno(libc::ENOENT), Subject::new("open", b"caf\xe9/x"));
+        let error = FileError::new(Failure::from_errno(libc::ENOENT), Subject::new("open", b"caf\xe9/x"));
         let line = error.to_string();
         assert!(line.starts_with("open \"caf\\xE9/x\": no such file"), "{line}");
         assert!(line.contains("list the directory"), "{line}");
@@ -282,9 +282,9 @@ mod tests {
 
     #[test]
     fn unnamed_errno_is_kept_as_it_is() {
-        let error = FileError::from_failure(Failure::from_errno(libc::ENODATA), Subject::new("read", b""));
+        let error = FileError::new(Failure::from_errno(libc::ENODATA), Subject::new("read", b""));
         assert!(matches!(error, FileError::Other { errno: libc::ENODATA, .. }));
-        let error = FileError::from_failure(Failure { fault: 9999, errno: 0 }, Subject::new("read", b""));
+        let error = FileError::new(Failure { fault: 9999, errno: 0 }, Subject::new("read", b""));
         assert!(matches!(error, FileError::Protocol { .. }));
     }
 }

@@ -18,10 +18,11 @@
 //! the handle itself.
 
 use bitflags::bitflags;
+use libtask::{Memory, Message, Received, SendRight};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::Failure;
+use crate::error::{Failure, Fault, FileError, Subject};
 
 /// Added to a request's id in its answer (MIG's convention).
 pub const REPLY: i32 = 100;
@@ -31,6 +32,8 @@ pub const READ_MAX: u64 = 64 << 20;
 pub const WRITE_MAX: u64 = 64 << 20;
 /// Most bytes of entries in one page of a listing: they fit into a packet, so a page costs no region.
 pub const PAGE_MAX: usize = 30 * 1024;
+/// Most bytes that travel inside a packet; more go as a region.
+pub const INLINE_MAX: usize = 32 * 1024;
 /// Longest path, the terminating NUL of the system call not counted.
 pub const PATH_MAX: usize = 4095;
 /// Longest component of a path.
@@ -298,6 +301,56 @@ pub struct Written {
 
 /// The body of every answer.
 pub type Answer<R> = Result<<R as Request>::Reply, Failure>;
+
+/// Asks and waits: the one way in which the client speaks to a server. `add` adds memory or a right to the message.
+pub(crate) fn call<R: Request>(
+    right: &SendRight,
+    request: &R,
+    subject: &Subject,
+    add: impl FnOnce(Message) -> Message,
+) -> Result<(R::Reply, Received), FileError> {
+    let message = add(Message::new(R::OP as i32).body(request));
+    let answer = right.call(message).map_err(|source| {
+        let on = subject.clone();
+        if source.is_dead() || source.is_server_died() { FileError::Gone { on, source } } else { FileError::Ipc { on, source } }
+    })?;
+    let malformed = |detail| FileError::Protocol { on: subject.clone(), detail };
+    if answer.id() != R::OP as i32 + REPLY {
+        return Err(malformed("it answers another request"));
+    }
+    match answer.body::<Answer<R>>().map_err(|_| malformed("its body is of another type"))? {
+        Ok(reply) => Ok((reply, answer)),
+        Err(failure) => Err(FileError::new(failure, subject.clone())),
+    }
+}
+
+/// The right of an answer that promises one.
+pub(crate) fn take_right(answer: &mut Received, subject: &Subject) -> Result<SendRight, FileError> {
+    answer.take_send(0).map_err(|_| FileError::Protocol { on: subject.clone(), detail: "it brings no handle" })
+}
+
+/// The memory of an answer that promises some.
+pub(crate) fn take_memory(answer: &mut Received, subject: &Subject) -> Result<Memory, FileError> {
+    answer.memory(0).map_err(|_| FileError::Protocol { on: subject.clone(), detail: "it brings no memory" })
+}
+
+/// The server's side: an answer, to which memory or a right may be added.
+pub fn answer<R: Request>(answer: &Answer<R>) -> Message {
+    Message::new(R::OP as i32 + REPLY).body(answer)
+}
+
+/// The server's side: a refusal, whatever was asked, also by an id that is no operation.
+pub fn refusal(id: i32, failure: Failure) -> Message {
+    Message::new(id.wrapping_add(REPLY)).body(&Err::<(), Failure>(failure))
+}
+
+/// The server's side: a request's body. An allegation: it says nothing but that it can be read.
+pub fn request<R: Request>(body: &[u8]) -> Result<R, Failure> {
+    match postcard::take_from_bytes(body) {
+        Ok((request, [])) => Ok(request),
+        _ => Err(Fault::BadRequest.into()),
+    }
+}
 
 /// Appends one row of a page.
 pub fn push_entry(entry: &RawEntry, page: &mut Vec<u8>) {

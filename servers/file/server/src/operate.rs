@@ -1,0 +1,271 @@
+//! What each operation does: from a request on a handle to an answer. No waiting, no looking at other messages.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use libtask::{Memory, Message, Received, SendRight, Sender, Task};
+use umach_file_api::error::{Failure, Fault};
+use umach_file_api::protocol::{
+    self, Access, Append, Bytes, GetStat, INLINE_MAX, List, Mkdir, Narrow, Op, Open, Opened, READ_MAX, Read, ReadLink, Remove, Rename,
+    Request, Sync, Truncate, WRITE_MAX, Write, Written,
+};
+
+use crate::charge::Charges;
+use crate::handle::{Handle, Handles, Node};
+use crate::tree::{Directory, OpenFile, OpenHow};
+
+/// No request carries more rights or memory than this.
+pub const PARTS_MAX: usize = 1;
+
+/// A request, taken out of its message: no more than an operation can need.
+#[derive(Debug)]
+pub struct Parcel<'b> {
+    /// Which operation; not checked yet.
+    pub id: i32,
+    /// Who asks, as the kernel process says.
+    pub sender: Sender,
+    body: Cow<'b, [u8]>,
+    right: Option<SendRight>,
+    memory: Option<Memory>,
+}
+
+impl<'b> Parcel<'b> {
+    /// Takes out what may belong to a request. `None` if it carries more than any does.
+    pub fn unpack(received: &'b mut Received) -> Option<Parcel<'b>> {
+        if received.parts() > PARTS_MAX {
+            return None;
+        }
+        let (right, memory) = (received.take_send(0).ok(), received.memory(0).ok());
+        Some(Parcel { id: received.id(), sender: received.sender(), body: Cow::Borrowed(received.bytes()), right, memory })
+    }
+    /// A copy that can wait without its message.
+    pub fn into_owned(self) -> Parcel<'static> {
+        let Parcel { id, sender, body, right, memory } = self;
+        Parcel { id, sender, body: Cow::Owned(body.into_owned()), right, memory }
+    }
+    fn request<R: Request>(&self) -> Result<R, Failure> {
+        protocol::request(&self.body)
+    }
+    /// The bytes to write. libtask has checked the seals and the size of what it maps, so nobody can change or cut them now.
+    fn payload(&self) -> Result<&[u8], Failure> {
+        let memory = self.memory.as_deref().ok_or(Fault::BadRequest)?;
+        if memory.len() as u64 > WRITE_MAX {
+            return Err(Fault::TooLarge.into());
+        }
+        Ok(memory)
+    }
+}
+
+/// Has what operations need beyond their handle.
+#[derive(Debug)]
+pub struct Operator {
+    /// The server's task.
+    pub task: Task,
+    /// All handles.
+    pub handles: Handles,
+    /// Who holds how many.
+    pub charges: Arc<Charges>,
+}
+
+type Done = Result<Message, Failure>;
+
+/// An answer without anything attached.
+fn plain<R: Request>(reply: R::Reply) -> Done {
+    Ok(protocol::answer::<R>(&Ok(reply)))
+}
+
+impl Operator {
+    /// Works on one request and gives its answer.
+    pub fn answer(&self, handle: &Handle, parcel: &mut Parcel<'_>) -> Message {
+        let id = parcel.id;
+        let done = match Op::from_id(id) {
+            Some(op) => self.operate(op, handle, parcel),
+            None => Err(Fault::UnknownOperation.into()),
+        };
+        done.unwrap_or_else(|failure| protocol::refusal(id, self.explain(handle, failure)))
+    }
+
+    /// In a removed directory nothing is found, but that is not the name's fault.
+    fn explain(&self, handle: &Handle, failure: Failure) -> Failure {
+        match handle.node() {
+            Node::Directory(directory) if failure.fault() == Some(Fault::NotFound) && directory.is_removed() => Fault::Stale.into(),
+            _ => failure,
+        }
+    }
+
+    fn operate(&self, op: Op, handle: &Handle, parcel: &mut Parcel<'_>) -> Done {
+        match op {
+            Op::Open => self.open(handle, parcel),
+            Op::Narrow => self.narrow(handle, parcel),
+            Op::Mkdir => {
+                let Mkdir { path, mode } = parcel.request()?;
+                writable(handle)?.make_directory(&path, mode)?;
+                plain::<Mkdir>(())
+            }
+            Op::Rename => self.rename(handle, parcel),
+            Op::Remove => {
+                let Remove { path } = parcel.request()?;
+                writable(handle)?.remove(&path)?;
+                plain::<Remove>(())
+            }
+            Op::GetStat => {
+                let GetStat { path, follow } = parcel.request()?;
+                plain::<GetStat>(if path.is_empty() { handle.node().stat()? } else { handle.directory()?.stat(&path, follow)? })
+            }
+            Op::List => {
+                let List { cursor, stat } = parcel.request()?;
+                let (page, rows) = readable(handle)?.list(cursor, stat)?;
+                Ok(protocol::answer::<List>(&Ok(page)).memory(rows))
+            }
+            Op::ReadLink => {
+                let ReadLink { path } = parcel.request()?;
+                plain::<ReadLink>(readable(handle)?.read_link(&path)?)
+            }
+            Op::Sync => {
+                let Sync { data_only } = parcel.request()?;
+                match handle.node() {
+                    Node::Directory(directory) => directory.sync()?,
+                    Node::File(file) => file.sync(data_only)?,
+                }
+                plain::<Sync>(())
+            }
+            Op::Read => {
+                let Read { offset, length } = parcel.request()?;
+                let file = handle.file()?;
+                handle.require(Access::READ)?;
+                self.read(file, offset, length.min(READ_MAX))
+            }
+            Op::Write => {
+                let Write { offset } = parcel.request()?;
+                let file = handle.file()?;
+                handle.require(Access::WRITE)?;
+                plain::<Write>(Written { length: file.write(offset, parcel.payload()?)? })
+            }
+            Op::Append => {
+                let Append {} = parcel.request()?;
+                let file = handle.file()?;
+                handle.require(Access::APPEND)?;
+                plain::<Append>(Written { length: file.append(parcel.payload()?)? })
+            }
+            Op::Truncate => {
+                let Truncate { size } = parcel.request()?;
+                let file = handle.file()?;
+                handle.require(Access::WRITE)?;
+                file.truncate(size)?;
+                plain::<Truncate>(())
+            }
+        }
+    }
+
+    fn open(&self, handle: &Handle, parcel: &Parcel<'_>) -> Done {
+        let Open { path, access, create, create_new, truncate, no_follow, mode } = parcel.request()?;
+        let directory = handle.directory()?;
+        if access.is_empty() || (truncate && !access.contains(Access::WRITE)) {
+            return Err(Fault::InvalidArgument.into());
+        }
+        handle.require(access)?;
+        if create || create_new {
+            handle.require(Access::WRITE)?;
+        }
+        let how = OpenHow {
+            read: access.contains(Access::READ),
+            write: access.intersects(Access::WRITE | Access::APPEND),
+            create,
+            create_new,
+            truncate,
+            no_follow,
+            mode,
+        };
+        // Charged first: a client at its limit opens, creates and cuts nothing.
+        self.hand_out::<Open>(parcel, access, || Ok(Node::File(Arc::new(directory.open(&path, &how)?))))
+    }
+
+    fn narrow(&self, handle: &Handle, parcel: &Parcel<'_>) -> Done {
+        let Narrow { path, access } = parcel.request()?;
+        let access = access.unwrap_or(handle.access());
+        if access.is_empty() {
+            return Err(Fault::InvalidArgument.into());
+        }
+        handle.require(access)?;
+        self.hand_out::<Narrow>(parcel, access, || match path.as_slice() {
+            [] => Ok(handle.node().clone()),
+            path => Ok(Node::Directory(Arc::new(handle.directory()?.subdirectory(path)?))),
+        })
+    }
+
+    /// Makes a handle, charged to the task that asked.
+    fn hand_out<R: Request<Reply = Opened>>(
+        &self,
+        parcel: &Parcel<'_>,
+        access: Access,
+        node: impl FnOnce() -> Result<Node, Failure>,
+    ) -> Done {
+        let charge = self.charges.take(parcel.sender.task, parcel.sender.uid)?;
+        let node = node()?;
+        let stat = node.stat()?;
+        let right = self.handles.open(node, access, charge).map_err(|error| {
+            tracing::warn!(%error, "no port for a handle");
+            Fault::ServerFull
+        })?;
+        Ok(protocol::answer::<R>(&Ok(Opened { access, stat })).move_send(right))
+    }
+
+    fn rename(&self, handle: &Handle, parcel: &mut Parcel<'_>) -> Done {
+        let Rename { from, to, replace } = parcel.request()?;
+        let here = writable(handle)?;
+        match parcel.right.take() {
+            None => here.rename(&from, here, &to, replace)?,
+            Some(right) => {
+                let target = self.handles.find(&right).ok_or(Fault::ForeignDirectory)?;
+                here.rename(&from, writable(&target)?, &to, replace)?;
+            }
+        }
+        plain::<Rename>(())
+    }
+
+    /// Short reads come in the packet. Long ones go into a region that Linux fills from the file and that is lent to the client as it is; if
+    /// there is no memory for one, the answer is a short read, and the client goes on from there.
+    fn read(&self, file: &OpenFile, offset: u64, length: u64) -> Done {
+        let size = file.stat()?.size;
+        let there = length.min(size.saturating_sub(offset));
+        if there > INLINE_MAX as u64
+            && let Some(region) = self.fill_region(file, offset, there)?
+        {
+            return Ok(protocol::answer::<Read>(&Ok(Bytes { length: there })).lend_region(&region));
+        }
+        // Also at and behind the end: files whose size Linux does not know (those of /proc) say 0 and have bytes.
+        let bytes = file.read(offset, (length as usize).min(INLINE_MAX))?;
+        Ok(protocol::answer::<Read>(&Ok(Bytes { length: bytes.len() as u64 })).memory(bytes))
+    }
+
+    /// `None` if there is no room for a region or the file has become shorter meanwhile.
+    fn fill_region(&self, file: &OpenFile, offset: u64, length: u64) -> Result<Option<libtask::Region>, Failure> {
+        let no_room = |error: libtask::Error| {
+            tracing::debug!(%error, length, "no region for a long read");
+            None
+        };
+        let writer = match self.task.region_writer(length) {
+            Ok(writer) => writer,
+            Err(error) => return Ok(no_room(error)),
+        };
+        match file.copy_to(writer.file(), offset, length) {
+            Ok(copied) if copied == length => Ok(writer.seal().map_or_else(no_room, Some)),
+            Ok(_) => Ok(None),
+            // The file's own errors come again from the short read, and then count; these can be the region's.
+            Err(error) if matches!(error.fault(), Some(Fault::NoSpace | Fault::ServerFull)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn readable(handle: &Handle) -> Result<&Directory, Failure> {
+    let directory = handle.directory()?;
+    handle.require(Access::READ)?;
+    Ok(directory)
+}
+
+fn writable(handle: &Handle) -> Result<&Directory, Failure> {
+    let directory = handle.directory()?;
+    handle.require(Access::WRITE)?;
+    Ok(directory)
+}
