@@ -5,14 +5,104 @@
 //! here, so the daemon, the in-process kernel, the model test and the fuzzers all run the very same rules.
 //!
 //! Deadlines are the waiting task's business: it gives a blocked request up with `Cancel`. So the core needs no clock.
+//!
+//! Read in this order: `arena`, `quota`, `space` (tables); `port`, `mail`, `task`, `region` (what there is); `rights` (in and out of a
+//! space), `send`, `receive`, `notify`, `destroy` (how it moves and ends); `calls`, `attributes`, `sets`, `tasks` (what can be asked);
+//! `apply` (the transitions); `check` (what must always hold).
 #![forbid(unsafe_code)]
 
+mod apply;
 pub mod arena;
+mod attributes;
+mod calls;
+mod check;
+mod destroy;
 mod effect;
+mod mail;
+mod notify;
+mod packet;
+mod port;
 mod quota;
+mod receive;
+mod region;
+mod rights;
+mod send;
+mod sets;
+mod space;
+mod task;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use umach_abi::Features;
 
 pub use arena::Id;
+use arena::Arena;
 pub use effect::{Attach, Effect, Effects, LaneId, Peer, RegionId, Signal, TaskId, Violation};
 pub use quota::Limits;
-mod skeleton;
-pub use skeleton::{Config, Core};
+
+/// What a kernel is started with.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// The kernel process.
+    pub pid: u32,
+    /// What the outside offers.
+    pub features: Features,
+    /// Quotas.
+    pub limits: Limits,
+}
+
+/// The state of a kernel.
+#[derive(Debug)]
+pub struct Core {
+    config: Config,
+    tasks: Arena<task::Task>,
+    lanes: Arena<task::Lane>,
+    ports: Arena<port::Port>,
+    sets: Arena<port::PortSet>,
+    mails: Arena<mail::Mail>,
+    regions: Arena<region::Region>,
+    ledger: quota::Ledger,
+    /// Teardown still to do.
+    work: VecDeque<destroy::Work>,
+    /// Receives whose send was blocked and is done; empty between transitions.
+    resumed: VecDeque<(LaneId, task::Receive)>,
+    /// What this transition asks of the outside; empty between transitions.
+    effects: Effects,
+    host: port::PortId,
+    host_control: port::PortId,
+    requests: u64,
+    sent: u64,
+}
+
+impl Core {
+    /// A kernel without tasks.
+    pub fn new(config: Config) -> Core {
+        let mut ports = Arena::default();
+        let mut kernel_port = |kobject| {
+            let mut port = port::Port::new(port::Receiver::Kernel(kobject));
+            port.srights = 1; // the kernel's own, so that the port never runs out of senders
+            port::PortId(ports.insert(port))
+        };
+        let (host, host_control) = (kernel_port(port::Kobject::Host), kernel_port(port::Kobject::HostControl));
+        Core {
+            config,
+            tasks: Arena::default(),
+            lanes: Arena::default(),
+            ports,
+            sets: Arena::default(),
+            mails: Arena::default(),
+            regions: Arena::default(),
+            ledger: quota::Ledger::new(&config.limits),
+            work: VecDeque::new(),
+            resumed: VecDeque::new(),
+            effects: Effects::new(),
+            host,
+            host_control,
+            requests: 0,
+            sent: 0,
+        }
+    }
+}

@@ -1,4 +1,19 @@
-//! Limits.
+//! Quotas: everything held for somebody is charged to somebody.
+//!
+//! Each task has an *account*, each user the sum over the accounts of its tasks. A [`Charge`] is the receipt for what was paid; it travels
+//! with what it paid for and is given back with it. A charge that is dropped instead is a bug, and debug builds panic on it.
+//!
+//! An account outlives its task until the last charge on it is returned, so that a task cannot get rid of its debts by dying.
+//!
+//! *Sharing.* Bytes queued at somebody else take from the receiver's budget. One sender may take at most a `1/(n+1)` part of what is free
+//! or already its own, `n` being the number of senders that hold a share, itself included. So there is always room for one more
+//! sender, however greedy the others are.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use super::arena::{Arena, Id};
 
 /// What a task, and a user over all of its tasks, may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,5 +51,311 @@ impl Default for Limits {
             user_tasks: 4096,
             user_factor: 4,
         }
+    }
+}
+
+/// The kinds of thing that are charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Ports,
+    Names,
+    QueuedBytes,
+    Regions,
+    RegionBytes,
+    Notifications,
+    Lanes,
+}
+
+const KINDS: usize = 7;
+
+/// The id of an account.
+pub(super) type AccountId = Id;
+
+/// The receipt for something paid for. Not `Clone`: it is returned exactly once, to [`Ledger::release`].
+#[derive(Debug)]
+#[must_use = "a charge must be kept with what it pays for and released with it"]
+pub(super) struct Charge {
+    account: AccountId,
+    /// Who queued it, if that was somebody else.
+    actor: Option<AccountId>,
+    amount: u64,
+    kind: Kind,
+}
+
+impl Charge {
+    pub(super) fn account(&self) -> AccountId {
+        self.account
+    }
+    pub(super) fn amount(&self) -> u64 {
+        self.amount
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        debug_assert!(self.amount == 0 || std::thread::panicking(), "charge dropped instead of released: {self:?}");
+    }
+}
+
+#[derive(Debug)]
+struct Account {
+    user: u32,
+    closed: bool,
+    used: [u64; KINDS],
+    /// Queued bytes by the account that queued them.
+    shares: BTreeMap<AccountId, u64>,
+}
+
+#[derive(Debug, Default)]
+struct User {
+    accounts: u64,
+    tasks: u64,
+    used: [u64; KINDS],
+}
+
+/// All accounts.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    limits: [u64; KINDS],
+    user_factor: u64,
+    user_tasks: u64,
+    accounts: Arena<Account>,
+    users: HashMap<u32, User>,
+}
+
+impl Ledger {
+    pub(super) fn new(limits: &Limits) -> Ledger {
+        Ledger {
+            limits: [
+                limits.task_ports,
+                limits.task_names,
+                limits.task_queued_bytes,
+                limits.task_regions,
+                limits.task_region_bytes,
+                limits.task_notifications,
+                limits.task_lanes,
+            ],
+            user_factor: limits.user_factor,
+            user_tasks: limits.user_tasks,
+            accounts: Arena::default(),
+            users: HashMap::new(),
+        }
+    }
+
+    /// Opens an account for a new task of `uid`; `None` if the user has too many tasks. Closed by [`Ledger::close`].
+    pub(super) fn open(&mut self, uid: u32) -> Option<AccountId> {
+        let user = self.users.entry(uid).or_default();
+        if user.tasks >= self.user_tasks {
+            return None;
+        }
+        user.tasks += 1;
+        user.accounts += 1;
+        Some(self.accounts.insert(Account { user: uid, closed: false, used: [0; KINDS], shares: BTreeMap::new() }))
+    }
+
+    /// The task is gone; the account goes when nothing is charged to it any more.
+    pub(super) fn close(&mut self, id: AccountId) {
+        let account = &mut self.accounts[id];
+        account.closed = true;
+        self.users.get_mut(&account.user).expect("account has a user").tasks -= 1;
+        self.bury(id);
+    }
+
+    fn bury(&mut self, id: AccountId) {
+        let account = &self.accounts[id];
+        if account.closed && account.used == [0; KINDS] {
+            let uid = account.user;
+            self.accounts.remove(id);
+            let user = self.users.get_mut(&uid).expect("account has a user");
+            user.accounts -= 1;
+            if user.accounts == 0 {
+                self.users.remove(&uid);
+            }
+        }
+    }
+
+    /// The account's task turned out to belong to another user (a spawned process said Hello).
+    pub(super) fn rehome(&mut self, id: AccountId, uid: u32) {
+        let account = &mut self.accounts[id];
+        let used = account.used;
+        let old = std::mem::replace(&mut account.user, uid);
+        if old == uid {
+            return;
+        }
+        let gone = {
+            let user = self.users.get_mut(&old).expect("account has a user");
+            user.tasks -= 1;
+            user.accounts -= 1;
+            user.used.iter_mut().zip(used).for_each(|(sum, part)| *sum -= part);
+            user.accounts == 0
+        };
+        if gone {
+            self.users.remove(&old);
+        }
+        let user = self.users.entry(uid).or_default();
+        user.tasks += 1;
+        user.accounts += 1;
+        user.used.iter_mut().zip(used).for_each(|(sum, part)| *sum += part);
+    }
+
+    fn room(&self, id: AccountId, kind: Kind, amount: u64) -> bool {
+        let (k, account) = (kind as usize, &self.accounts[id]);
+        let (limit, user) = (self.limits[k], &self.users[&account.user]);
+        amount <= limit.saturating_sub(account.used[k])
+            && amount <= limit.saturating_mul(self.user_factor).saturating_sub(user.used[k])
+    }
+
+    fn add(&mut self, id: AccountId, kind: Kind, amount: u64) {
+        let account = &mut self.accounts[id];
+        account.used[kind as usize] += amount;
+        self.users.get_mut(&account.user).expect("account has a user").used[kind as usize] += amount;
+    }
+
+    fn subtract(&mut self, id: AccountId, kind: Kind, amount: u64) {
+        let account = &mut self.accounts[id];
+        account.used[kind as usize] -= amount;
+        self.users.get_mut(&account.user).expect("account has a user").used[kind as usize] -= amount;
+        if account.closed {
+            self.bury(id);
+        }
+    }
+
+    /// Charges `id`; `None` if it or its user has no room.
+    pub(super) fn charge(&mut self, id: AccountId, kind: Kind, amount: u64) -> Option<Charge> {
+        self.room(id, kind, amount).then(|| {
+            self.add(id, kind, amount);
+            Charge { account: id, actor: None, amount, kind }
+        })
+    }
+
+    /// Whether `actor` may queue so many bytes at `owner`.
+    pub(super) fn may_queue(&self, owner: AccountId, actor: AccountId, amount: u64) -> bool {
+        if !self.room(owner, Kind::QueuedBytes, amount) {
+            return false;
+        }
+        if owner == actor {
+            return true;
+        }
+        let account = &self.accounts[owner];
+        let share = account.shares.get(&actor).copied().unwrap_or(0);
+        let sharers = account.shares.len() as u64 + u64::from(share == 0);
+        let free = self.limits[Kind::QueuedBytes as usize].saturating_sub(account.used[Kind::QueuedBytes as usize]);
+        share + amount <= (free + share) / (sharers + 1)
+    }
+
+    /// Charges `owner` for bytes that `actor` queues at it; [`Ledger::may_queue`] was asked.
+    pub(super) fn queue(&mut self, owner: AccountId, actor: AccountId, amount: u64) -> Charge {
+        self.add(owner, Kind::QueuedBytes, amount);
+        let actor = (owner != actor).then_some(actor);
+        self.share(owner, actor, amount, true);
+        Charge { account: owner, actor, amount, kind: Kind::QueuedBytes }
+    }
+
+    fn share(&mut self, owner: AccountId, actor: Option<AccountId>, amount: u64, more: bool) {
+        let Some(actor) = actor else { return };
+        let shares = &mut self.accounts[owner].shares;
+        if more {
+            *shares.entry(actor).or_insert(0) += amount;
+        } else if let Some(share) = shares.get_mut(&actor) {
+            *share -= amount;
+            if *share == 0 {
+                shares.remove(&actor);
+            }
+        }
+    }
+
+    /// Makes a charge larger; false, and nothing done, if there is no room.
+    pub(super) fn grow(&mut self, charge: &mut Charge, amount: u64) -> bool {
+        let room = self.room(charge.account, charge.kind, amount);
+        if room {
+            self.add(charge.account, charge.kind, amount);
+            charge.amount += amount;
+        }
+        room
+    }
+
+    /// Gives a part back.
+    pub(super) fn shrink(&mut self, charge: &mut Charge, amount: u64) {
+        charge.amount -= amount;
+        self.share(charge.account, charge.actor, amount, false);
+        self.subtract(charge.account, charge.kind, amount);
+    }
+
+    /// Moves a charge to another account, whether or not that has room: what moves was allowed before, and what comes next will be refused.
+    pub(super) fn transfer(&mut self, charge: &mut Charge, to: AccountId) {
+        if charge.account == to {
+            return;
+        }
+        self.share(charge.account, charge.actor, charge.amount, false);
+        self.add(to, charge.kind, charge.amount);
+        let from = std::mem::replace(&mut charge.account, to);
+        charge.actor = charge.actor.filter(|&actor| actor != to);
+        self.share(to, charge.actor, charge.amount, true);
+        self.subtract(from, charge.kind, charge.amount);
+    }
+
+    /// Gives a charge back.
+    pub(super) fn release(&mut self, mut charge: Charge) {
+        let amount = charge.amount;
+        self.shrink(&mut charge, amount);
+    }
+
+    pub(super) fn used(&self, id: AccountId, kind: Kind) -> u64 {
+        self.accounts[id].used[kind as usize]
+    }
+
+    pub(super) fn limit(&self, kind: Kind) -> u64 {
+        self.limits[kind as usize]
+    }
+
+    /// For the checker: all accounts, and whether users are the sums of theirs.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let mut sums: HashMap<u32, [u64; KINDS]> = HashMap::new();
+        for (id, account) in self.accounts.iter() {
+            let sum = sums.entry(account.user).or_default();
+            sum.iter_mut().zip(account.used).for_each(|(sum, part)| *sum += part);
+            if account.shares.values().sum::<u64>() > account.used[Kind::QueuedBytes as usize] {
+                return Err(format!("account {id:?}: shares exceed what is queued"));
+            }
+        }
+        for (uid, user) in &self.users {
+            if user.used != sums.get(uid).copied().unwrap_or_default() {
+                return Err(format!("user {uid}: {:?} charged, accounts sum to {:?}", user.used, sums.get(uid)));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(bytes: u64) -> Ledger {
+        Ledger::new(&Limits { task_queued_bytes: bytes, user_factor: 100, ..Limits::default() })
+    }
+
+    #[test]
+    fn sender_gets_a_share_and_a_newcomer_finds_room() {
+        let mut ledger = ledger(1200);
+        let (owner, a, b) = (ledger.open(0).unwrap(), ledger.open(1).unwrap(), ledger.open(2).unwrap());
+        assert!(ledger.may_queue(owner, a, 600) && !ledger.may_queue(owner, a, 601));
+        let first = ledger.queue(owner, a, 600);
+        assert!(ledger.may_queue(owner, b, 200) && !ledger.may_queue(owner, b, 201));
+        ledger.release(first);
+        assert!(ledger.may_queue(owner, b, 600));
+        assert!(ledger.may_queue(owner, owner, 1200));
+    }
+
+    #[test]
+    fn account_of_a_dead_task_lives_until_its_debts_are_paid() {
+        let mut ledger = ledger(100);
+        let a = ledger.open(7).unwrap();
+        let debt = ledger.charge(a, Kind::Ports, 1).unwrap();
+        ledger.close(a);
+        assert_eq!(ledger.used(a, Kind::Ports), 1);
+        ledger.release(debt);
+        assert!(ledger.accounts.is_empty() && ledger.users.is_empty());
     }
 }

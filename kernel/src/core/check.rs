@@ -1,0 +1,196 @@
+//! What must always hold, checked over the whole state. Debug builds run it; tests call it after each step.
+
+use std::collections::HashMap;
+
+use umach_abi::TypeBits;
+
+use super::Core;
+use super::destroy::Work;
+use super::mail::{Mail, Right};
+use super::port::{PortId, Receiver};
+use super::send::rights_of;
+use super::space::Object;
+use super::task::Wait;
+
+#[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
+struct Count {
+    send: u32,
+    once: u32,
+    receive: u32,
+}
+
+impl Core {
+    /// Counts every right there is and compares with what the ports believe; checks queues, sets, waiting threads and charges. The error
+    /// says what is broken.
+    pub fn check(&self) -> Result<(), String> {
+        let mut counts: HashMap<PortId, Count> = HashMap::new();
+        self.count_spaces(&mut counts)?;
+        for (_, mail) in self.mails.iter() {
+            count_mail(mail, &mut counts);
+        }
+        for work in &self.work {
+            match work {
+                Work::Mail(mail) => count_mail(mail, &mut counts),
+                Work::Port(port) => {
+                    for watch in port.watches.iter() {
+                        let requests = watch.requests.values().map(|request| request.notify);
+                        let all = requests.chain(watch.no_senders.iter().map(|watch| watch.notify));
+                        all.for_each(|notify| counts.entry(notify).or_default().once += 1);
+                    }
+                }
+                Work::Space(..) => {}
+            }
+        }
+        for (_, port) in self.ports.iter() {
+            for watches in port.watches.iter() {
+                let notifies = watches.requests.values().map(|request| request.notify);
+                let both = watches.no_senders.iter().chain(&watches.destroyed).map(|watch| watch.notify);
+                notifies.chain(both).for_each(|notify| counts.entry(notify).or_default().once += 1);
+                if watches.armed as usize != watches.requests.values().filter(|request| request.armed).count() {
+                    return Err("armed requests miscounted".into());
+                }
+            }
+        }
+        for host in [self.host, self.host_control] {
+            counts.entry(host).or_default().send += 1;
+        }
+        for (id, port) in self.ports.iter() {
+            let id = PortId(id);
+            let count = counts.get(&id).copied().unwrap_or_default();
+            if (count.send, count.once) != (port.srights, port.sorights) {
+                return Err(format!(
+                    "{id:?}: counts {} send and {} send-once rights, there are {} and {}",
+                    port.srights, port.sorights, count.send, count.once
+                ));
+            }
+            let receives = u32::from(port.kobject().is_none());
+            if count.receive != receives {
+                return Err(format!("{id:?}: {} receive rights, receiver {:?}", count.receive, port.receiver));
+            }
+            self.check_port(id)?;
+        }
+        self.check_sets()?;
+        self.check_lanes()?;
+        self.ledger.check()
+    }
+
+    fn count_spaces(&self, counts: &mut HashMap<PortId, Count>) -> Result<(), String> {
+        for (id, task) in self.tasks.iter() {
+            task.space.check().map_err(|what| format!("task {id:?}: {what}"))?;
+            if task.names.amount() != task.space.len() as u64 {
+                return Err(format!("task {id:?}: {} names charged, {} held", task.names.amount(), task.space.len()));
+            }
+            for (name, entry) in task.space.iter_from(0) {
+                let Object::Port(port) = entry.object else { continue };
+                let Some(live) = self.ports.get(port.0) else {
+                    if entry.has(TypeBits::RECEIVE) {
+                        return Err(format!("task {id:?}: receive right {name} to a dead port"));
+                    }
+                    continue;
+                };
+                let count = counts.entry(port).or_default();
+                count.send += u32::from(entry.has(TypeBits::SEND));
+                count.once += u32::from(entry.has(TypeBits::SEND_ONCE));
+                count.receive += u32::from(entry.has(TypeBits::RECEIVE));
+                if entry.has(TypeBits::RECEIVE) && live.receiver != Receiver::Space(super::TaskId(id), name) {
+                    return Err(format!("task {id:?}: receives on {name}, port says {:?}", live.receiver));
+                }
+                if entry.has(TypeBits::SEND) && entry.urefs == 0 {
+                    return Err(format!("task {id:?}: send right {name} without references"));
+                }
+                let key = (super::TaskId(id), name);
+                let requested = live.watches.as_ref().is_some_and(|watches| watches.requests.contains_key(&key));
+                if requested != entry.requested {
+                    return Err(format!("task {id:?}: request on {name}: entry says {}, port {requested}", entry.requested));
+                }
+            }
+            for port in task.bootstrap.iter().chain(task.registered.iter().flatten()) {
+                counts.entry(*port).or_default().send += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_port(&self, id: PortId) -> Result<(), String> {
+        let port = &self.ports[id.0];
+        let mut bytes = 0;
+        for mail in &port.queue {
+            let mail = self.mails.get(mail.0).ok_or_else(|| format!("{id:?}: queues mail that does not exist"))?;
+            bytes += mail.charge.as_ref().map_or(0, |charge| charge.amount());
+            if mail.dest.port() != Some(id) {
+                return Err(format!("{id:?}: queues mail for {:?}", mail.dest));
+            }
+        }
+        if bytes != port.queued_bytes {
+            return Err(format!("{id:?}: {} bytes queued, {} said", bytes, port.queued_bytes));
+        }
+        for set in &port.sets {
+            let set = self.sets.get(set.0).ok_or_else(|| format!("{id:?}: in a set that does not exist"))?;
+            match set.members.get(&id) {
+                None => return Err(format!("{id:?}: not a member of its set")),
+                Some(place) if place.is_some() == port.queue.is_empty() => return Err(format!("{id:?}: readiness is wrong")),
+                Some(_) => {}
+            }
+        }
+        if let Some(waiters) = &port.waiters {
+            if !waiters.receivers.is_empty() && !port.queue.is_empty() {
+                return Err(format!("{id:?}: threads wait although messages are there"));
+            }
+            if !waiters.senders.is_empty() && !port.full() {
+                return Err(format!("{id:?}: senders wait although there is room"));
+            }
+        }
+        let reserved = port.reserve.as_ref().map_or(0, |reserve| reserve.amount());
+        if port.kobject().is_none() && reserved != port.sorights as u64 * super::mail::NOTIFICATION {
+            return Err(format!("{id:?}: {reserved} bytes reserved for {} send-once rights", port.sorights));
+        }
+        Ok(())
+    }
+
+    fn check_sets(&self) -> Result<(), String> {
+        for (id, set) in self.sets.iter() {
+            let ready = set.members.values().filter(|place| place.is_some()).count();
+            if ready != set.ready.len() || (!set.receivers.is_empty() && ready > 0) {
+                return Err(format!("set {id:?}: {ready} ready, {} listed, {} threads wait", set.ready.len(), set.receivers.len()));
+            }
+            for port in set.members.keys() {
+                if !self.ports.get(port.0).is_some_and(|port| port.sets.contains(&super::port::SetId(id))) {
+                    return Err(format!("set {id:?}: member {port:?} does not know it"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_lanes(&self) -> Result<(), String> {
+        if !self.resumed.is_empty() || !self.effects.is_empty() {
+            return Err("a transition left something behind".into());
+        }
+        for (id, lane) in self.lanes.iter() {
+            let task = self.tasks.get(lane.task.0).ok_or_else(|| format!("lane {id:?} without a task"))?;
+            if task.dying || !task.lanes.contains(&super::LaneId(id)) {
+                return Err(format!("lane {id:?} of a task that does not have it"));
+            }
+            if let Some(Wait::Send { port, mail, .. }) = lane.pending.as_ref().map(|pending| &pending.what) {
+                let queued = self.ports.get(port.0).and_then(|port| port.waiters.as_ref());
+                if !queued.is_some_and(|w| w.senders.contains(&super::LaneId(id))) || self.mails.get(mail.0).is_none() {
+                    return Err(format!("lane {id:?} waits to send and nobody knows"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn count_mail(mail: &Mail, counts: &mut HashMap<PortId, Count>) {
+    for right in mail.carried.iter().flat_map(rights_of).chain([&mail.dest, &mail.reply]) {
+        let Some(port) = right.port() else { continue };
+        let count = counts.entry(port).or_default();
+        match right {
+            Right::Send(_) => count.send += 1,
+            Right::SendOnce(_) => count.once += 1,
+            Right::Receive(_) => count.receive += 1,
+            Right::Null | Right::Dead => {}
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Tasks and lanes.
+
+use std::collections::VecDeque;
+
+use umach_abi::Name;
+use umach_abi::limits::REGISTERED_PORTS;
+use umach_abi::message::TrailerRequest;
+
+use super::effect::{LaneId, Peer, RegionId, TaskId};
+use super::mail::MailId;
+use super::port::{PortId, SetId};
+use super::quota::{AccountId, Charge};
+use super::space::Space;
+
+/// A task.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) peer: Peer,
+    pub(super) parent: Option<TaskId>,
+    pub(super) label: String,
+    pub(super) space: Space,
+    /// For its names; grows and shrinks with the space.
+    pub(super) names: Charge,
+    pub(super) account: AccountId,
+    /// Its first lane; the others follow.
+    pub(super) lanes: Vec<LaneId>,
+    pub(super) said_hello: bool,
+    /// May have the host's control right.
+    pub(super) trusted: bool,
+    /// Ending: its lanes are closed and its space is being emptied.
+    pub(super) dying: bool,
+    pub(super) suspended: u32,
+    pub(super) control: PortId,
+    pub(super) name_port: PortId,
+    /// Send rights held for it.
+    pub(super) bootstrap: Option<PortId>,
+    pub(super) registered: [Option<PortId>; REGISTERED_PORTS],
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    /// Regions that it made and has not yet turned into rights.
+    pub(super) drafts: Vec<RegionId>,
+}
+
+/// A way into the kernel for one thread at a time.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) task: TaskId,
+    pub(super) pending: Option<Pending>,
+    /// Op and seq of the last request.
+    pub(super) last: (u16, u32),
+    pub(super) charge: Charge,
+}
+
+/// The request that a lane is waiting for.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) op: u16,
+    pub(super) seq: u32,
+    pub(super) what: Wait,
+}
+
+/// What it waits for.
+#[derive(Debug)]
+pub(super) enum Wait {
+    /// Room in a queue.
+    Send { port: PortId, mail: MailId, then: Option<Receive> },
+    /// A message.
+    Receive { from: Source, want: Receive },
+    /// The outside: a memfd, its seals, or a socket pair.
+    Outside,
+}
+
+/// Where a thread receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Port(PortId),
+    Set(SetId),
+}
+
+/// How a thread receives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Receive {
+    pub(super) name: Name,
+    /// Size of the buffer, trailer included.
+    pub(super) limit: u32,
+    pub(super) large: bool,
+    pub(super) identity: bool,
+    pub(super) guarded: bool,
+    pub(super) trailer: TrailerRequest,
+    /// Do not wait.
+    pub(super) poll: bool,
+    /// At most so many at once.
+    pub(super) count: u32,
+}
+
+/// Takes `lane` out of a queue of waiting threads.
+pub(super) fn unqueue(queue: &mut VecDeque<LaneId>, lane: LaneId) {
+    if let Some(at) = queue.iter().position(|&other| other == lane) {
+        queue.remove(at);
+    }
+}

@@ -1,0 +1,197 @@
+//! Short plays on the core, one for each thing that went wrong once or is easily got wrong. The model test covers the breadth.
+
+use umach_abi::control::{self, Call, Head, Reply, Request, answer, phase};
+use umach_abi::message::{self, COMPLEX, Descriptor, Header, Options};
+use umach_abi::notify::Notification;
+use umach_abi::records::Frame;
+use umach_abi::{Code, Features, Name, RightKind, VERSION};
+
+use super::*;
+
+struct World {
+    core: Core,
+    effects: Effects,
+}
+
+struct Answer {
+    status: Code,
+    fields: Vec<u8>,
+}
+
+impl Answer {
+    fn message(&self) -> &[u8] {
+        let frame = Frame::read(&self.fields).expect("a frame");
+        &self.fields[Frame::SIZE..][..frame.size as usize]
+    }
+}
+
+impl World {
+    fn new() -> World {
+        let config = Config { pid: 1, features: Features::empty(), limits: Limits::default() };
+        World { core: Core::new(config), effects: Effects::new() }
+    }
+    fn task(&mut self) -> LaneId {
+        let lane = self.core.connect(Peer { pid: 7, uid: 1, gid: 1 }, true).unwrap();
+        self.ok(lane, Request::Hello(control::Hello { version: VERSION, features: 0 }));
+        lane
+    }
+    fn start(&mut self, lane: LaneId, request: Request<'_>) {
+        let head = Head { op: request.op(), attached: 0, seq: 9, status: Code(0) };
+        self.core.request(lane, head, &request, &mut self.effects).unwrap();
+        self.core.check().unwrap();
+    }
+    fn answer(&mut self, wanted: LaneId) -> Option<Answer> {
+        let at = self.effects.iter().position(|effect| matches!(effect, Effect::Answer { lane, .. } if *lane == wanted))?;
+        let Effect::Answer { packet, .. } = self.effects.remove(at) else { unreachable!() };
+        let (head, fields) = Head::read(&packet).unwrap();
+        Some(Answer { status: head.status, fields: fields.to_vec() })
+    }
+    fn call(&mut self, lane: LaneId, request: Request<'_>) -> Answer {
+        self.start(lane, request);
+        self.answer(lane).expect("answered at once")
+    }
+    fn ok(&mut self, lane: LaneId, request: Request<'_>) -> Answer {
+        let answer = self.call(lane, request);
+        assert_eq!(answer.status, Code::SUCCESS);
+        answer
+    }
+    fn port(&mut self, lane: LaneId) -> Name {
+        let right = RightKind::Receive as u32;
+        let answer = self.ok(lane, Request::PortAllocate(control::PortAllocate { task: Name::NULL, right, name: Name::NULL }));
+        answer::PortAllocate::take(&answer.fields).unwrap().name
+    }
+    /// Gives `to` a send right to `lane`'s port.
+    fn grant(&mut self, lane: LaneId, port: Name, to: LaneId) -> Name {
+        let target = self.core.tasks[self.core.task_of(to).unwrap().0].control;
+        let me = self.core.task_of(lane).unwrap();
+        let control = self.core.give_send(me, target).unwrap();
+        self.core.effects.clear();
+        let name = Name::new(5000, 3);
+        let request = control::PortInsertRight { task: control, name, right: port, disposition: 20 };
+        self.ok(lane, Request::PortInsertRight(request));
+        name
+    }
+    fn space(&mut self, lane: LaneId) -> usize {
+        self.core.tasks[self.core.task_of(lane).unwrap().0].space.len()
+    }
+}
+
+fn msg<'a>(options: Options, receive: Name, bytes: &'a [u8]) -> Request<'a> {
+    Request::Msg(control::Msg {
+        options: options.bits(),
+        flags: 0,
+        receive,
+        limit: 4096,
+        notify: Name::NULL,
+        count: 0,
+        send_size: bytes.len() as u32,
+        annex: 0,
+        tail: bytes,
+    })
+}
+
+fn simple(remote: Name, disposition: u8, id: i32) -> Vec<u8> {
+    Header { bits: Header::make_bits(disposition, 0, false), remote, id, ..Header::default() }.to_bytes().to_vec()
+}
+
+fn carrying(remote: Name, disposition: u8, name: Name, how: u8) -> Vec<u8> {
+    let header = Header { bits: Header::make_bits(disposition, 0, true), remote, id: 1, ..Header::default() };
+    let mut bytes = header.to_bytes().to_vec();
+    bytes.extend_from_slice(&1u32.to_le_bytes());
+    Descriptor::Port { name, disposition: how }.push(&mut bytes);
+    bytes
+}
+
+#[test]
+fn message_reaches_a_waiting_receiver_in_one_answer() {
+    let mut world = World::new();
+    let (server, client) = (world.task(), world.task());
+    let port = world.port(server);
+    let send = world.grant(server, port, client);
+    world.start(server, msg(Options::RCV, port, &[]));
+    assert!(world.answer(server).is_none());
+    assert_eq!(world.call(client, msg(Options::SEND, Name::NULL, &simple(send, 19, 42))).status, Code::SUCCESS);
+    let got = world.answer(server).unwrap();
+    let header = Header::read(got.message()).unwrap();
+    assert_eq!((header.id, header.local), (42, port));
+}
+
+#[test]
+fn sixth_message_blocks_until_one_is_received() {
+    let mut world = World::new();
+    let (server, client) = (world.task(), world.task());
+    let port = world.port(server);
+    let send = world.grant(server, port, client);
+    for id in 0..5 {
+        world.ok(client, msg(Options::SEND, Name::NULL, &simple(send, 19, id)));
+    }
+    world.start(client, msg(Options::SEND, Name::NULL, &simple(send, 19, 5)));
+    assert!(world.answer(client).is_none());
+    world.ok(server, msg(Options::RCV, port, &[]));
+    assert_eq!(world.answer(client).unwrap().status, Code::SUCCESS);
+    world.start(client, msg(Options::SEND, Name::NULL, &simple(send, 19, 6)));
+    world.start(client, Request::Cancel(control::Cancel { seq: 9, phases: phase::SEND, interrupted: 0 }));
+    let back = world.answer(client).unwrap();
+    assert_eq!(back.status, Code::MACH_SEND_TIMED_OUT);
+    assert_eq!(Header::read(back.message()).unwrap().remote, send);
+}
+
+#[test]
+fn death_of_a_task_tells_holders_of_its_rights() {
+    let mut world = World::new();
+    let (server, client) = (world.task(), world.task());
+    let port = world.port(server);
+    let send = world.grant(server, port, client);
+    let notify = world.port(client);
+    world.ok(
+        client,
+        Request::PortRequestNotification(control::PortRequestNotification {
+            task: Name::NULL,
+            name: send,
+            id: umach_abi::notify::DEAD_NAME as u32,
+            sync: 0,
+            notify,
+            disposition: 21,
+        }),
+    );
+    world.start(client, msg(Options::RCV, notify, &[]));
+    let dead = world.core.task_of(server).unwrap();
+    world.core.end_task(dead, &mut world.effects);
+    while world.core.work(1, &mut world.effects) {
+        world.core.check().unwrap();
+    }
+    let got = world.answer(client).unwrap();
+    assert_eq!(Notification::parse(got.message()), Some(Notification::DeadName(send)));
+    assert!(world.effects.contains(&Effect::TaskGone(dead)));
+    world.core.check().unwrap();
+}
+
+#[test]
+fn receive_right_sent_to_itself_ends_quietly() {
+    let mut world = World::new();
+    let task = world.task();
+    let port = world.port(task);
+    let names = world.space(task);
+    assert_eq!(world.call(task, msg(Options::SEND, Name::NULL, &carrying(port, 20, port, 16))).status, Code::SUCCESS);
+    world.core.work(usize::MAX, &mut world.effects);
+    world.core.check().unwrap();
+    assert_eq!((world.space(task), world.core.mails.len()), (names - 1, 0));
+}
+
+#[test]
+fn bad_right_in_the_body_ends_what_came_before_it() {
+    let mut world = World::new();
+    let task = world.task();
+    let (dest, carried) = (world.port(task), world.port(task));
+    let mut bytes = carrying(dest, 20, carried, 16);
+    bytes[24..28].copy_from_slice(&2u32.to_le_bytes());
+    Descriptor::Port { name: Name(0x7f_ff03), disposition: 17 }.push(&mut bytes);
+    let status = world.call(task, msg(Options::SEND, Name::NULL, &bytes)).status;
+    assert_eq!(status, Code::MACH_SEND_INVALID_RIGHT);
+    world.core.work(usize::MAX, &mut world.effects);
+    world.core.check().unwrap();
+    let kind = world.call(task, Request::PortType(control::PortType { task: Name::NULL, name: carried }));
+    assert_eq!(kind.status, Code::KERN_INVALID_NAME);
+    assert_eq!(message::u32_at(&bytes, 0).unwrap() & COMPLEX, COMPLEX);
+    assert_eq!(control::PortType::OP, 27);
+}
