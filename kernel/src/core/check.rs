@@ -194,3 +194,21 @@ fn count_mail(mail: &Mail, counts: &mut HashMap<PortId, Count>) {
         }
     }
 }
+
+/// In debug builds a kernel that ends takes everything apart, and proves that nothing was left behind.
+impl Drop for Core {
+    fn drop(&mut self) {
+        if !cfg!(debug_assertions) || std::thread::panicking() {
+            return;
+        }
+        let tasks: Vec<_> = self.tasks.iter().map(|(id, _)| super::TaskId(id)).collect();
+        for task in tasks {
+            self.kill_task(task);
+        }
+        self.do_work(usize::MAX);
+        let left = [self.tasks.len(), self.lanes.len(), self.sets.len(), self.mails.len(), self.regions.len()];
+        assert_eq!(left, [0; 5], "tasks, lanes, sets, messages or regions are left after the last task");
+        assert_eq!(self.ports.len(), 2, "ports other than the host's are left after the last task");
+        assert!(self.ledger.is_empty(), "charges are left after the last task");
+    }
+}

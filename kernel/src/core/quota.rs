@@ -309,6 +309,11 @@ impl Ledger {
         self.limits[kind as usize]
     }
 
+    /// Whether every account is closed and every charge is back.
+    pub(super) fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.users.is_empty()
+    }
+
     /// For the checker: all accounts, and whether users are the sums of theirs.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut sums: HashMap<u32, [u64; KINDS]> = HashMap::new();
