@@ -426,7 +426,8 @@ protocol! {
     66 TaskSetLabel<'a> { task: Name, label: &'a [u8] } => {};
     /// `task_get_special_port`.
     67 TaskGetSpecialPort { task: Name, which: u32 } => { name: Name };
-    /// `task_set_special_port`: takes a copy of the caller's send right; null clears it.
+    /// `task_set_special_port`: takes a copy of the caller's send right; null clears it. With the host's control right as `task`, sets the
+    /// bootstrap port that tasks get which come through the listening socket.
     68 TaskSetSpecialPort { task: Name, which: u32, right: Name } => {};
     /// `mach_ports_register`: three send rights of the caller, copied; null for an empty slot.
     69 PortsRegister { task: Name, first: Name, second: Name, third: Name } => {};

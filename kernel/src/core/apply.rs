@@ -22,6 +22,10 @@ impl Core {
     pub fn connect(&mut self, peer: Peer, trusted: bool) -> Result<LaneId, Code> {
         let task = self.new_task(peer, None, String::new()).ok_or(Code::KERN_RESOURCE_SHORTAGE)?;
         self.tasks[task.0].trusted = trusted;
+        if let Some(port) = self.bootstrap.and_then(|port| self.ports.get_mut(port.0)) {
+            port.srights += 1;
+            self.tasks[task.0].bootstrap = self.bootstrap;
+        }
         Ok(self.tasks[task.0].lanes[0])
     }
 
@@ -403,7 +407,13 @@ impl Core {
             }
             Request::TaskSetLabel(r) => on!(r, |t| self.task_set_label(t, r.label)),
             Request::TaskGetSpecialPort(r) => on!(r, |t| self.task_get_special_port(task, t, r.which)),
-            Request::TaskSetSpecialPort(r) => on!(r, |t| self.task_set_special_port(task, t, r.which, r.right)),
+            Request::TaskSetSpecialPort(r) => {
+                let result = match self.resolve_host(task, r.task, true) {
+                    Ok(()) => self.set_special_port(task, None, r.which, r.right),
+                    Err(_) => self.resolve(task, r.task).and_then(|t| self.set_special_port(task, Some(t), r.which, r.right)),
+                };
+                self.reply(lane, result);
+            }
             Request::PortsRegister(r) => on!(r, |t| self.ports_register(task, t, [r.first, r.second, r.third])),
             Request::PortsLookup(r) => on!(r, |t| self.ports_lookup(task, t)),
             Request::HostControl(_) => {

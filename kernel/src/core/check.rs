@@ -51,8 +51,8 @@ impl Core {
                 }
             }
         }
-        for host in [self.host, self.host_control] {
-            counts.entry(host).or_default().send += 1;
+        for held in [self.host, self.host_control].into_iter().chain(self.bootstrap) {
+            counts.entry(held).or_default().send += 1;
         }
         for (id, port) in self.ports.iter() {
             let id = PortId(id);

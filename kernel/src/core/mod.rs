@@ -71,6 +71,8 @@ pub struct Core {
     resumed: VecDeque<(LaneId, task::Receive)>,
     /// What this transition asks of the outside; empty between transitions.
     effects: Effects,
+    /// A send right for tasks that come through the listening socket.
+    bootstrap: Option<port::PortId>,
     host: port::PortId,
     host_control: port::PortId,
     requests: u64,
@@ -99,6 +101,7 @@ impl Core {
             work: VecDeque::new(),
             resumed: VecDeque::new(),
             effects: Effects::new(),
+            bootstrap: None,
             host,
             host_control,
             requests: 0,

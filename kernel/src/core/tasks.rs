@@ -185,10 +185,11 @@ impl Core {
         Ok(answer::TaskGetSpecialPort { name })
     }
 
-    pub(super) fn task_set_special_port(
+    /// Sets the bootstrap port of a task, or of the host.
+    pub(super) fn set_special_port(
         &mut self,
         caller: TaskId,
-        task: TaskId,
+        task: Option<TaskId>,
         which: u32,
         right: Name,
     ) -> Result<answer::TaskSetSpecialPort, Code> {
@@ -198,7 +199,11 @@ impl Core {
             _ => return Err(Code::KERN_INVALID_ARGUMENT),
         }
         let new = self.copy_send(caller, right)?;
-        let old = std::mem::replace(&mut self.tasks[task.0].bootstrap, new);
+        let slot = match task {
+            Some(task) => &mut self.tasks[task.0].bootstrap,
+            None => &mut self.bootstrap,
+        };
+        let old = std::mem::replace(slot, new);
         old.into_iter().for_each(|port| self.release_send(port));
         Ok(answer::TaskSetSpecialPort {})
     }
