@@ -212,6 +212,15 @@ impl Drop for LocalLane {
     }
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        // All lanes are gone, so all tasks are ending; what is left of that is done here, or charges would be lost. There is nobody to answer.
+        while self.core.work(WORK_PER_CALL, &mut self.effects) {
+            self.effects.clear();
+        }
+    }
+}
+
 impl State {
     fn add_lane(&mut self, shared: &Arc<Shared>, id: LaneId, embryo: bool) -> LocalLane {
         let mailbox = Arc::new(Mailbox { inside: Mutex::new(Inside { answer: None, closed: false, embryo }), wake: Condvar::new() });
@@ -232,6 +241,7 @@ impl State {
     fn execute(&mut self, shared: &Arc<Shared>, effects: &mut Effects, done: &mut Done) {
         while !effects.is_empty() {
             let mut later = Effects::new();
+            let mut dropped = Vec::new();
             for effect in effects.drain(..) {
                 match effect {
                     Effect::Answer { lane, packet, attach } => match self.attach_all(shared, lane, &attach, done) {
@@ -242,7 +252,7 @@ impl State {
                         let sealed = self.regions.get(&region).is_some_and(|fd| objects::is_sealed(fd.as_fd(), size));
                         self.core.seals_checked(region, sealed, &mut later);
                     }
-                    Effect::DropRegion(region) => drop(self.regions.remove(&region)),
+                    Effect::DropRegion(region) => dropped.push(region),
                     Effect::CloseLane(lane) => {
                         if let Some(mailbox) = self.lanes.remove(&lane) {
                             mailbox.inside.lock().closed = true;
@@ -251,6 +261,10 @@ impl State {
                     }
                     Effect::Signal { .. } | Effect::TaskGone(_) => {}
                 }
+            }
+            // Last, so that the answer that delivers a region's last right still finds it.
+            for region in dropped {
+                self.regions.remove(&region);
             }
             *effects = later;
         }

@@ -146,7 +146,7 @@ fn descriptor_sent_up_is_refused_or_at_least_not_kept() {
     let kernel = Kernel::start(&[]);
     let task = kernel.task();
     task.exchange_with_itself();
-    let before = kernel.descriptors();
+    let before = kernel.settled_descriptors();
     let (one, _other) = pair();
     let refuses = Features::from_bits_retain(task.hello.features).contains(Features::REFUSES_DESCRIPTORS);
     let sent = task.send_with(&good(), &[one.as_fd(), one.as_fd()]);
@@ -181,7 +181,7 @@ fn connections_by_the_thousand_leave_nothing() {
     };
     round(400);
     eventually("only one task is left", || tasks(&kernel) == 2);
-    let (descriptors, memory) = (kernel.descriptors(), kernel.status("VmRSS"));
+    let (descriptors, memory) = (kernel.settled_descriptors(), kernel.status("VmRSS"));
     for _ in 0..8 {
         round(500);
     }
@@ -196,7 +196,7 @@ fn silent_connections_are_few_and_keep_nobody_out() {
     let bystander = kernel.task();
     let idle: Vec<Wire> = (0..400).map(|_| kernel.connect()).collect();
     kernel.still_serves();
-    assert!(kernel.descriptors() < 600, "{} descriptors for silent connections", kernel.descriptors());
+    assert!(kernel.descriptors() < 300, "{} descriptors for silent connections", kernel.descriptors());
     idle[0].closed();
     bystander.exchange_with_itself();
 }
@@ -245,6 +245,8 @@ fn task_that_leaves_descriptors_unread_is_ended() {
     let offender = kernel.task();
     offender.request(&RegionCreate { size: 4096, shared: 0 }, 1);
     offender.request(&RegionCreate { size: 4096, shared: 0 }, 2);
+    eventually("the kernel closes the lane", || offender.hung_up());
+    assert_eq!(offender.answer().head.seq, 1);
     offender.closed();
     kernel.still_serves();
 }
@@ -253,7 +255,7 @@ fn task_that_leaves_descriptors_unread_is_ended() {
 fn task_that_vanishes_with_answers_due_is_forgotten() {
     let kernel = Kernel::start(&[]);
     let bystander = kernel.task();
-    let before = kernel.descriptors();
+    let before = kernel.settled_descriptors();
     for _ in 0..50 {
         let task = kernel.task();
         let port = task.port();
@@ -283,7 +285,12 @@ fn kernel_out_of_descriptors_serves_who_is_there_and_recovers() {
     {
         std::mem::forget(packet.attached);
     }
-    assert_eq!(task.call(&RegionCreate { size: 4096, shared: 0 }).head.status, Code::KERN_RESOURCE_SHORTAGE);
+    // A lane takes two for a moment, so one may be left.
+    let mut status = Code::SUCCESS;
+    for _ in 0..3 {
+        status = task.call(&RegionCreate { size: 4096, shared: 0 }).head.status;
+    }
+    assert_eq!(status, Code::KERN_RESOURCE_SHORTAGE);
     task.exchange_with_itself();
     drop((crowd, task));
     eventually("newcomers are served again", || {

@@ -149,7 +149,7 @@ fn region_badly_sealed_or_with_holes_is_refused_and_costs_nothing_once_dropped()
     let kernel = Kernel::start(&[]);
     let task = kernel.task();
     task.exchange_with_itself();
-    let before = kernel.descriptors();
+    let before = kernel.settled_descriptors();
     for missing in [SealFlags::SHRINK, SealFlags::GROW, SealFlags::WRITE, SealFlags::SEAL] {
         let (region, file) = fill(&task, &[1; 10_000]);
         fcntl_add_seals(&file, FULL - missing).expect("seal");

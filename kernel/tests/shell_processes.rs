@@ -213,7 +213,7 @@ fn death_with_big_memory_and_many_ports_leaves_the_kernel_as_it_was() {
     round();
     eventually("the first task is cleaned up", settled);
     // The thread that frees big memory has been started now; it stays.
-    let (descriptors, memory) = (kernel.descriptors(), kernel.status("VmRSS"));
+    let (descriptors, memory) = (kernel.settled_descriptors(), kernel.status("VmRSS"));
     for _ in 0..20 {
         round();
     }

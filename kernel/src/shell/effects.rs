@@ -24,16 +24,23 @@ impl Shell {
                     Effect::Answer { lane, packet, attach } if attach.is_empty() => self.answer(lane, packet, AlongList::new()),
                     Effect::Answer { lane, packet, attach } => self.answer_with(lane, packet, &attach),
                     Effect::CloseLane(lane) => self.forget_lane(lane),
-                    Effect::DropRegion(region) => drop(self.regions.remove(region)),
+                    Effect::DropRegion(region) => self.dropped.push(region),
                     Effect::CheckSeals { region, size } => {
                         let sealed = self.regions.get(region).is_some_and(|region| objects::is_sealed(region.as_fd(), size));
                         self.core.seals_checked(region, sealed, &mut self.effects);
                     }
                     Effect::Signal { task, signal } => self.signal(task, signal),
-                    Effect::TaskGone(task) => drop(self.tasks.remove(task)),
+                    Effect::TaskGone(task) => {
+                        self.tasks.remove(task);
+                        self.task_gone = true;
+                    }
                 }
             }
             self.later = now;
+            // Last, so that the answer that delivers a region's last right still finds it.
+            for region in self.dropped.drain(..) {
+                self.regions.remove(region);
+            }
         }
     }
 

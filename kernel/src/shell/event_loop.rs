@@ -56,9 +56,13 @@ pub(super) struct Shell {
     pub(super) effects: Effects,
     /// What comes of doing it; kept only so that its room is reused.
     pub(super) later: Effects,
+    /// Regions that the effects of one round drop; empty between them.
+    pub(super) dropped: Vec<RegionId>,
     /// Lanes whose answer waits for Linux to have memory again, and when to try.
     pub(super) short: Vec<LaneId>,
     pub(super) retry_at: Option<Instant>,
+    /// A task has ended in this turn.
+    pub(super) task_gone: bool,
     lobby: Lobby,
     listener: Option<Listener>,
     /// The listener is not watched until then.
@@ -67,7 +71,6 @@ pub(super) struct Shell {
     packet: Vec<u8>,
     more_work: bool,
     exit_when_idle: bool,
-    had_task: bool,
     checker: Checker,
     complaints: Throttle,
 }
@@ -99,8 +102,10 @@ impl Shell {
             sockets,
             effects: Effects::new(),
             later: Effects::new(),
+            dropped: Vec::new(),
             short: Vec::new(),
             retry_at: None,
+            task_gone: false,
             lobby: Lobby::new(config.hello_within),
             listener,
             rest_until: None,
@@ -108,7 +113,6 @@ impl Shell {
             packet: vec![0; PACKET_MAX],
             more_work: false,
             exit_when_idle: config.exit_when_idle,
-            had_task: false,
             checker: Checker::from_environment(),
             complaints: Throttle::new(),
         };
@@ -150,6 +154,16 @@ impl Shell {
 
     /// Runs until the end.
     pub(super) fn run(mut self) -> Result<(), ShellError> {
+        let result = self.turns();
+        tracing::info!(tasks = self.core.tasks(), "kernel ends");
+        // Nobody new, and the files are gone before the lanes.
+        self.listener = None;
+        // The process is about to end, and freeing every right one by one would only delay that.
+        std::mem::forget(self.core);
+        result
+    }
+
+    fn turns(&mut self) -> Result<(), ShellError> {
         let mut failures = 0;
         loop {
             let count = match self.poller.wait(self.timeout()) {
@@ -171,8 +185,7 @@ impl Shell {
                     Token::Listener => self.take_connections(),
                     Token::Signals => {
                         if let Some(signal) = self.signals.take() {
-                            tracing::info!(%signal, tasks = self.core.tasks(), "kernel ends");
-                            self.listener = None; // nobody new, and the files are gone before the lanes
+                            tracing::info!(%signal, "asked to end");
                             return Ok(());
                         }
                     }
@@ -183,8 +196,7 @@ impl Shell {
             }
             self.more_work = self.core.work(WORK_BUDGET, &mut self.effects);
             self.execute();
-            if self.exit_when_idle && self.had_task && self.core.tasks() == 0 {
-                tracing::info!("kernel ends with its last task");
+            if std::mem::take(&mut self.task_gone) && self.exit_when_idle && self.core.tasks() == 0 {
                 return Ok(());
             }
         }
@@ -273,7 +285,6 @@ impl Shell {
         stage: impl FnOnce(&mut Shell, LaneId) -> Stage,
     ) -> Result<(), String> {
         let lane = self.core.connect(peer, trusted).map_err(|code| format!("{code} (process {}, user {})", peer.pid, peer.uid))?;
-        self.had_task = true;
         let task = self.core.task_of(lane);
         let watched = self.poller.add(&socket, Token::Lane(lane), Ready::IN).and_then(|()| match task {
             Some(task) => self.watch_process(task, peer, pidfd),

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use crate::core::LaneId;
 
 /// Places for one user.
-const PER_USER: u32 = 256;
+const PER_USER: u32 = 64;
 /// Places in all.
-const PLACES: usize = 1024;
+const PLACES: usize = 512;
 
 #[derive(Debug)]
 struct Guest {

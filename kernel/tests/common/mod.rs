@@ -120,6 +120,16 @@ impl Kernel {
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("descriptors").count()
     }
+    /// Its open descriptors once it has closed what it was about to close.
+    pub fn settled_descriptors(&self) -> usize {
+        let mut seen = self.descriptors();
+        eventually("the number of descriptors is stable", || {
+            std::thread::sleep(Duration::from_millis(50));
+            let now = self.descriptors();
+            std::mem::replace(&mut seen, now) == now
+        });
+        seen
+    }
     /// A number of /proc/PID/status.
     pub fn status(&self, key: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("status");
@@ -240,6 +250,11 @@ impl Wire {
     /// The kernel has closed it, whatever it said before.
     pub fn closed(&self) {
         while self.receive().is_some() {}
+    }
+    /// Whether the kernel has closed it, seen without reading what is there.
+    pub fn hung_up(&self) -> bool {
+        let mut set = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        poll(&mut set, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).expect("poll") > 0
     }
     /// No answer, for a while.
     pub fn silent(&self) {
