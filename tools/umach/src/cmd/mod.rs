@@ -1,0 +1,53 @@
+//! The subcommands, one file each.
+
+mod completions;
+mod demo;
+mod doctor;
+mod fs;
+mod kernel;
+mod kill;
+mod names;
+mod ports;
+mod ps;
+mod rights;
+mod run;
+mod serve;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::exit::Exit;
+
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $Variant:ident($Arguments:ty),)*) => {
+        #[derive(Subcommand)]
+        pub(crate) enum Command {
+            $($(#[$attribute])* $Variant($Arguments),)*
+        }
+
+        impl Command {
+            pub(crate) fn run(self) -> Result<Exit> {
+                match self {
+                    $(Command::$Variant(command) => command.run(),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Demo(demo::Demo),
+    Run(run::Run),
+    Ps(ps::Ps),
+    Ports(ports::Ports),
+    Rights(rights::Rights),
+    Names(names::NamesCommand),
+    Fs(fs::Fs),
+    Kill(kill::Kill),
+    Doctor(doctor::Doctor),
+    Kernel(kernel::Kernel),
+    Serve(serve::Serve),
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    DemoTask(demo::DemoTask),
+}

@@ -1,0 +1,129 @@
+//! `umach rights`: what each task holds, name by name.
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use umach_abi::TypeBits;
+use umach_abi::records::{SpaceRow, kobject};
+
+use crate::exit::Exit;
+use crate::ids::{PortNumber, TaskNumber, Who};
+use crate::system::At;
+use crate::text::{self, Table};
+use crate::view::{Labelled, View};
+
+/// Lists the rights that tasks hold, name by name.
+#[derive(Args)]
+#[command(after_help = "\
+RIGHTS are send, receive, once, set, dead; +dead-notice and +room-notice say that the holder asked to be told.
+RECEIVER is the task at the other end: -, if the port is the kernel's or its receive right is in transit.
+JSON: an array of {task, label, name, rights: [..], references, kind, port, receiver}.
+
+Examples:
+  umach rights
+  umach rights T3
+  umach rights 1234 --json")]
+pub(crate) struct Rights {
+    /// Only this task, or each task of this process.
+    #[arg(value_name = "TASK|PID")]
+    who: Option<Who>,
+    #[command(flatten)]
+    at: At,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A right as JSON has it.
+#[derive(Serialize)]
+struct Row<'a> {
+    task: u64,
+    label: &'a str,
+    name: u32,
+    rights: Vec<&'static str>,
+    references: u32,
+    kind: &'static str,
+    port: Option<u64>,
+    receiver: Option<u64>,
+}
+
+/// The words for the rights and requests under a name.
+fn words(kind: u32) -> Vec<&'static str> {
+    let bits = TypeBits::from_bits_retain(kind);
+    [
+        (TypeBits::RECEIVE, "receive"),
+        (TypeBits::SEND, "send"),
+        (TypeBits::SEND_ONCE, "once"),
+        (TypeBits::PORT_SET, "set"),
+        (TypeBits::DEAD_NAME, "dead"),
+        (TypeBits::DNREQUEST, "+dead-notice"),
+        (TypeBits::SPREQUEST, "+room-notice"),
+    ]
+    .into_iter()
+    .filter_map(|(bit, word)| bits.contains(bit).then_some(word))
+    .collect()
+}
+
+impl<'a> Row<'a> {
+    fn new(task: &'a Labelled, row: &SpaceRow) -> Row<'a> {
+        Row {
+            task: task.row.task,
+            label: &task.label,
+            name: row.name.0,
+            rights: words(row.kind),
+            references: row.urefs,
+            kind: kobject::name(row.kobject),
+            port: (row.object != 0).then_some(row.object),
+            receiver: (row.receiver != 0).then_some(row.receiver),
+        }
+    }
+}
+
+impl Rights {
+    pub(crate) fn run(self) -> Result<Exit> {
+        let view = View::open(&self.at)?;
+        let tasks: Vec<&Labelled> = match self.who {
+            Some(who) => view.find(who)?,
+            None => view.others().collect(),
+        };
+        let mut rows = Vec::new();
+        for task in tasks {
+            // Gone since the list was made, unless it was asked for by name.
+            match view.control(task).and_then(|control| Ok(control.space()?)) {
+                Ok(space) => rows.extend(space.iter().map(|row| Row::new(task, row))),
+                Err(error) if self.who.is_some() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        if self.json {
+            text::print_json(&rows)?;
+            return Ok(Exit::DONE);
+        }
+        let mut table = Table::new(&["TASK", "NAME", "RIGHTS", "REFS", "KIND", "PORT", "RECEIVER"]);
+        for row in &rows {
+            table.row(vec![
+                view.name(row.task),
+                format!("{:#x}", row.name),
+                row.rights.join(" "),
+                row.references.to_string(),
+                row.kind.to_owned(),
+                PortNumber(row.port.unwrap_or(0)).to_string(),
+                row.receiver.map_or_else(|| TaskNumber(0).to_string(), |receiver| view.name(receiver)),
+            ]);
+        }
+        table.print()?;
+        Ok(Exit::DONE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_name_rights_and_requests() {
+        let bits = TypeBits::SEND_RECEIVE | TypeBits::DNREQUEST;
+        assert_eq!(words(bits.bits()), ["receive", "send", "+dead-notice"]);
+        assert!(words(0).is_empty());
+    }
+}

@@ -1,0 +1,124 @@
+//! `umach serve`: the servers that come with umach, each a task of its own.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use libtask::Task;
+use tracing_subscriber::EnvFilter;
+use umach_file_server as file;
+use umach_name_api::Names;
+use umach_name_server as name;
+
+use crate::exit::Exit;
+use crate::system::{self, At, Guardian};
+
+/// Runs a server as this process: the name server or a file server.
+#[derive(Args)]
+#[command(after_help = "\
+A server is a task of the kernel that it was started in (by umach run, or by a name server on demand), else of the kernel
+at the socket.
+
+Examples:
+  umach kernel & umach serve name & umach serve file ~/public &
+  umach serve file --read-only --name photos ~/pictures")]
+pub(crate) struct Serve {
+    #[command(subcommand)]
+    server: Server,
+}
+
+#[derive(Subcommand)]
+enum Server {
+    Name(NameArgs),
+    File(FileArgs),
+}
+
+/// The name server: register, look up, list, watch, start on demand.
+#[derive(Args)]
+struct NameArgs {
+    /// Policy and services to start on demand.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// A file server: exports one directory tree.
+#[derive(Args)]
+struct FileArgs {
+    /// The tree.
+    directory: PathBuf,
+    /// Its service name.
+    #[arg(long, default_value = "files")]
+    name: String,
+    /// Clients cannot change anything.
+    #[arg(long)]
+    read_only: bool,
+    /// Stays out of other file systems that are mounted in the tree.
+    #[arg(long)]
+    one_file_system: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct Common {
+    #[command(flatten)]
+    at: At,
+    #[command(flatten)]
+    guardian: Guardian,
+    /// Which log lines go to standard error, as in RUST_LOG.
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    log: String,
+}
+
+impl Common {
+    /// This process's task. A server never starts a kernel of its own: nobody could reach it there.
+    fn start(&self, label: &str) -> Result<Task> {
+        self.guardian.watch()?;
+        let filter = EnvFilter::try_new(&self.log).with_context(|| format!("--log {}", self.log))?;
+        // Fails only if a subscriber is there already, and then that one is as good.
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).try_init();
+        let task = if std::env::var_os("UMACH_LANE").is_some() { Task::current()? } else { self.at.connect()? };
+        task.set_label(label)?;
+        Ok(task)
+    }
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Result<Exit> {
+        match self.server {
+            Server::Name(args) => args.run(),
+            Server::File(args) => args.run(),
+        }
+    }
+}
+
+impl NameArgs {
+    fn run(self) -> Result<Exit> {
+        let task = self.common.start(system::NAME_SERVER)?;
+        let config = match &self.config {
+            Some(path) => name::config::Config::load(path)?,
+            None => name::config::Config::default(),
+        };
+        let server = name::Server::new(&task, config)?;
+        server.announce();
+        // From here on others find the root there: see `system::name_server`.
+        task.set_bootstrap(&server.bootstrap())?;
+        server.run()?;
+        Ok(Exit::DONE)
+    }
+}
+
+impl FileArgs {
+    fn run(self) -> Result<Exit> {
+        let task = self.common.start(&format!("file-server {}", self.name))?;
+        file::raise_descriptor_limit();
+        let names = Names::at(system::name_server(&task)?);
+        let config =
+            file::Config { read_only: self.read_only, one_file_system: self.one_file_system, ..file::Config::new(&self.directory) };
+        let server = file::Server::on(&task, &config, names.check_in(&self.name)?)?;
+        server.run()?;
+        Ok(Exit::DONE)
+    }
+}

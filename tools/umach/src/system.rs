@@ -1,0 +1,90 @@
+//! Where the system is that we look into.
+//!
+//! The kernel's socket is the one given with `--socket`, else `UMACH_SOCKET`, else the user's default. The lane that a task inherits is *not*
+//! used: it belongs to the program that `umach run` started, and a shell in there must be able to call `umach ps` as often as it likes.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use libtask::{SendRight, Task};
+use rustix::process::Signal;
+use umach_abi::Code;
+use umach_abi::rights::special;
+use umach_name_api::Names;
+
+/// Label of a name server's task.
+pub(crate) const NAME_SERVER: &str = "name-server";
+
+/// Which kernel to talk to.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct At {
+    /// The kernel's socket [default: $UMACH_SOCKET, else $XDG_RUNTIME_DIR/umach/socket, else /tmp/umach-<uid>/socket].
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl At {
+    /// The socket's path.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(umach_kernel::config::socket_path)
+    }
+    /// A new task at that kernel.
+    pub(crate) fn connect(&self) -> Result<Task> {
+        let task = Task::connect(&self.socket())?;
+        // What we look like in somebody else's listing.
+        let words: Vec<String> = std::env::args().take(3).filter(|word| !word.starts_with('-')).skip(1).collect();
+        task.set_label(&format!("umach {}", words.join(" ")).chars().take(32).collect::<String>())?;
+        Ok(task)
+    }
+    /// The name server of that kernel.
+    pub(crate) fn names(&self) -> Result<Names> {
+        name_server(&self.connect()?).map(Names::at)
+    }
+}
+
+/// The right to a name server: our own bootstrap port, or, for a task that came in through the socket and was given none, the one that the
+/// system's name server has for its own tasks.
+pub(crate) fn name_server(task: &Task) -> Result<SendRight> {
+    match task.bootstrap() {
+        Err(error) if error.code() == Code::KERN_NOT_FOUND => {}
+        other => return Ok(other?),
+    }
+    let host = task.host_control().context("finding the name server takes the kernel's own user or root")?;
+    for row in host.tasks()? {
+        let Ok(control) = host.task(row.task) else { continue };
+        if !control.label().is_ok_and(|label| label == NAME_SERVER) {
+            continue;
+        }
+        match control.raw().task_get_special_port(special::BOOTSTRAP) {
+            Ok(name) if name.is_valid() => return Ok(SendRight::from_raw(task, name)),
+            // It has just started, or just ended.
+            _ => {}
+        }
+    }
+    anyhow::bail!("no name server runs here; start one with `umach serve name &`")
+}
+
+/// For processes that are part of somebody else's session: they end when it does, however that ended.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct Guardian {
+    /// Ends when this process, which must be the parent, does.
+    #[arg(long, value_name = "PID", hide = true, global = true)]
+    end_with: Option<i32>,
+}
+
+impl Guardian {
+    /// The arguments for a child of this process.
+    pub(crate) fn arguments() -> [String; 2] {
+        ["--end-with".to_owned(), std::process::id().to_string()]
+    }
+    /// Arranges it.
+    pub(crate) fn watch(&self) -> Result<()> {
+        let Some(parent) = self.end_with else { return Ok(()) };
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+        // It may have died before we said so.
+        let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+        anyhow::ensure!(now == Some(parent), "process {parent}, which started this one, has ended");
+        Ok(())
+    }
+}

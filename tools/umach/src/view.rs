@@ -1,0 +1,76 @@
+//! A look at everything a kernel process holds, for the listings: its tasks with their labels, its ports, a task's rights.
+//!
+//! Listings are taken page by page while the system goes on; a task that ends meanwhile is left out, and that is no error.
+
+use anyhow::{Context, Result, bail};
+use libtask::{HostControl, Task, TaskControl};
+use umach_abi::records::{PortRow, TaskRow};
+
+use crate::ids::{TaskNumber, Who};
+use crate::system::At;
+
+/// A task and what people call it.
+#[derive(Debug, Clone)]
+pub(crate) struct Labelled {
+    pub(crate) row: TaskRow,
+    pub(crate) label: String,
+}
+
+/// The tasks as they were, and the right to ask for more.
+pub(crate) struct View {
+    host: HostControl,
+    pub(crate) tasks: Vec<Labelled>,
+    /// Our own task, which is gone when the listing is read.
+    own: u64,
+}
+
+impl View {
+    /// Looks into the system at `at`.
+    pub(crate) fn open(at: &At) -> Result<View> {
+        let task = at.connect()?;
+        let host = task.host_control().context("looking at all tasks takes the kernel's own user or root")?;
+        View::of(&task, host)
+    }
+    fn of(task: &Task, host: HostControl) -> Result<View> {
+        let own = task.id();
+        let mut tasks = Vec::new();
+        for row in host.tasks()? {
+            let label = host.task(row.task).and_then(|control| control.label()).unwrap_or_default();
+            tasks.push(Labelled { row, label });
+        }
+        tasks.sort_by_key(|task| task.row.task);
+        Ok(View { host, tasks, own })
+    }
+    /// All tasks but our own.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Labelled> {
+        self.tasks.iter().filter(|task| task.row.task != self.own)
+    }
+    /// All ports.
+    pub(crate) fn ports(&self) -> Result<Vec<PortRow>> {
+        Ok(self.host.ports()?)
+    }
+    /// The tasks that `who` means: one task, or all tasks of a process. Never none.
+    pub(crate) fn find(&self, who: Who) -> Result<Vec<&Labelled>> {
+        let wanted = |task: &&Labelled| match who {
+            Who::Task(id) => task.row.task == id,
+            Who::Pid(pid) => task.row.pid == pid,
+        };
+        let found: Vec<&Labelled> = self.tasks.iter().filter(wanted).collect();
+        match who {
+            Who::Task(id) if found.is_empty() => bail!("no task {} (umach ps lists them)", TaskNumber(id)),
+            Who::Pid(pid) if found.is_empty() => bail!("process {pid} has no task at this kernel (umach ps lists them)"),
+            _ => Ok(found),
+        }
+    }
+    /// A task's control right.
+    pub(crate) fn control(&self, task: &Labelled) -> Result<TaskControl> {
+        self.host.task(task.row.task).with_context(|| format!("task {} has ended", TaskNumber(task.row.task)))
+    }
+    /// `T3 name`, or `-` for no task.
+    pub(crate) fn name(&self, id: u64) -> String {
+        match self.tasks.iter().find(|task| task.row.task == id) {
+            Some(task) if !task.label.is_empty() => format!("{} {}", TaskNumber(id), task.label),
+            _ => TaskNumber(id).to_string(),
+        }
+    }
+}
