@@ -150,7 +150,7 @@ impl Core {
 
     /// Tasks that are not ending.
     pub fn tasks(&self) -> usize {
-        self.tasks.iter().filter(|(_, task)| !task.dying).count()
+        self.living
     }
 
     /// Answers the lane's request.

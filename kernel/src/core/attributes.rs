@@ -70,7 +70,7 @@ impl Core {
             flags |= if on { flag } else { 0 };
         }
         [
-            u32::from(!port.sets.is_empty()),
+            u32::from(port.sets.iter().any(|set| self.sets.get(set.0).is_some())),
             port.seqno,
             port.mscount,
             port.qlimit,

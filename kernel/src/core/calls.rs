@@ -268,11 +268,13 @@ impl Core {
     /// The rights under a name, and what is registered on it.
     fn type_bits(&self, task: TaskId, name: Name, entry: &Entry) -> TypeBits {
         let mut bits = entry.bits;
-        let request = entry.port().and_then(|port| self.ports.get(port.0)?.watches.as_ref()?.requests.get(&(task, name)));
-        if let Some(request) = request {
+        let key = (task, name);
+        if let Some(watches) = entry.port().and_then(|port| self.ports.get(port.0)?.watches.as_ref())
+            && let Some(request) = watches.requests.get(&key)
+        {
             bits |= TypeBits::DNREQUEST;
             bits.set(TypeBits::SPREQUEST, request.possible);
-            bits.set(TypeBits::SPREQUEST_DELAYED, request.possible && !request.armed);
+            bits.set(TypeBits::SPREQUEST_DELAYED, request.possible && !watches.armed.contains(&key));
         }
         bits
     }
@@ -280,14 +282,13 @@ impl Core {
     /// A page of names from `start` on, refreshed, each turned into a row; and where the next page starts (0: nowhere).
     fn page(&mut self, task: TaskId, start: u32, row: usize, mut write: impl FnMut(&Core, Name, &Entry, &mut Vec<u8>)) -> (u32, Vec<u8>) {
         let mut rows = Vec::new();
-        let most = PAGE / row;
-        let names: Vec<Name> = self.tasks[task.0].space.iter_from(start).take(most + 1).map(|(name, _)| name).collect();
-        for &name in names.iter().take(most) {
+        let (names, next) = self.tasks[task.0].space.page(start, PAGE / row);
+        for name in names {
             if let Some(entry) = self.refresh(task, name) {
                 write(self, name, &entry, &mut rows);
             }
         }
-        (names.get(most).map_or(0, |name| name.index()), rows)
+        (next.unwrap_or(0), rows)
     }
 
     pub(super) fn port_names(&mut self, task: TaskId, start: u32) -> (u32, Vec<u8>) {

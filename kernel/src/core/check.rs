@@ -38,7 +38,7 @@ impl Core {
                         all.for_each(|notify| counts.entry(notify).or_default().once += 1);
                     }
                 }
-                Work::Space(..) => {}
+                Work::Set(..) | Work::Possible(_) | Work::Space(..) => {}
             }
         }
         for (_, port) in self.ports.iter() {
@@ -46,8 +46,8 @@ impl Core {
                 let notifies = watches.requests.values().map(|request| request.notify);
                 let both = watches.no_senders.iter().chain(&watches.destroyed).map(|watch| watch.notify);
                 notifies.chain(both).for_each(|notify| counts.entry(notify).or_default().once += 1);
-                if watches.armed as usize != watches.requests.values().filter(|request| request.armed).count() {
-                    return Err("armed requests miscounted".into());
+                if watches.armed.iter().any(|key| !watches.requests.get(key).is_some_and(|request| request.possible)) {
+                    return Err("a request is armed that is not there".into());
                 }
             }
         }
@@ -125,7 +125,13 @@ impl Core {
             return Err(format!("{id:?}: {} bytes queued, {} said", bytes, port.queued_bytes));
         }
         for set in &port.sets {
-            let set = self.sets.get(set.0).ok_or_else(|| format!("{id:?}: in a set that does not exist"))?;
+            let Some(set) = self.sets.get(set.0) else {
+                let falling = |work: &Work| matches!(work, Work::Set(id, _) if id == set);
+                if !self.work.iter().any(falling) {
+                    return Err(format!("{id:?}: in a set that does not exist"));
+                }
+                continue;
+            };
             match set.members.get(&id) {
                 None => return Err(format!("{id:?}: not a member of its set")),
                 Some(place) if place.is_some() == port.queue.is_empty() => return Err(format!("{id:?}: readiness is wrong")),

@@ -10,7 +10,7 @@ use super::Core;
 use super::effect::{Effect, LaneId, RegionId, TaskId};
 use super::mail::{Carried, Mail};
 use super::notify::Notice;
-use super::port::{Port, PortId, Receiver, SetId};
+use super::port::{Port, PortId, PortSet, Receiver, SetId};
 
 /// Something that is falling apart.
 #[derive(Debug)]
@@ -19,6 +19,10 @@ pub(super) enum Work {
     Mail(Box<Mail>),
     /// A dead port: its requests, then its queue.
     Port(Box<Port>),
+    /// A dead set: its members forget it.
+    Set(SetId, Box<PortSet>),
+    /// A queue with room again, whose armed requests have not all fired.
+    Possible(PortId),
     /// A dead task's space, from this index on.
     Space(TaskId, u32),
 }
@@ -52,20 +56,30 @@ impl Core {
     /// A set ends; its members live on.
     pub(super) fn destroy_set(&mut self, id: SetId) {
         let Some(mut set) = self.sets.remove(id.0) else { return };
-        for port in set.members.keys() {
-            self.ports[port.0].sets.retain(|&other| other != id);
-        }
         for lane in std::mem::take(&mut set.receivers) {
             self.finish_receive(lane, Code::MACH_RCV_PORT_CHANGED);
         }
-        self.ledger.release(set.charge);
+        self.work.push_back(Work::Set(id, Box::new(set)));
+    }
+
+    fn dismantle_set(&mut self, id: SetId, mut set: Box<PortSet>) {
+        match set.members.pop_first() {
+            Some((member, _)) => {
+                if let Some(port) = self.ports.get_mut(member.0) {
+                    port.sets.retain(|&other| other != id);
+                }
+                self.work.push_front(Work::Set(id, set));
+            }
+            None => self.ledger.release(set.charge),
+        }
     }
 
     pub(super) fn leave_all_sets(&mut self, id: PortId) {
         for set in std::mem::take(&mut self.ports[id.0].sets) {
-            let set = &mut self.sets[set.0];
-            set.unmark(id);
-            set.members.remove(&id);
+            if let Some(set) = self.sets.get_mut(set.0) {
+                set.unmark(id);
+                set.members.remove(&id);
+            }
         }
     }
 
@@ -75,6 +89,8 @@ impl Core {
             match self.work.pop_front() {
                 Some(Work::Mail(mail)) => self.dismantle_mail(mail),
                 Some(Work::Port(port)) => self.dismantle_port(port),
+                Some(Work::Set(id, set)) => self.dismantle_set(id, set),
+                Some(Work::Possible(port)) => self.fire_send_possible(port),
                 Some(Work::Space(task, at)) => self.dismantle_space(task, at),
                 None => return,
             }
@@ -131,10 +147,18 @@ impl Core {
     }
 
     fn dismantle_space(&mut self, id: TaskId, at: u32) {
-        let next = self.tasks[id.0].space.iter_from(at).next().map(|(name, _)| name);
-        if let Some(name) = next {
-            self.work.push_back(Work::Space(id, name.index() + 1));
+        let (names, next) = self.tasks[id.0].space.page(at, 1);
+        if let Some(next) = next {
+            self.work.push_back(Work::Space(id, next));
+        }
+        if let Some(&name) = names.first() {
+            if next.is_none() {
+                self.work.push_back(Work::Space(id, name.index() + 1));
+            }
             return self.destroy_entry(id, name);
+        }
+        if next.is_some() {
+            return;
         }
         let task = &mut self.tasks[id.0];
         let held = std::mem::take(&mut task.registered).into_iter().chain([task.bootstrap.take()]).flatten();
@@ -151,6 +175,7 @@ impl Core {
     pub(super) fn kill_task(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get_mut(id.0).filter(|task| !task.dying) else { return };
         task.dying = true;
+        self.living -= 1;
         let (lanes, drafts) = (std::mem::take(&mut task.lanes), std::mem::take(&mut task.drafts));
         let own = [task.control, task.name_port];
         for lane in lanes {

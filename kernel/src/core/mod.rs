@@ -75,6 +75,8 @@ pub struct Core {
     bootstrap: Option<port::PortId>,
     host: port::PortId,
     host_control: port::PortId,
+    /// Tasks that are not ending.
+    living: usize,
     requests: u64,
     sent: u64,
 }
@@ -104,6 +106,7 @@ impl Core {
             bootstrap: None,
             host,
             host_control,
+            living: 0,
             requests: 0,
             sent: 0,
         }

@@ -7,11 +7,15 @@ use umach_abi::message::{BASE, COMPLEX, Descriptor, Header};
 use umach_abi::{Code, Name, TypeBits, notify as ids, rights::received};
 
 use super::Core;
+use super::destroy::Work;
 use super::effect::TaskId;
 use super::mail::{Carried, Mail, Right, Sender};
 use super::port::{PortId, Request, Watch};
 use super::quota::Kind;
 use super::space::Object;
+
+/// Send-possible requests that one receive fires itself.
+const FIRED_AT_ONCE: usize = 16;
 
 /// What a notification says.
 #[derive(Debug)]
@@ -78,7 +82,7 @@ impl Core {
         let port = self.ports.get_mut(port.0)?;
         let watches = port.watches.as_mut()?;
         let request = watches.requests.remove(&(task, name))?;
-        watches.armed -= u32::from(request.armed);
+        watches.armed.remove(&(task, name));
         port.tidy();
         self.ledger.release(request.charge);
         Some(request.notify)
@@ -182,10 +186,11 @@ impl Core {
         }
         let charge = self.charge_notification(task)?;
         let previous = if entry.requested { self.cancel_request(task, name) } else { None };
-        let armed = possible && immediate;
         let watches = self.ports[id.0].watches();
-        watches.requests.insert((task, name), Request { notify, possible, armed, charge });
-        watches.armed += u32::from(armed);
+        watches.requests.insert((task, name), Request { notify, possible, charge });
+        if possible && immediate {
+            watches.armed.insert((task, name));
+        }
         self.entry_mut(task, name).requested = true;
         Ok(previous)
     }
@@ -193,26 +198,26 @@ impl Core {
     /// A send found the queue full and asked to be told (`MACH_SEND_NOTIFY`).
     pub(super) fn arm_send_possible(&mut self, task: TaskId, name: Name, port: PortId) {
         if let Some(watches) = &mut self.ports[port.0].watches
-            && let Some(request) = watches.requests.get_mut(&(task, name))
-            && request.possible
-            && !request.armed
+            && watches.requests.get(&(task, name)).is_some_and(|request| request.possible)
         {
-            request.armed = true;
-            watches.armed += 1;
+            watches.armed.insert((task, name));
         }
     }
 
-    /// The queue has room again: armed requests fire, once.
+    /// The queue has room again: armed requests fire, once. Many of them do so as work.
     pub(super) fn fire_send_possible(&mut self, id: PortId) {
-        let Some(port) = self.ports.get(id.0) else { return };
-        if !port.has_armed() || port.full() {
-            return;
-        }
-        let armed: Vec<_> = port.watches.iter().flat_map(|w| &w.requests).filter(|(_, r)| r.armed).map(|(&key, _)| key).collect();
-        for (task, name) in armed {
+        for _ in 0..FIRED_AT_ONCE {
+            let Some(port) = self.ports.get_mut(id.0) else { return };
+            if port.full() {
+                return;
+            }
+            let Some((task, name)) = port.watches.as_mut().and_then(|watches| watches.armed.pop_first()) else { return };
             if let Some(notify) = self.cancel_request(task, name) {
                 self.notify(notify, Notice::SendPossible(name));
             }
+        }
+        if self.ports.get(id.0).is_some_and(|port| port.has_armed()) {
+            self.work.push_back(Work::Possible(id));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Ports and port sets.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use umach_abi::Name;
 use umach_abi::limits::QLIMIT_DEFAULT;
@@ -46,8 +46,6 @@ pub(super) struct Request {
     pub(super) notify: PortId,
     /// Also wants to know when the queue has room.
     pub(super) possible: bool,
-    /// A send has found the queue full since.
-    pub(super) armed: bool,
     pub(super) charge: Charge,
 }
 
@@ -73,8 +71,8 @@ pub(super) struct Watches {
     pub(super) requests: BTreeMap<(TaskId, Name), Request>,
     pub(super) no_senders: Option<Watch>,
     pub(super) destroyed: Option<Watch>,
-    /// Armed send-possible requests.
-    pub(super) armed: u32,
+    /// Send-possible requests for which a send has found the queue full since.
+    pub(super) armed: BTreeSet<(TaskId, Name)>,
 }
 
 #[derive(Debug)]
@@ -142,7 +140,7 @@ impl Port {
         self.watches.get_or_insert_default()
     }
     pub(super) fn has_armed(&self) -> bool {
-        self.watches.as_ref().is_some_and(|watches| watches.armed > 0)
+        self.watches.as_ref().is_some_and(|watches| !watches.armed.is_empty())
     }
     /// Gives the boxes back when they are empty.
     pub(super) fn tidy(&mut self) {

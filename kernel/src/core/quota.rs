@@ -122,6 +122,8 @@ pub(super) struct Ledger {
     user_tasks: u64,
     accounts: Arena<Account>,
     users: HashMap<u32, User>,
+    /// Over all accounts.
+    totals: [u64; KINDS],
 }
 
 impl Ledger {
@@ -140,6 +142,7 @@ impl Ledger {
             user_tasks: limits.user_tasks,
             accounts: Arena::default(),
             users: HashMap::new(),
+            totals: [0; KINDS],
         }
     }
 
@@ -209,12 +212,14 @@ impl Ledger {
     fn add(&mut self, id: AccountId, kind: Kind, amount: u64) {
         let account = &mut self.accounts[id];
         account.used[kind as usize] += amount;
+        self.totals[kind as usize] += amount;
         self.users.get_mut(&account.user).expect("account has a user").used[kind as usize] += amount;
     }
 
     fn subtract(&mut self, id: AccountId, kind: Kind, amount: u64) {
         let account = &mut self.accounts[id];
         account.used[kind as usize] -= amount;
+        self.totals[kind as usize] -= amount;
         self.users.get_mut(&account.user).expect("account has a user").used[kind as usize] -= amount;
         if account.closed {
             self.bury(id);
@@ -303,6 +308,11 @@ impl Ledger {
 
     pub(super) fn used(&self, id: AccountId, kind: Kind) -> u64 {
         self.accounts[id].used[kind as usize]
+    }
+
+    /// Over all accounts.
+    pub(super) fn total(&self, kind: Kind) -> u64 {
+        self.totals[kind as usize]
     }
 
     pub(super) fn limit(&self, kind: Kind) -> u64 {

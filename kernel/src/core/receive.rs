@@ -52,7 +52,7 @@ impl Core {
             port.tidy();
             if lane.is_none() {
                 let sets = &mut self.sets;
-                lane = self.ports[id.0].sets.iter().find_map(|set| sets[set.0].receivers.pop_front());
+                lane = self.ports[id.0].sets.iter().find_map(|set| sets.get_mut(set.0)?.receivers.pop_front());
             }
             let Some(lane) = lane else { return };
             let Some(Wait::Receive { from, want }) = self.lanes[lane.0].pending.as_ref().map(|pending| &pending.what) else {
@@ -152,9 +152,10 @@ impl Core {
     fn rotate(&mut self, id: PortId) {
         let Core { ports, sets, .. } = self;
         for set in &ports[id.0].sets {
-            sets[set.0].unmark(id);
+            let Some(set) = sets.get_mut(set.0) else { continue };
+            set.unmark(id);
             if !ports[id.0].queue.is_empty() {
-                sets[set.0].mark_ready(id);
+                set.mark_ready(id);
             }
         }
     }
@@ -163,7 +164,9 @@ impl Core {
     pub(super) fn mark_ready(&mut self, id: PortId) {
         let Core { ports, sets, .. } = self;
         for set in &ports[id.0].sets {
-            sets[set.0].mark_ready(id);
+            if let Some(set) = sets.get_mut(set.0) {
+                set.mark_ready(id);
+            }
         }
     }
 

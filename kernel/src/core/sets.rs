@@ -80,7 +80,8 @@ impl Core {
         }
         let port = self.receive_right(task, member)?;
         if after == Name::NULL {
-            if self.ports[port.0].sets.is_empty() {
+            let sets = &self.ports[port.0].sets;
+            if !sets.iter().any(|set| self.sets.get(set.0).is_some()) {
                 return Err(Code::KERN_NOT_IN_SET);
             }
             self.leave_all_sets(port);

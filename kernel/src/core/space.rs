@@ -22,6 +22,8 @@ const RETIRED: usize = 32;
 /// First generation, and the step between two: the low two bits are always set.
 const FIRST_GENERATION: u8 = 0b11;
 const STEP: u8 = 0b100;
+/// So many slots of the table are looked at for one page.
+const PAGE_SLOTS: u32 = 16 * 1024;
 
 /// What an entry refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,6 +214,28 @@ impl Space {
         {
             self.reverse.remove(&port);
         }
+    }
+    /// At most `most` names in use from index `start` on, looking at a bounded part of the table; and where to go on (`None`: at the end).
+    pub(super) fn page(&self, start: u32, most: usize) -> (Vec<Name>, Option<u32>) {
+        let end = self.dense.min(start.saturating_add(PAGE_SLOTS));
+        let mut names = Vec::new();
+        for index in start..end {
+            let Some(slot) = self.slot(index).filter(|slot| slot.used()) else { continue };
+            if names.len() == most {
+                return (names, Some(index));
+            }
+            names.push(Name::new(index, slot.generation));
+        }
+        if end < self.dense {
+            return (names, Some(end));
+        }
+        for (&index, slot) in self.chosen.range(start.max(self.dense)..) {
+            if names.len() == most {
+                return (names, Some(index));
+            }
+            names.push(Name::new(index, slot.generation));
+        }
+        (names, None)
     }
     /// Names in use from index `start` on, in index order.
     pub(super) fn iter_from(&self, start: u32) -> impl Iterator<Item = (Name, &Entry)> {

@@ -60,6 +60,7 @@ impl Core {
             received: 0,
             drafts: Vec::new(),
         }));
+        self.living += 1;
         self.ports[control.0].receiver = Receiver::Kernel(Kobject::Task(task));
         self.ports[name_port.0].receiver = Receiver::Kernel(Kobject::TaskName(task));
         if self.new_lane(task).is_none() {
@@ -282,11 +283,11 @@ impl Core {
             ports: self.ports.len() as u32,
             sets: self.sets.len() as u32,
             messages: self.mails.len() as u32,
-            names: self.tasks.iter().map(|(_, task)| task.space.len() as u64).sum(),
+            names: self.ledger.total(Kind::Names),
             regions: self.regions.len() as u32,
             lanes: self.lanes.len() as u32,
-            message_bytes: self.mails.iter().map(|(_, mail)| (mail.bytes.len() + mail.annex.len()) as u64).sum(),
-            region_bytes: self.regions.iter().map(|(_, region)| region.size).sum(),
+            message_bytes: self.ledger.total(Kind::QueuedBytes),
+            region_bytes: self.ledger.total(Kind::RegionBytes),
             requests: self.requests,
             sent: self.sent,
             work: self.work.len() as u64,
