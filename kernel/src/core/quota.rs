@@ -292,6 +292,10 @@ impl Ledger {
         if charge.account == to {
             return;
         }
+        if charge.amount == 0 {
+            charge.account = to;
+            return;
+        }
         self.share(charge.account, charge.actor, charge.amount, false);
         self.add(to, charge.kind, charge.amount);
         let from = std::mem::replace(&mut charge.account, to);
@@ -300,10 +304,12 @@ impl Ledger {
         self.subtract(from, charge.kind, charge.amount);
     }
 
-    /// Gives a charge back.
+    /// Gives a charge back. One that has shrunk to nothing may have outlived its account.
     pub(super) fn release(&mut self, mut charge: Charge) {
         let amount = charge.amount;
-        self.shrink(&mut charge, amount);
+        if amount > 0 {
+            self.shrink(&mut charge, amount);
+        }
     }
 
     pub(super) fn used(&self, id: AccountId, kind: Kind) -> u64 {
@@ -361,6 +367,19 @@ mod tests {
         ledger.release(first);
         assert!(ledger.may_queue(owner, b, 600));
         assert!(ledger.may_queue(owner, owner, 1200));
+    }
+
+    #[test]
+    fn charge_of_nothing_outlives_its_account() {
+        let mut ledger = ledger(100);
+        let (a, b) = (ledger.open(7).unwrap(), ledger.open(8).unwrap());
+        let (nothing, mut moved) = (ledger.charge(a, Kind::Names, 0).unwrap(), ledger.charge(a, Kind::Names, 0).unwrap());
+        ledger.close(a);
+        ledger.release(nothing);
+        ledger.transfer(&mut moved, b);
+        ledger.release(moved);
+        ledger.close(b);
+        assert!(ledger.is_empty());
     }
 
     #[test]
