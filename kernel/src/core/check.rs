@@ -7,7 +7,8 @@ use umach_abi::TypeBits;
 use super::Core;
 use super::destroy::Work;
 use super::mail::{Mail, Right};
-use super::port::{PortId, Receiver};
+use super::port::{Port, PortId, Receiver};
+use super::quota::Charge;
 use super::send::rights_of;
 use super::space::Object;
 use super::task::Wait;
@@ -71,7 +72,29 @@ impl Core {
         }
         self.check_sets()?;
         self.check_lanes()?;
-        self.ledger.check()
+        self.ledger.check(self.charges().into_iter())
+    }
+
+    /// Every charge there is.
+    fn charges(&self) -> Vec<&Charge> {
+        let mut all: Vec<&Charge> = Vec::new();
+        for (_, task) in self.tasks.iter() {
+            all.push(&task.names);
+        }
+        all.extend(self.lanes.iter().map(|(_, lane)| &lane.charge));
+        all.extend(self.sets.iter().map(|(_, set)| &set.charge));
+        all.extend(self.regions.iter().flat_map(|(_, region)| [&region.count, &region.bytes]));
+        all.extend(self.mails.iter().filter_map(|(_, mail)| mail.charge.as_ref()));
+        self.ports.iter().for_each(|(_, port)| charges_of(port, &mut all));
+        for work in &self.work {
+            match work {
+                Work::Mail(mail) => all.extend(&mail.charge),
+                Work::Port(port) => charges_of(port, &mut all),
+                Work::Set(_, set) => all.push(&set.charge),
+                Work::Possible(_) | Work::Space(..) => {}
+            }
+        }
+        all
     }
 
     fn count_spaces(&self, counts: &mut HashMap<PortId, Count>) -> Result<(), String> {
@@ -185,6 +208,14 @@ impl Core {
             }
         }
         Ok(())
+    }
+}
+
+fn charges_of<'a>(port: &'a Port, all: &mut Vec<&'a Charge>) {
+    all.extend(port.charge.iter().chain(&port.reserve));
+    if let Some(watches) = &port.watches {
+        all.extend(watches.requests.values().map(|request| &request.charge));
+        all.extend(watches.no_senders.iter().chain(&watches.destroyed).map(|watch| &watch.charge));
     }
 }
 

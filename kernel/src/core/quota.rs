@@ -330,8 +330,21 @@ impl Ledger {
         self.accounts.is_empty() && self.users.is_empty()
     }
 
-    /// For the checker: all accounts, and whether users are the sums of theirs.
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// For the checker: whether accounts are the sums of the charges that exist, and users the sums of their accounts.
+    pub(super) fn check<'a>(&self, charges: impl Iterator<Item = &'a Charge>) -> Result<(), String> {
+        let mut held: HashMap<AccountId, [u64; KINDS]> = HashMap::new();
+        for charge in charges.filter(|charge| charge.amount > 0) {
+            held.entry(charge.account).or_default()[charge.kind as usize] += charge.amount;
+        }
+        for (id, account) in self.accounts.iter() {
+            let held = held.remove(&id).unwrap_or_default();
+            if held != account.used {
+                return Err(format!("account {id:?}: {:?} charged, {held:?} held", account.used));
+            }
+        }
+        if let Some((id, held)) = held.iter().next() {
+            return Err(format!("account {id:?} is gone, {held:?} still held"));
+        }
         let mut sums: HashMap<u32, [u64; KINDS]> = HashMap::new();
         for (id, account) in self.accounts.iter() {
             let sum = sums.entry(account.user).or_default();
