@@ -17,7 +17,7 @@
 //!         let task = kernel.task("first")?;
 //!         let inbox = task.new_port()?;
 //!         let to_inbox = inbox.make_send()?;
-//!         to_inbox.send(Message::new(1).body(&("apples", 3)))?;
+//!         to_inbox.send(Message::new(1).body(&("apples", 3u32)))?;
 //!         let message = inbox.receive()?;
 //!         let (what, count): (String, u32) = message.body()?;
 //!         assert_eq!((what.as_str(), count), ("apples", 3));
@@ -71,7 +71,8 @@
 //!
 //! # What to know
 //!
-//! * Everything is `Send + Sync`; any number of threads may send and receive at once. One that waits holds a lane of its own, at most 60 for a task.
+//! * Everything is `Send + Sync`; any number of threads may send and receive at once. One that waits holds a lane of its own, and a task has at most
+//!   60: the next that would wait waits for a lane first. So do not let more threads than that wait for each other within one task.
 //! * A wait has a deadline where you give one; [`SendRight::call`] has one of 30 seconds. Dropping a request unanswered, or dying with it, is told to the
 //!   caller at once ([`Error::is_server_died`]).
 //! * A send that fails gives the message back ([`SendError::message`]) whenever Mach leaves it whole.

@@ -1,6 +1,6 @@
 //! The in-process kernel: tasks without processes, for programs and tests that need no daemon.
 
-use umach_kernel::core::Limits;
+pub use umach_kernel::core::Limits;
 use umach_kernel::local;
 
 use crate::error::{Error, Result};

@@ -4,8 +4,8 @@
 //! cannot be released, and its name given to another port, between building the message and sending it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -180,12 +180,12 @@ impl SendRight {
     /// Asks for a dead-name notification on `notify` when the port dies. Fails with `KERN_INVALID_ARGUMENT` if it is dead already.
     pub fn notify_dead(&self, notify: &ReceiveRight) -> Result<DeadNameRequest> {
         let previous = self.request_notification("asking for a dead-name notification", notify::DEAD_NAME, 0, notify)?;
-        Ok(DeadNameRequest { held: self.held.clone(), id: notify::DEAD_NAME, previous })
+        Ok(DeadNameRequest { held: Arc::downgrade(&self.held), id: notify::DEAD_NAME, previous })
     }
     /// Asks for a notification on `notify` when the port's queue has room (at once if it has).
     pub fn notify_possible(&self, notify: &ReceiveRight) -> Result<DeadNameRequest> {
         let previous = self.request_notification("asking for a send-possible notification", notify::SEND_POSSIBLE, 1, notify)?;
-        Ok(DeadNameRequest { held: self.held.clone(), id: notify::SEND_POSSIBLE, previous })
+        Ok(DeadNameRequest { held: Arc::downgrade(&self.held), id: notify::SEND_POSSIBLE, previous })
     }
     fn request_notification(&self, what: &'static str, id: i32, sync: u32, notify: &ReceiveRight) -> Result<Option<SendOnceRight>> {
         request_notification(&self.held, what, id, sync, Some(notify))
@@ -224,7 +224,7 @@ impl SendOnceRight {
     /// Asks for a dead-name notification on `notify` when the port dies.
     pub fn notify_dead(&self, notify: &ReceiveRight) -> Result<DeadNameRequest> {
         let previous = request_notification(&self.held, "asking for a dead-name notification", notify::DEAD_NAME, 0, Some(notify))?;
-        Ok(DeadNameRequest { held: self.held.clone(), id: notify::DEAD_NAME, previous })
+        Ok(DeadNameRequest { held: Arc::downgrade(&self.held), id: notify::DEAD_NAME, previous })
     }
     /// Gives the right up as a bare name, for [`crate::raw`].
     pub fn into_raw(self) -> Name {
@@ -250,7 +250,8 @@ impl DeadName {
 /// A notification that was asked for. Dropping this changes nothing: the request stands until it fires or the right is released.
 #[must_use = "keep it to cancel the request, or drop it on purpose with `let _ =`"]
 pub struct DeadNameRequest {
-    held: Arc<Held>,
+    /// Does not keep the right: releasing it ends the request.
+    held: Weak<Held>,
     id: i32,
     previous: Option<SendOnceRight>,
 }
@@ -260,15 +261,22 @@ impl DeadNameRequest {
     pub fn take_previous(&mut self) -> Option<SendOnceRight> {
         self.previous.take()
     }
-    /// Withdraws the request. Its send-once right comes back (`None`: it has fired); dropping that sends a send-once notification.
+    /// Withdraws the request. Its send-once right comes back (`None`: it has fired, or the right was released); dropping that sends a
+    /// send-once notification.
     pub fn cancel(self) -> Result<Option<SendOnceRight>> {
-        request_notification(&self.held, "withdrawing a notification request", self.id, 0, None)
+        match self.held.upgrade() {
+            Some(held) => request_notification(&held, "withdrawing a notification request", self.id, 0, None),
+            None => Ok(None),
+        }
     }
 }
 
 impl fmt::Debug for DeadNameRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "notification {} requested on {}", self.id, self.held.label())
+        match self.held.upgrade() {
+            Some(held) => write!(f, "notification {} requested on {}", self.id, held.label()),
+            None => write!(f, "notification {} requested on a right released since", self.id),
+        }
     }
 }
 

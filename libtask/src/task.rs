@@ -30,7 +30,7 @@ use crate::transport::{Attached, Lane, Link};
 ///     let port = task.new_port()?;
 ///     port.make_send()?.send(libtask::Message::new(7).bytes(b"hello"))?;
 ///     assert_eq!(port.receive()?.bytes(), b"hello");
-///     libtask::Result::Ok(())
+///     Ok::<(), libtask::Error>(())
 /// })
 /// # .unwrap();
 /// ```
@@ -80,7 +80,7 @@ impl Task {
         let mut lane = Lane::new(link);
         let hello = Hello { version: VERSION, features: Features::all().bits() };
         let answer = lane.request(&hello)?.map_err(|code| Error::mach(code, "the first words with the kernel process"))?;
-        let task_self = answer.task_self;
+        let (task_self, bootstrap) = (answer.task_self, answer.bootstrap);
         let inner = Inner {
             token,
             id: answer.task,
@@ -91,7 +91,12 @@ impl Task {
             host: answer.host,
             pool: Pool::new(lane, task_self),
         };
-        Ok(Task(Arc::new(inner)))
+        let task = Task(Arc::new(inner));
+        if bootstrap.is_valid() {
+            // A reference that nobody here counts would keep the name alive; `bootstrap` asks for one of its own.
+            drop(SendRight::adopt(&task, bootstrap));
+        }
+        Ok(task)
     }
 
     /// The task's id: never used again while the kernel process lives. Messages show it as [`crate::Sender::task`].

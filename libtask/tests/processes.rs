@@ -1,0 +1,323 @@
+//! Tasks that are processes, over a real kernel process. Skipped, saying so, if `umachd` is not built.
+//!
+//! This program starts itself again as the child: a test that finds `UMACH_TEST_PLAY` set plays the child's part.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use libtask::{Command, Error, Message, Next, Notification, ReceiveRight, Task};
+
+const SOON: Duration = Duration::from_secs(30);
+const PLAY: &str = "UMACH_TEST_PLAY";
+
+fn kernel_program() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok()?;
+    let folder = beside.parent()?.parent()?;
+    let found = [folder.join("umachd"), folder.join("umach")].into_iter().find(|path| path.is_file());
+    if found.is_none() {
+        eprintln!("SKIPPED: umachd is not built (cargo build -p umach-kernel)");
+    }
+    found
+}
+
+/// The first task of a kernel process of its own.
+fn private() -> Option<Task> {
+    kernel_program()?;
+    Some(Task::private_kernel().unwrap())
+}
+
+/// This test program again, playing `part` of the test `test`.
+fn actor(test: &str, part: &str) -> Command {
+    Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(PLAY, part)
+        .label(part)
+        .kill_on_drop()
+}
+
+fn part() -> Option<String> {
+    std::env::var(PLAY).ok()
+}
+
+fn serving(task: &Task) -> (ReceiveRight, libtask::SendRight) {
+    let port = task.new_port().unwrap();
+    let send = port.make_send().unwrap();
+    (port, send)
+}
+
+#[test]
+fn spawned_task_calls_its_spawner_and_its_death_is_told() {
+    if part().is_some() {
+        let task = Task::current().unwrap();
+        let to = task.bootstrap().unwrap();
+        let answer = to.call_within(Message::new(1).body(&task.id()).memory(vec![9; 300_000]), SOON).unwrap();
+        assert_eq!(answer.bytes(), b"welcome");
+        let port = task.new_port().unwrap();
+        to.send(Message::new(2).make_send(&port)).unwrap();
+        // Until it is killed.
+        let _ = port.receive_within(SOON);
+        return;
+    }
+    let Some(task) = private() else { return };
+    let (port, send) = serving(&task);
+    let mut child = task.spawn(actor("spawned_task_calls_its_spawner_and_its_death_is_told", "child").bootstrap(&send)).unwrap();
+    let mut hello = port.receive_within(SOON).unwrap();
+    assert_eq!(hello.sender().pid, child.pid());
+    assert_eq!(hello.body::<u64>().unwrap(), child.control().info().unwrap().task);
+    assert_eq!(hello.memory(0).unwrap()[..], [9; 300_000][..]);
+    hello.reply(Message::new(0).bytes(b"welcome")).unwrap();
+    let theirs = port.receive_within(SOON).unwrap().take_send(0).unwrap();
+    let inbox = task.new_port().unwrap();
+    let _ = theirs.notify_dead(&inbox).unwrap();
+    child.process.kill().unwrap();
+    let notice = inbox.receive_within(SOON).unwrap();
+    assert!(matches!(notice.notification(), Some(Notification::DeadName(dead)) if dead.was(&theirs)));
+    child.wait().unwrap();
+}
+
+#[test]
+fn caller_is_told_at_once_when_the_server_process_is_killed() {
+    if part().is_some() {
+        let task = Task::current().unwrap();
+        let (port, send) = serving(&task);
+        task.bootstrap().unwrap().send(Message::new(1).move_send(send)).unwrap();
+        let request = port.receive_within(SOON).unwrap();
+        std::thread::sleep(SOON);
+        drop(request);
+        return;
+    }
+    let Some(task) = private() else { return };
+    let (port, send) = serving(&task);
+    let mut child = task.spawn(actor("caller_is_told_at_once_when_the_server_process_is_killed", "server").bootstrap(&send)).unwrap();
+    let server = port.receive_within(SOON).unwrap().take_send(0).unwrap();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| server.call_within(Message::new(1), SOON).unwrap_err());
+        // Once the request was received, only the answer is missing.
+        let deadline = Instant::now() + SOON;
+        while child.control().info().unwrap().received == 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        let error = call.join().unwrap();
+        assert!(error.is_server_died(), "{error}");
+    });
+}
+
+#[test]
+fn no_senders_comes_when_the_only_client_process_ends() {
+    if part().is_some() {
+        let to = Task::current().unwrap().bootstrap().unwrap();
+        assert_eq!(to.call_within(Message::new(1).body(&20u32), SOON).unwrap().body::<u32>().unwrap(), 21);
+        return;
+    }
+    let Some(task) = private() else { return };
+    let (port, send) = serving(&task);
+    let mut child = task.spawn(actor("no_senders_comes_when_the_only_client_process_ends", "client").bootstrap(&send)).unwrap();
+    drop(send);
+    port.on_no_senders(&port).unwrap();
+    let mut served = 0;
+    port.serve(|request| {
+        if let Some(Notification::NoSenders { .. }) = request.notification() {
+            return Next::Stop;
+        }
+        served += 1;
+        Next::Reply(Message::new(0).body(&(request.body::<u32>().unwrap() + 1)))
+    })
+    .unwrap();
+    assert_eq!(served, 1);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn descriptors_do_not_survive_exec() {
+    let Some(task) = private() else { return };
+    let (port, _send) = serving(&task);
+    std::thread::scope(|scope| {
+        // A second lane, and memory in flight.
+        let waiting = scope.spawn(|| port.receive_within(SOON).unwrap());
+        let region = task.region(&[1; 100_000]).unwrap();
+        let memory = region.map().unwrap();
+        let mut listing = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut seen = String::new();
+        listing.stdout.take().unwrap().read_to_string(&mut seen).unwrap();
+        listing.wait().unwrap();
+        assert!(!seen.contains("umach-region"), "{seen}");
+        // Standard input and error may be sockets of whoever runs the tests; ours have higher numbers.
+        let sockets = seen.lines().filter(|line| line.contains("socket:")).filter(|line| {
+            let number = line.split("->").next().and_then(|left| left.split_whitespace().last()).and_then(|n| n.parse::<u32>().ok());
+            let inherited = number.is_some_and(|n| {
+                std::fs::read_link(format!("/proc/self/fd/{n}")).is_ok_and(|link| !line.contains(&*link.to_string_lossy()))
+            });
+            number.is_some_and(|n| n > 2) && !inherited
+        });
+        assert_eq!(sockets.count(), 0, "{seen}");
+        port.make_send().unwrap().send(Message::new(1)).unwrap();
+        waiting.join().unwrap();
+        drop(memory);
+    });
+}
+
+#[test]
+fn connection_ends_when_the_kernel_process_is_killed() {
+    let Some(task) = private() else { return };
+    let port = task.new_port().unwrap();
+    let kernel = task.host().unwrap().info().unwrap().pid;
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| port.receive_within(SOON).unwrap_err());
+        let deadline = Instant::now() + SOON;
+        while task.control().unwrap().info().unwrap().blocked_receives == 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // SIGKILL by its id: it is the child of this very process.
+        let status = std::process::Command::new("kill").args(["-9", &kernel.to_string()]).status().unwrap();
+        assert!(status.success());
+        assert!(matches!(waiting.join().unwrap(), Error::KernelGone));
+    });
+    assert!(matches!(task.new_port(), Err(Error::KernelGone)));
+}
+
+#[test]
+fn stop_and_continue_during_a_wait_changes_nothing() {
+    if part().is_some() {
+        let port = Task::current().unwrap().new_port().unwrap();
+        let send = port.make_send().unwrap();
+        Task::current().unwrap().bootstrap().unwrap().send(Message::new(1).move_send(send)).unwrap();
+        let got = port.receive_within(SOON).unwrap();
+        Task::current().unwrap().bootstrap().unwrap().send(Message::new(got.id() + 1)).unwrap();
+        return;
+    }
+    let Some(task) = private() else { return };
+    let (port, send) = serving(&task);
+    let mut child = task.spawn(actor("stop_and_continue_during_a_wait_changes_nothing", "waiter").bootstrap(&send)).unwrap();
+    let to = port.receive_within(SOON).unwrap().take_send(0).unwrap();
+    for _ in 0..5 {
+        // Linux interrupts the system call for it, without any handler.
+        child.control().suspend().unwrap();
+        child.control().resume().unwrap();
+    }
+    to.send(Message::new(40)).unwrap();
+    assert_eq!(port.receive_within(SOON).unwrap().id(), 41);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn trace_prints_a_line_for_each_message() {
+    if part().is_some() {
+        let task = Task::current().unwrap();
+        let mine = task.new_port().unwrap();
+        let to = task.bootstrap().unwrap();
+        to.call_within(Message::new(321).make_send(&mine).bytes(b"abc"), SOON).unwrap();
+        return;
+    }
+    let Some(task) = private() else { return };
+    let (port, send) = serving(&task);
+    let mut command = actor("trace_prints_a_line_for_each_message", "traced").env("UMACH_TRACE", "1").bootstrap(&send);
+    command.process().stderr(Stdio::piped());
+    let mut child = task.spawn(command).unwrap();
+    let mut request = port.receive_within(SOON).unwrap();
+    request.reply(Message::new(654)).unwrap();
+    let mut printed = String::new();
+    child.process.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
+    assert!(child.wait().unwrap().success(), "{printed}");
+    let line = printed.lines().find(|line| line.contains("message 321")).unwrap_or_else(|| panic!("{printed}"));
+    assert!(line.contains("calls send 0x") && line.contains("make send from receive 0x") && line.contains("3 bytes"), "{line}");
+    assert!(printed.lines().any(|line| line.contains("receives: message 654")), "{printed}");
+}
+
+#[test]
+fn fork_is_detected_and_the_parent_goes_on() {
+    if part().is_some() {
+        let task = Task::current().unwrap();
+        let port = task.new_port().unwrap();
+        assert!(matches!(forked::in_child(|| matches!(port.make_send(), Err(Error::Forked))), Some(true)));
+        assert!(matches!(forked::in_child(|| matches!(Task::current(), Err(Error::Forked))), Some(true)));
+        port.make_send().unwrap().send(Message::new(1)).unwrap();
+        assert_eq!(port.receive_within(SOON).unwrap().id(), 1);
+        return;
+    }
+    let Some(task) = private() else { return };
+    let mut child = task.spawn(actor("fork_is_detected_and_the_parent_goes_on", "forker")).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// `fork` for the test above.
+#[allow(unsafe_code)]
+mod forked {
+    /// What `f` said in a forked child; `None` if the child did not get that far.
+    pub(super) fn in_child(f: impl FnOnce() -> bool) -> Option<bool> {
+        // SAFETY: the child runs `f`, which must take no lock that another thread may hold (the caller sees to that), and leaves by `_exit`.
+        match unsafe { libc::fork() } {
+            0 => {
+                let code = if f() { 10 } else { 11 };
+                // SAFETY: ends the child without running the parent's destructors.
+                unsafe { libc::_exit(code) }
+            }
+            child => {
+                let mut status = 0;
+                // SAFETY: waits for the child made above; `status` is a valid place.
+                unsafe { libc::waitpid(child, &mut status, 0) };
+                match libc::WEXITSTATUS(status) {
+                    10 => Some(true),
+                    11 => Some(false),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn variable_left_over_from_elsewhere_is_not_taken_for_a_lane() {
+    if part().is_some() {
+        let error = Task::current().unwrap_err();
+        assert!(matches!(error, Error::NoKernel { .. }), "{error}");
+        return;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["variable_left_over_from_elsewhere_is_not_taken_for_a_lane", "--exact"])
+        .env(PLAY, "stray")
+        .env("UMACH_LANE", "0")
+        .env("UMACH_LANE_INODE", "1")
+        .env("UMACH_SOCKET", "/nonexistent/umach/socket")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    std::io::stdout().write_all(said.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn kernel_is_found_by_its_socket_and_a_directory_of_others_is_refused() {
+    let Some(program) = kernel_program() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k/socket");
+    let mut command = std::process::Command::new(&program);
+    if program.ends_with("umach") {
+        command.arg("kernel");
+    }
+    let mut kernel = command.args(["--exit-when-idle", "--log", "warn", "--socket"]).arg(&path).spawn().unwrap();
+    let deadline = Instant::now() + SOON;
+    let task = loop {
+        match Task::connect(&path) {
+            Ok(task) => break task,
+            Err(Error::NoKernel { .. }) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            Err(e) => {
+                kernel.kill().unwrap();
+                panic!("{e}");
+            }
+        }
+    };
+    assert_eq!(task.host().unwrap().info().unwrap().pid, kernel.id());
+    let directory = folder.path().join("k");
+    let mut open = std::fs::metadata(&directory).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut open, 0o777);
+    std::fs::set_permissions(&directory, open).unwrap();
+    let error = Task::connect(&path).unwrap_err();
+    assert!(error.to_string().contains("others can write"), "{error}");
+    drop(task);
+    assert!(kernel.wait().unwrap().success());
+}
