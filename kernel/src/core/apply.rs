@@ -3,7 +3,7 @@
 use umach_abi::control::{Head, Reply, Request, answer, create_flags, encode_answer, msg_flags};
 use umach_abi::message::{Header, Options, TrailerRequest};
 use umach_abi::records::Frame;
-use umach_abi::{Code, Features, Name, TypeBits, VERSION, control, limits};
+use umach_abi::{Code, Disposition, Features, Name, RightKind, VERSION, control, limits};
 
 use super::Core;
 use super::effect::{Attach, Effect, Effects, LaneId, Peer, RegionId, TaskId, Violation};
@@ -290,7 +290,7 @@ impl Core {
         if let Some(header) = Header::read(bytes)
             && let Some(entry) = self.refresh(task, header.remote)
             && let Some(port) = entry.port()
-            && !entry.has(TypeBits::SEND_ONCE)
+            && Disposition::from_raw(header.remote_disposition()).is_some_and(|d| d.becomes() == RightKind::Send)
             && self.ports[port.0].kobject().is_none()
             && self.ports[port.0].full()
         {

@@ -22,6 +22,8 @@ const RETIRED: usize = 32;
 /// First generation, and the step between two: the low two bits are always set.
 const FIRST_GENERATION: u8 = 0b11;
 const STEP: u8 = 0b100;
+/// A chosen index counts as near the table when it is no further above it than this.
+const NEAR: u32 = 1024;
 /// So many slots of the table are looked at for one page.
 const PAGE_SLOTS: u32 = 16 * 1024;
 
@@ -150,9 +152,9 @@ impl Space {
             } else {
                 let index = self.dense;
                 // A name chosen earlier moves into the table as the table reaches it.
-                let slot = self.chosen.remove(&index);
-                self.push_slot(slot.unwrap_or(Slot::FREE));
-                if slot.is_none() {
+                let slot = self.chosen.remove(&index).unwrap_or(Slot::FREE);
+                self.push_slot(slot);
+                if !slot.used() {
                     break index;
                 }
             }
@@ -198,7 +200,10 @@ impl Space {
         let entry = std::mem::replace(&mut slot.entry, Slot::FREE.entry);
         slot.generation = slot.generation.wrapping_add(STEP);
         if !dense {
-            self.chosen.remove(&index);
+            // Near the table, the generation is kept until the table reaches it: the name must not come back soon.
+            if index >= self.dense.saturating_add(NEAR) {
+                self.chosen.remove(&index);
+            }
         } else if !slot.queued {
             slot.queued = true;
             self.free.push_back(index);
@@ -229,7 +234,7 @@ impl Space {
         if end < self.dense {
             return (names, Some(end));
         }
-        for (&index, slot) in self.chosen.range(start.max(self.dense)..) {
+        for (&index, slot) in self.chosen.range(start.max(self.dense)..).filter(|(_, slot)| slot.used()) {
             if names.len() == most {
                 return (names, Some(index));
             }
@@ -294,6 +299,17 @@ mod tests {
             assert_ne!(space.insert(DEAD).unwrap().index(), 5);
         }
         assert!(space.get(far).is_some() && space.get(near).is_some() && space.table_size() < 64);
+        space.check().unwrap();
+    }
+
+    #[test]
+    fn chosen_name_freed_near_the_table_does_not_come_back_at_once() {
+        let mut space = Space::default();
+        let chosen = Name::new(12, 3);
+        space.insert_at(chosen, DEAD).unwrap();
+        space.remove(chosen);
+        let names: Vec<_> = (0..20).map(|_| space.insert(DEAD).unwrap()).collect();
+        assert!(names.iter().any(|name| name.index() == 12) && !names.contains(&chosen));
         space.check().unwrap();
     }
 
