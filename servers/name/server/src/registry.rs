@@ -158,10 +158,6 @@ impl<S, R> Registry<S, R> {
         let (name, _, service) = &self.services[id.0];
         (name, service)
     }
-    /// Services whose held ports are listened to.
-    pub fn listened(&self) -> impl Iterator<Item = (ServiceId, &R)> {
-        self.services.iter().enumerate().filter_map(|(index, (_, _, service))| Some((ServiceId(index), service.listened()?)))
-    }
     fn service<T>(&mut self, id: ServiceId, fx: &mut Vec<Effect>, change: impl FnOnce(&mut Service<R>, &mut Vec<Step>) -> T) -> T {
         let mut steps = Vec::new();
         let result = change(&mut self.services[id.0].2, &mut steps);

@@ -27,7 +27,7 @@ use crate::config::{Config, ServiceConfig};
 use crate::registry::{Effect, ROOT, Registry, ServiceId, SpaceId};
 use crate::service::{Service, Step};
 
-/// Messages handled before services and children get a look.
+/// Messages handled before anything else gets a turn.
 const BATCH: usize = 32;
 /// Id of the only message on the stop port.
 const STOP: i32 = 1;
@@ -168,11 +168,9 @@ impl Server {
         let deadlines = [self.registry.deadline(), self.children.deadline()];
         let timeout = deadlines.into_iter().flatten().min().map(|at| at.saturating_sub(self.now()));
         if let Some(port) = self.wait(timeout)? {
-            if let Some(Role::Service(id)) = self.roles.get(&port) {
-                self.registry.service_demanded(*id, self.now(), &mut self.effects);
-            } else if self.receive()? == BATCH {
-                // A service whose message came first may be behind a flood of ours.
-                self.look_at_services();
+            match self.roles.get(&port) {
+                Some(Role::Service(id)) => self.registry.service_demanded(*id, self.now(), &mut self.effects),
+                _ => self.receive()?,
             }
         }
         let now = self.now();
@@ -199,12 +197,13 @@ impl Server {
         }
     }
 
-    /// Receives what is there on the server's own ports, [`BATCH`] messages at most; says how many.
-    fn receive(&mut self) -> Result<usize> {
-        for count in 0..BATCH {
+    /// Receives what is there on the server's own ports, [`BATCH`] messages at most. The kernel puts a port that was served behind the others of its
+    /// sets, so a flood on one port hides neither the other ports nor the services.
+    fn receive(&mut self) -> Result<()> {
+        for _ in 0..BATCH {
             match self.ours.try_receive() {
                 Ok(Some(message)) => self.message(message),
-                Ok(None) => return Ok(count),
+                Ok(None) => break,
                 // The message is consumed; what of it could not be delivered is lost, and its sender told by that.
                 Err(error) if matches!(error.code().plain(), Code::MACH_RCV_HEADER_ERROR | Code::MACH_RCV_BODY_ERROR) => {
                     tracing::warn!(%error, "a request could not be received whole");
@@ -212,17 +211,7 @@ impl Server {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(BATCH)
-    }
-
-    /// Reports services with messages without waiting.
-    fn look_at_services(&mut self) {
-        let now = self.now();
-        for (id, queued) in self.registry.listened().map(|(id, port)| (id, port.status())).collect::<Vec<_>>() {
-            if queued.is_ok_and(|status| status.queued > 0) {
-                self.registry.service_demanded(id, now, &mut self.effects);
-            }
-        }
+        Ok(())
     }
 
     fn message(&mut self, mut message: Received) {

@@ -110,10 +110,6 @@ impl<R> Service<R> {
             Port::Out(_) => None,
         }
     }
-    /// The receive right, while it is held and listened to.
-    pub fn listened(&self) -> Option<&R> {
-        self.held().filter(|_| self.listening)
-    }
     /// Who has the receive right, while it is out.
     pub fn server(&self) -> Option<Who> {
         match &self.port {

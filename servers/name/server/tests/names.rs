@@ -200,16 +200,16 @@ fn subset_is_private_falls_back_and_ends_with_its_last_right() {
     assert_eq!(code(names.look_up("served")), Code::BOOTSTRAP_UNKNOWN_SERVICE);
 
     // With the last right to it the subset lets go of what was registered there.
-    port.on_no_senders(&port).unwrap();
-    drop((inside, watch));
-    let bare = child.bootstrap().unwrap();
+    let mine = parent.new_port().unwrap();
+    Names::at(subset.duplicate()).register("mine", mine.make_send().unwrap()).unwrap();
+    mine.on_no_senders(&mine).unwrap();
     drop(subset);
-    assert!(port.try_receive().unwrap().is_none(), "the child still holds it");
-    child.control().unwrap().set_bootstrap(None).unwrap();
-    drop(bare);
-    let message = port.receive_within(DEADLINE).unwrap();
+    assert_eq!(next(&mut watch), Event::Appeared("served".into()));
+    assert_eq!(next(&mut watch), Event::Appeared("mine".into()));
+    assert!(mine.try_receive().unwrap().is_none(), "the child still holds it");
+    drop((fresh, port, watch, inside, child));
+    let message = mine.receive_within(DEADLINE).unwrap();
     assert!(matches!(message.notification(), Some(Notification::NoSenders { .. })));
-    drop(fresh);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn hostile_messages_are_refused_and_the_server_goes_on() {
     }
     let named = || Message::new(Call::Register.id()).body(&Named { name: "x".into() });
     assert_eq!(refusal(named()), Code::MIG_TYPE_ERROR);
-    assert_eq!(refusal(named().make_send_once(&port)), Code::MIG_TYPE_ERROR);
+    assert_eq!(refusal(named().make_send_once(&task.new_port().unwrap())), Code::MIG_TYPE_ERROR);
     assert_eq!(refusal(named().memory(vec![1; 100])), Code::MIG_TYPE_ERROR);
     assert_eq!(refusal(named().memory(vec![1; 300_000])), Code::MIG_TYPE_ERROR);
     assert_eq!(refusal(named().no_right()), Code::MIG_TYPE_ERROR);
