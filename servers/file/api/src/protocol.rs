@@ -14,6 +14,9 @@
 //! | write, append | file | memory: the bytes | – |
 //! | truncate | file | – | – |
 //!
+//! A client that sends requests without waiting for their answers may see them done at the same time, in any order, and refused when they
+//! are too many; what it asked of a handle whose last right it dropped meanwhile may be dropped too.
+//!
 //! Names are bytes. A path is relative to the handle, and is looked up beneath it, never elsewhere. An empty path in `stat`, `narrow` and `list` means
 //! the handle itself.
 

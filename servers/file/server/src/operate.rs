@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use libtask::{Memory, Message, Received, SendRight, Sender, Task};
+use libtask::{Memory, Message, Received, Region, SendRight, Sender, Task, TaskControl};
 use umach_file_api::error::{Failure, Fault};
 use umach_file_api::protocol::{
     self, Access, Append, Bytes, GetStat, INLINE_MAX, List, Mkdir, Narrow, Op, Open, Opened, READ_MAX, Read, ReadLink, Remove, Rename,
@@ -65,6 +66,35 @@ pub struct Operator {
     pub handles: Handles,
     /// Who holds how many.
     pub charges: Arc<Charges>,
+    /// What is lent.
+    pub lending: Lending,
+}
+
+/// How much memory the server has lent: regions are charged to their maker until the receiver has them, and clients that never look at their
+/// answers could otherwise make the server hold as much as its quota allows.
+///
+/// What is lent is counted; what has come back only the kernel process knows, so it is asked when the count reaches the limit and not before.
+#[derive(Debug)]
+pub struct Lending {
+    control: TaskControl,
+    limit: u64,
+    counted: AtomicU64,
+}
+
+impl Lending {
+    /// For the regions of `task`, up to `limit` bytes.
+    pub fn new(task: &Task, limit: u64) -> libtask::Result<Lending> {
+        Ok(Lending { control: task.control()?, limit, counted: AtomicU64::new(0) })
+    }
+    /// Whether `length` bytes more may be lent. Two threads that ask at once can pass the limit by what they ask for; it is a bound, no account.
+    fn admit(&self, length: u64) -> bool {
+        if self.counted.fetch_add(length, Ordering::Relaxed) + length <= self.limit {
+            return true;
+        }
+        let held = self.control.info().map_or(self.limit, |info| info.region_bytes);
+        self.counted.store(held + length, Ordering::Relaxed);
+        held + length <= self.limit
+    }
 }
 
 type Done = Result<Message, Failure>;
@@ -239,11 +269,14 @@ impl Operator {
     }
 
     /// `None` if there is no room for a region or the file has become shorter meanwhile.
-    fn fill_region(&self, file: &OpenFile, offset: u64, length: u64) -> Result<Option<libtask::Region>, Failure> {
+    fn fill_region(&self, file: &OpenFile, offset: u64, length: u64) -> Result<Option<Region>, Failure> {
         let no_room = |error: libtask::Error| {
             tracing::debug!(%error, length, "no region for a long read");
             None
         };
+        if !self.lending.admit(length) {
+            return Ok(None);
+        }
         let writer = match self.task.region_writer(length) {
             Ok(writer) => writer,
             Err(error) => return Ok(no_room(error)),

@@ -20,12 +20,14 @@ use umach_name_api::Names;
 
 use crate::charge::{Charges, HandleLimits};
 use crate::handle::{Handle, Handles, Node};
-use crate::operate::{Operator, Parcel};
+use crate::operate::{Lending, Operator, Parcel};
 use crate::tree::Directory;
 use crate::turns::{Place, Turns};
 
 /// Threads by default: enough that a slow disk leaves somebody for the others.
 pub const THREADS: usize = 4;
+/// Lent bytes by default: a few of the longest reads for some clients at once.
+pub const LENT: u64 = 1 << 30;
 /// Requests of one task that wait beyond those under work. Each may hold a descriptor.
 const PARKED: usize = 8;
 /// Queue of the root's port, which all new clients share.
@@ -46,6 +48,8 @@ pub struct Config {
     pub one_file_system: bool,
     /// Threads that serve.
     pub threads: usize,
+    /// Bytes lent with long reads that clients have not received yet; beyond them, reads are short and copied.
+    pub lent: u64,
     /// Limits on handles; `None`: shares of what the process's descriptor limit allows.
     pub handles: Option<HandleLimits>,
 }
@@ -54,7 +58,7 @@ impl Config {
     /// Exports `path` for reading and writing.
     pub fn new(path: impl AsRef<Path>) -> Config {
         let path = path.as_ref().to_path_buf();
-        Config { path, read_only: false, one_file_system: false, threads: THREADS, handles: None }
+        Config { path, read_only: false, one_file_system: false, threads: THREADS, lent: LENT, handles: None }
     }
 }
 
@@ -99,7 +103,7 @@ pub fn serve(task: &Task, config: &Config, name: &str) -> Result<(), ServeError>
 /// A file server, ready to run.
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
+    shared: Shared,
     threads: usize,
     root: SendRight,
 }
@@ -125,7 +129,7 @@ struct Shared {
     operator: Operator,
     stop: ReceiveRight,
     turns: Mutex<Turns<Job>>,
-    requests: AtomicU64,
+    requests: Arc<AtomicU64>,
 }
 
 /// A request that waits for its turn.
@@ -163,9 +167,10 @@ impl Server {
         let access = if config.read_only { Access::READ } else { Access::READ | Access::WRITE };
         handles.install(Node::Directory(Arc::new(root)), access, port)?;
         let threads = config.threads.clamp(1, 64);
-        let operator = Operator { task: task.clone(), handles, charges: Charges::new(limits) };
+        let lending = Lending::new(task, config.lent)?;
+        let operator = Operator { task: task.clone(), handles, charges: Charges::new(limits), lending };
         let turns = Mutex::new(Turns::new(threads / 2, PARKED));
-        let shared = Arc::new(Shared { operator, stop, turns, requests: AtomicU64::new(0) });
+        let shared = Shared { operator, stop, turns, requests: Arc::default() };
         Ok(Server { shared, threads, root: right })
     }
 
@@ -177,19 +182,15 @@ impl Server {
     pub fn stopper(&self) -> Result<Stopper, ServeError> {
         Ok(Stopper { right: self.shared.stop.make_send()?, threads: self.threads })
     }
-    /// What it is doing; may be asked from another thread through [`Server::watch`].
-    pub fn stats(&self) -> Stats {
-        self.shared.stats()
-    }
-    /// A function that tells what it is doing, for another thread.
+    /// A function that tells what the server is doing, from any thread; it keeps nothing of the server alive but two counters.
     pub fn watch(&self) -> impl Fn() -> Stats + Send + Sync + 'static {
-        let shared = self.shared.clone();
-        move || shared.stats()
+        let (charges, requests) = (self.shared.operator.charges.clone(), self.shared.requests.clone());
+        move || Stats { handles: charges.total(), requests: requests.load(Ordering::Relaxed) }
     }
 
     /// Serves until stopped or until the kernel process is gone. All handles die with it.
     pub fn run(self) -> Result<(), ServeError> {
-        let shared = &*self.shared;
+        let shared = &self.shared;
         let stopper = self.stopper()?;
         thread::scope(|scope| {
             let mut workers = Vec::new();
@@ -242,10 +243,6 @@ impl Stopper {
 }
 
 impl Shared {
-    fn stats(&self) -> Stats {
-        Stats { handles: self.operator.charges.total(), requests: self.requests.load(Ordering::Relaxed) }
-    }
-
     fn turns(&self) -> MutexGuard<'_, Turns<Job>> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -145,6 +145,29 @@ fn hostile_sizes_and_offsets_are_refused_or_cut() {
     assert_serves(&world);
 }
 
+#[test]
+fn unread_long_answers_take_no_more_than_the_limit_and_reads_go_on() {
+    let world = World::with(|config| config.lent = 8 << 20);
+    fs::write(world.path().join("f"), pattern(100_000)).unwrap();
+    fs::write(world.path().join("big"), pattern(4 << 20)).unwrap();
+    let hostile = world.client("hoarder");
+    let file = hostile.root().open_read("big").unwrap();
+    let nowhere = hostile.task.new_port().unwrap();
+    for _ in 0..10 {
+        let read = Message::new(Op::Read as i32).body(&Read { offset: 0, length: 4 << 20 }).reply_to(&nowhere);
+        file.right().send_within(read, DEADLINE).unwrap();
+    }
+    let before = world.stats().requests;
+    let honest = world.client("honest").root();
+    assert!(honest.open_read("big").unwrap().read_all().unwrap() == pattern(4 << 20));
+    assert!(world.stats().requests > before);
+    // Never more than what the limit allows, however many were asked for.
+    assert!(world.kernel.regions() <= 2 + 1, "{} regions", world.kernel.regions());
+    drop(nowhere);
+    await_true("regions", || world.kernel.regions() == 0);
+    assert!(*honest.open_read("big").unwrap().read_range(0, 4 << 20).unwrap() == *pattern(4 << 20), "long again");
+}
+
 /// Sends without waiting for answers, as fast as the queues take it, until `end`.
 fn flood(client: &Client, end: Instant) -> u64 {
     let root = client.root();

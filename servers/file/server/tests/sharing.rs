@@ -17,15 +17,15 @@ fn open_file_passed_to_a_third_task_is_used_there() {
     let (giver, taker) = (world.client("giver"), world.client("taker"));
     // The taker's port reaches the giver as a right in a message through a port that both know: here, registered with the giver.
     let inbox = taker.task.new_port().unwrap();
-    taker.control.register([Some(&inbox.make_send().unwrap()), None, None]).unwrap();
-    let (spawned, _control) = taker.task.spawn_local("giver's child").unwrap();
+    taker.task.register([Some(&inbox.make_send().unwrap()), None, None]).unwrap();
+    let (spawned, control) = taker.task.spawn_local("giver's child").unwrap();
     let to_taker = spawned.registered().unwrap()[0].take().unwrap();
     let file = Dir::from_right(spawned.bootstrap().unwrap()).open_read("f").unwrap();
     to_taker.send(Message::new(1).move_send(file.into_right())).unwrap();
     drop((to_taker, giver));
     let mut message = inbox.receive_within(DEADLINE).unwrap();
     let file = File::from_right(message.take_send(0).unwrap());
-    spawned.control().unwrap().terminate().unwrap();
+    control.terminate().unwrap();
     drop(spawned);
     assert_eq!(file.read_all().unwrap(), b"passed on");
     assert_eq!(fault(file.write_at(0, b"x")), Fault::NotPermitted);
@@ -159,4 +159,32 @@ fn directory_of_another_server_is_no_target() {
     assert_eq!(fault(root.rename("f", &not_a_directory, "f")), Fault::NotDirectory);
     assert!(world.path().join("f").exists());
     drop(elsewhere);
+}
+
+/// In a test binary of its own this would be one number; here other tests open files too, so only those of this tree are counted.
+fn descriptors_beneath(path: &std::path::Path) -> usize {
+    let links = fs::read_dir("/proc/self/fd").unwrap();
+    links.filter_map(|link| fs::read_link(link.ok()?.path()).ok()).filter(|target| target.starts_with(path)).count()
+}
+
+#[test]
+fn descriptors_are_flat_over_many_opens_and_deaths() {
+    let world = World::new();
+    fs::write(world.path().join("f"), b"x").unwrap();
+    fs::create_dir(world.path().join("d")).unwrap();
+    let idle = descriptors_beneath(world.path());
+    for round in 0..20 {
+        let client = world.client("opener");
+        let root = client.root();
+        let held: Vec<_> = (0..20).map(|_| (root.open_read("f").unwrap(), root.subdir("d").unwrap(), root.read_only().unwrap())).collect();
+        let whole: Vec<_> = held.iter().map(|(file, ..)| file.read_only().unwrap()).collect();
+        // A narrowed handle shares the descriptor of the one that it came from.
+        assert_eq!(descriptors_beneath(world.path()), idle + 40);
+        if round % 2 == 0 {
+            client.control.terminate().unwrap();
+        }
+        drop((held, whole, root, client));
+        world.await_handles(0);
+        await_true("descriptors", || descriptors_beneath(world.path()) == idle);
+    }
 }
