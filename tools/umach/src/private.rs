@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use umach_name_api::{Names, Ready};
 
-use crate::system::{Guardian, NAME_SERVER};
+use crate::system::{Guardian, NAME_SERVER, publish_name_server};
 
 /// How long a process may take to start before something must be wrong.
 const START: Duration = Duration::from_secs(10);
@@ -85,6 +85,7 @@ impl Private {
         let pid = self.start_task(NAME_SERVER, command.bootstrap(&ready.bootstrap()?))?;
         let names = ready.wait(START).context("the name server did not start")?;
         self.task.set_bootstrap(names.right())?;
+        publish_name_server(&self.task, names.right())?;
         self.names = Some(names.right().duplicate());
         Ok(pid)
     }

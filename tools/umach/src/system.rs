@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use libtask::{SendRight, Task};
 use rustix::process::Signal;
@@ -43,26 +43,21 @@ impl At {
     }
 }
 
-/// The right to a name server: our own bootstrap port, or, for a task that came in through the socket and was given none, the one that the
-/// system's name server has for its own tasks.
+/// The right to the name server: our bootstrap port, inherited, or given by the kernel to tasks that come in through its socket.
 pub(crate) fn name_server(task: &Task) -> Result<SendRight> {
     match task.bootstrap() {
-        Err(error) if error.code() == Code::KERN_NOT_FOUND => {}
-        other => return Ok(other?),
-    }
-    let host = task.host_control().context("finding the name server takes the kernel's own user or root")?;
-    for row in host.tasks()? {
-        let Ok(control) = host.task(row.task) else { continue };
-        if !control.label().is_ok_and(|label| label == NAME_SERVER) {
-            continue;
+        Err(error) if error.code() == Code::KERN_NOT_FOUND => {
+            bail!("no name server runs here; start one with `umach serve name &`, or work inside `umach run -- bash`")
         }
-        match control.raw().task_get_special_port(special::BOOTSTRAP) {
-            Ok(name) if name.is_valid() => return Ok(SendRight::from_raw(task, name)),
-            // It has just started, or just ended.
-            _ => {}
-        }
+        other => Ok(other?),
     }
-    anyhow::bail!("no name server runs here; start one with `umach serve name &`")
+}
+
+/// Makes `right` the bootstrap port of every task that comes in through the kernel's socket from now on.
+pub(crate) fn publish_name_server(task: &Task, right: &SendRight) -> Result<()> {
+    let host = task.host_control().context("only the kernel's own user or root can start the system's name server")?;
+    let set = task.raw().of(host.right().name()).task_set_special_port(special::BOOTSTRAP, right.name());
+    set.map_err(|code| anyhow!("making the name server known to new tasks: {code}"))
 }
 
 /// For processes that are part of somebody else's session: they end when it does, however that ended.

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use libtask::Task;
+use libtask::spawn::LANE_VARIABLE;
 use tracing_subscriber::EnvFilter;
 use umach_file_server as file;
-use umach_name_api::Names;
+use umach_name_api::{Names, SERVICE_VARIABLE};
 use umach_name_server as name;
 
 use crate::exit::Exit;
@@ -48,9 +49,9 @@ struct NameArgs {
 struct FileArgs {
     /// The tree.
     directory: PathBuf,
-    /// Its service name.
-    #[arg(long, default_value = "files")]
-    name: String,
+    /// Its service name [default: the one that a name server starts it for, else `files`].
+    #[arg(long)]
+    name: Option<String>,
     /// Clients cannot change anything.
     #[arg(long)]
     read_only: bool,
@@ -79,10 +80,15 @@ impl Common {
         let filter = EnvFilter::try_new(&self.log).with_context(|| format!("--log {}", self.log))?;
         // Fails only if a subscriber is there already, and then that one is as good.
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).try_init();
-        let task = if std::env::var_os("UMACH_LANE").is_some() { Task::current()? } else { self.at.connect()? };
+        let task = if is_spawned() { Task::current()? } else { self.at.connect()? };
         task.set_label(label)?;
         Ok(task)
     }
+}
+
+/// Whether another task started this one, and so decides what it gets and who hears of it.
+fn is_spawned() -> bool {
+    std::env::var_os(LANE_VARIABLE).is_some()
 }
 
 impl Serve {
@@ -102,9 +108,14 @@ impl NameArgs {
             None => name::config::Config::default(),
         };
         let server = name::Server::new(&task, config)?;
-        server.announce();
-        // From here on others find the root there: see `system::name_server`.
-        task.set_bootstrap(&server.bootstrap())?;
+        if is_spawned() {
+            server.announce();
+        } else {
+            // The port of a name server that has died is a dead name, and there is none to list.
+            let running = task.bootstrap().map(Names::at).is_ok_and(|names| names.list().is_ok());
+            ensure!(!running, "a name server runs here already (umach names lists what it knows)");
+            system::publish_name_server(&task, &server.bootstrap())?;
+        }
         server.run()?;
         Ok(Exit::DONE)
     }
@@ -112,12 +123,13 @@ impl NameArgs {
 
 impl FileArgs {
     fn run(self) -> Result<Exit> {
-        let task = self.common.start(&format!("file-server {}", self.name))?;
+        let name = self.name.or_else(|| std::env::var(SERVICE_VARIABLE).ok()).unwrap_or_else(|| "files".to_owned());
+        let task = self.common.start(&format!("file-server {name}"))?;
         file::raise_descriptor_limit();
         let names = Names::at(system::name_server(&task)?);
         let config =
             file::Config { read_only: self.read_only, one_file_system: self.one_file_system, ..file::Config::new(&self.directory) };
-        let server = file::Server::on(&task, &config, names.check_in(&self.name)?)?;
+        let server = file::Server::on(&task, &config, names.check_in(&name)?)?;
         server.run()?;
         Ok(Exit::DONE)
     }
