@@ -26,7 +26,7 @@ impl World {
     /// `services` gets the path of the tiny service's program, quoted for TOML.
     fn new(services: impl FnOnce(&str) -> String) -> World {
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("socket");
+        let socket = folder.path().join("run/socket");
         let (mut ready, tell) = std::io::pipe().unwrap();
         let shell = ShellConfig { socket: Some(socket.clone()), exit_when_idle: true, ready: Some(tell.into()), ..ShellConfig::default() };
         let kernel = std::thread::spawn(move || run(shell).unwrap());
