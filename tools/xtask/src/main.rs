@@ -4,8 +4,6 @@
 //! needed to build or use umach.
 #![forbid(unsafe_code)]
 
-mod conformance;
-mod docs;
 mod steps;
 mod verbs;
 
@@ -45,7 +43,7 @@ fn main() -> ExitCode {
         Verb::Check(args) => verbs::check(&root, &args),
         Verb::Test(args) => verbs::test(&root, &args),
         Verb::Model(args) => verbs::model(&root, &args),
-        Verb::Docs { check } => docs::run(&root, check).map(|()| true),
+        Verb::Docs { check } => verbs::docs(&root, check),
         Verb::Soak(args) => verbs::soak(&root, &args),
     });
     match result {

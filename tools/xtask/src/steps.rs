@@ -6,50 +6,30 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// What one step does.
-pub(crate) enum Action<'a> {
-    /// Runs a command at the workspace's root.
-    Run(Command),
-    /// Calls a function.
-    Call(Box<dyn FnOnce() -> Result<()> + 'a>),
-}
-
-/// One thing to do.
-pub(crate) struct Step<'a> {
+/// One thing to do: a command, run at the workspace's root.
+pub(crate) struct Step {
     name: &'static str,
-    action: Action<'a>,
+    command: Command,
 }
 
-impl<'a> Step<'a> {
+impl Step {
     /// A step that runs `cargo` with these arguments and variables.
-    pub(crate) fn cargo(name: &'static str, arguments: &[&str], variables: &[(&str, String)]) -> Step<'a> {
+    pub(crate) fn cargo(name: &'static str, arguments: &[&str], variables: &[(&str, String)]) -> Step {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
-        Step { name, action: Action::Run(command) }
-    }
-    /// A step that calls a function.
-    pub(crate) fn call(name: &'static str, function: impl FnOnce() -> Result<()> + 'a) -> Step<'a> {
-        Step { name, action: Action::Call(Box::new(function)) }
+        Step { name, command }
     }
 }
 
 /// Does the steps in order; stops at the first failure unless `keep_going`. True if none failed.
-pub(crate) fn run(root: &Path, steps: Vec<Step<'_>>, keep_going: bool) -> Result<bool> {
+pub(crate) fn run(root: &Path, steps: Vec<Step>, keep_going: bool) -> Result<bool> {
     let started = Instant::now();
     let planned = steps.len();
     let mut done: Vec<(&'static str, Result<(), String>, Duration)> = Vec::new();
-    for (number, Step { name, action }) in steps.into_iter().enumerate() {
+    for (number, Step { name, mut command }) in steps.into_iter().enumerate() {
         let began = Instant::now();
-        let outcome = match action {
-            Action::Run(mut command) => {
-                println!("\n==> [{}/{planned}] {name}: {}", number + 1, line(&command));
-                command.current_dir(root).status().with_context(|| format!("start {}", line(&command))).and_then(succeeded)
-            }
-            Action::Call(function) => {
-                println!("\n==> [{}/{planned}] {name}", number + 1);
-                function()
-            }
-        };
+        println!("\n==> [{}/{planned}] {name}: {}", number + 1, line(&command));
+        let outcome = command.current_dir(root).status().with_context(|| format!("start {}", line(&command))).and_then(succeeded);
         let outcome = outcome.map_err(|error| format!("{error:#}"));
         if let Err(why) = &outcome {
             println!("==> {name} FAILED: {why}");

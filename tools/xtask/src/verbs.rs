@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use clap::Args;
 
-use crate::docs;
 use crate::steps::{self, Step};
 
 /// Operations of the model in `cargo xtask test`.
@@ -57,7 +56,7 @@ pub(crate) fn check(root: &Path, args: &Common) -> Result<bool> {
 
 pub(crate) fn test(root: &Path, args: &Test) -> Result<bool> {
     let mut list = lints();
-    list.push(Step::call("generated documents", || docs::run(root, true)));
+    list.push(docs_step(root, true));
     // Tests start the binaries as processes of their own, so those must be there and fresh.
     list.push(Step::cargo("binaries", &["build", "--workspace", "--bins"], &[]));
     list.push(tests("unit and integration tests", &["--workspace", "--exclude", "umach-tests"], &[ops(MODEL_OPS_UNIT)]));
@@ -69,6 +68,10 @@ pub(crate) fn test(root: &Path, args: &Test) -> Result<bool> {
 
 pub(crate) fn model(root: &Path, args: &Model) -> Result<bool> {
     steps::run(root, vec![model_step(args.ops, args.seed)], false)
+}
+
+pub(crate) fn docs(root: &Path, check: bool) -> Result<bool> {
+    steps::run(root, vec![docs_step(root, check)], false)
 }
 
 pub(crate) fn soak(root: &Path, args: &Soak) -> Result<bool> {
@@ -88,7 +91,15 @@ pub(crate) fn soak(root: &Path, args: &Soak) -> Result<bool> {
     Ok(true)
 }
 
-fn lints<'a>() -> Vec<Step<'a>> {
+/// The program beside this one that knows all that documents are made from.
+fn docs_step(root: &Path, check: bool) -> Step {
+    let root = root.display().to_string();
+    let mut arguments = vec!["run", "--quiet", "--package", "xtask", "--features", "docs", "--bin", "xtask-docs", "--", &root];
+    arguments.extend(check.then_some("--check"));
+    Step::cargo("generated documents", &arguments, &[])
+}
+
+fn lints() -> Vec<Step> {
     vec![
         Step::cargo("format", &["fmt", "--all", "--check"], &[]),
         Step::cargo("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"], &[]),
@@ -99,7 +110,7 @@ fn ops(count: u64) -> (&'static str, String) {
     ("UMACH_MODEL_OPS", count.to_string())
 }
 
-fn model_step<'a>(count: u64, seed: Option<u64>) -> Step<'a> {
+fn model_step(count: u64, seed: Option<u64>) -> Step {
     let mut variables = vec![ops(count)];
     variables.extend(seed.map(|seed| ("UMACH_MODEL_SEED", seed.to_string())));
     Step::cargo("model", &["test", "--package", "umach-kernel", "--test", "model", "--", "--nocapture"], &variables)
@@ -107,7 +118,7 @@ fn model_step<'a>(count: u64, seed: Option<u64>) -> Step<'a> {
 
 /// Library, binary and integration tests of some packages: by cargo-nextest where it is installed (it ends a test that hangs, see
 /// `.config/nextest.toml`), else by `cargo test`.
-fn tests<'a>(name: &'static str, packages: &[&str], variables: &[(&str, String)]) -> Step<'a> {
+fn tests(name: &'static str, packages: &[&str], variables: &[(&str, String)]) -> Step {
     let runner: &[&str] = if has_nextest() { &["nextest", "run"] } else { &["test", "--lib", "--bins", "--tests"] };
     Step::cargo(name, &[runner, packages].concat(), variables)
 }
