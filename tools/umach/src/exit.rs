@@ -37,6 +37,13 @@ impl Exit {
     }
 }
 
+/// Of something that ended with one already.
+impl From<ExitCode> for Exit {
+    fn from(code: ExitCode) -> Exit {
+        if code == ExitCode::SUCCESS { Exit::DONE } else { Exit::FAILED }
+    }
+}
+
 /// Whether it failed because no kernel listens where we looked.
 pub(crate) fn is_no_kernel(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(libtask::Error::NoKernel { .. })))

@@ -9,7 +9,7 @@ fn help_of_every_command_has_examples_and_no_command_is_undocumented() {
     let place = Place::new();
     let help = place.run(&["--help"]).ok().out;
     assert!(help.contains("umach demo") && help.contains("Exit codes"), "{help}");
-    for command in ["demo", "run", "ps", "ports", "rights", "names", "fs", "kill", "doctor", "kernel", "serve", "completions"] {
+    for command in ["demo", "run", "ps", "ports", "rights", "names", "fs", "kill", "doctor", "bench", "kernel", "serve", "completions"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in: {help}");
         let own = place.run(&[command, "--help"]).ok().out;
         assert!(own.contains("Example"), "{command}: {own}");

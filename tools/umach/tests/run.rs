@@ -122,11 +122,20 @@ fn listings_show_tasks_ports_rights_and_names() {
 #[test]
 fn listing_of_one_task_by_id_and_by_process() {
     let place = Place::new();
-    let output = place
-        .script(&[], "$UMACH rights $(cat /proc/$$/stat | cut -d' ' -f1) && exit 9; $UMACH rights T0; echo $?; $UMACH ports 1; echo $?");
-    // The shell is a task that has not said anything yet, so its process is not known; both others are not there.
-    assert_eq!(output.out, "1\n1\n", "{output:#?}");
-    assert!(output.err.contains("umach ps"), "{output:#?}");
+    let script = r#"
+        $UMACH rights --json $($UMACH ps | sed -n 's/^\(T[0-9.]*\) .* umach run$/\1/p')
+        echo ---
+        $UMACH ports --json $($UMACH ps --json | tr -d ' ,"' | grep -A1 label:name-server | sed -n s/pid://p)
+    "#;
+    let output = place.script(&[], script).ok();
+    let (rights, ports) = output.out.split_once("---\n").unwrap();
+    let rows = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap().as_array().unwrap().clone();
+    assert!(!rows(rights).is_empty() && rows(rights).iter().all(|right| right["label"] == "umach run"), "{rights}");
+    assert!(!rows(ports).is_empty() && rows(ports).iter().all(|port| port["receiver_label"] == "name-server"), "{ports}");
+    for nobody in ["T999", "1"] {
+        let output = place.script(&[], &format!("$UMACH rights {nobody}"));
+        assert!(output.code() == Some(1) && output.err.contains("umach ps"), "{output:#?}");
+    }
 }
 
 #[test]

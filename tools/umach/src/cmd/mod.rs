@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod bench;
 mod completions;
 mod demo;
 mod doctor;
@@ -45,6 +46,7 @@ commands! {
     Fs(fs::Fs),
     Kill(kill::Kill),
     Doctor(doctor::Doctor),
+    Bench(bench::Bench),
     Kernel(kernel::Kernel),
     Serve(serve::Serve),
     Completions(completions::Completions),

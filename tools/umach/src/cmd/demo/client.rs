@@ -42,22 +42,31 @@ impl Client {
         let files = teller.look_up(&names, FILES)?;
         let mut walk = Walk::new(&teller, FILES, &self.root, self.limits);
         walk.run(Dir::from_right(files.duplicate()))?;
-        let mut candidate = walk.finish()?.map(|path| (files.duplicate(), self.root.join(&path), path));
+        let mut candidate =
+            walk.finish()?.map(|path| OpenAt { service: FILES, dir: Dir::from_right(files.duplicate()), root: &self.root, path });
         if let Some(scratch) = &self.scratch {
             let right = teller.look_up(&names, SCRATCH)?;
             let mut walk = Walk::new(&teller, SCRATCH, scratch, tree::Limits::CHOSEN);
             walk.run(Dir::from_right(right.duplicate()))?;
             if let Some(path) = walk.finish()? {
-                candidate = candidate.or(Some((right, scratch.join(&path), path)));
+                candidate = candidate.or(Some(OpenAt { service: SCRATCH, dir: Dir::from_right(right), root: scratch, path }));
             }
         }
         match candidate {
-            Some((right, original, path)) => teller.hand_on(&names, &Dir::from_right(right), &original, &path)?,
+            Some(file) => teller.hand_on(&names, &file)?,
             None => teller.say("there is no file to hand on".to_owned())?,
         }
         teller.see_death(&task, &files)?;
         teller.tell(Report::Done)
     }
+}
+
+/// A file that can be handed on, and where its original is.
+struct OpenAt<'a> {
+    service: &'static str,
+    dir: Dir,
+    root: &'a Path,
+    path: PathBuf,
 }
 
 /// Reports to the director.
@@ -90,17 +99,19 @@ impl Teller {
     }
 
     /// Gives an open file away; the reader reads it and sends back what it saw.
-    fn hand_on(&self, names: &Names, dir: &Dir, original: &Path, path: &Path) -> Result<()> {
+    fn hand_on(&self, names: &Names, open: &OpenAt<'_>) -> Result<()> {
+        let OpenAt { service, dir, root, path } = open;
+        let original = root.join(path);
         let reader = self.look_up(names, READER)?;
         let file = dir.open_read(path)?;
-        self.arrow("client", READER, "here is an open file (the right moves)", false)?;
+        self.arrow("client", READER, "an open file", false)?;
         self.say(format!("opens {} and gives the open file to the reader, which has never seen a path", show(path)))?;
         let mut answer = reader.call(Message::new(READ_THIS).move_send(file.into_right()))?;
         let bytes = answer.memory(0)?;
-        self.arrow(READER, FILES, "read", false)?;
-        self.arrow(FILES, READER, "the bytes", true)?;
-        self.arrow(READER, "client", &format!("{} bytes, as it read them", bytes.len()), true)?;
-        let same = fs::read(original).with_context(|| format!("read {}", original.display()))? == bytes[..];
+        self.arrow(READER, service, "read", false)?;
+        self.arrow(service, READER, "the bytes", true)?;
+        self.arrow(READER, "client", &format!("the {} bytes that it read", bytes.len()), true)?;
+        let same = fs::read(&original).with_context(|| format!("read {}", original.display()))? == bytes[..];
         let detail = format!("{}, {} bytes through the reader, process {}", show(path), bytes.len(), answer.sender().pid);
         self.check("an open file passed to a third task can be read there", same, detail)?;
         // Opened, given away.
@@ -246,16 +257,28 @@ impl<'a> Walk<'a> {
     fn finish(self) -> Result<Option<PathBuf>> {
         let Walk { teller, service, counts, first_difference, candidate, .. } = self;
         let bytes = crate::text::bytes;
-        teller.arrow("client", service, &format!("{} directories, open and read {} files", counts.directories, counts.files), false)?;
-        teller.arrow(service, "client", &format!("{}, {} as shared memory", bytes(counts.bytes), bytes(counts.mapped_bytes)), true)?;
+        teller.arrow(
+            "client",
+            service,
+            &format!("list {}, read {}", plural(counts.directories, "folder"), plural(counts.files, "file")),
+            false,
+        )?;
+        teller.arrow(service, "client", &format!("{}, {} of it shared", bytes(counts.bytes), bytes(counts.mapped_bytes)), true)?;
         let detail = match first_difference {
-            None => format!("{} files, {}; {} large ones came as shared memory", counts.files, bytes(counts.bytes), counts.mapped_files),
+            None => {
+                let (files, large) = (plural(counts.files, "file"), plural(counts.mapped_files, "large one"));
+                format!("{files}, {}; {large} came as shared memory", bytes(counts.bytes))
+            }
             Some(first) => format!("{} of {} differ, the first is {first}", counts.different, counts.files),
         };
         teller.check(&format!("every file of \"{service}\" equals its original"), counts.different == 0, detail)?;
         teller.tell(Report::Walked(counts))?;
         Ok(candidate.map(|(_, path)| path))
     }
+}
+
+fn plural(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", crate::text::grouped(count)) }
 }
 
 /// Reads until the buffer is full or the file ends.

@@ -199,10 +199,10 @@ struct Play<'a> {
 impl Play<'_> {
     fn perform(&mut self, root: &Path, limits: tree::Limits) -> Result<Outcome> {
         let kernel = self.private.kernel_pid();
-        self.stage.note("kernel", &format!("starts, process {kernel}"), &format!("a private kernel runs, process {kernel}"));
+        self.stage.note("kernel", &format!("pid {kernel}"), &format!("a private kernel runs, process {kernel}"));
         let pid = self.private.start_name_server(None)?;
         self.started("names", pid, "the name server is up, a task of its own");
-        self.stage.diagram.message("names", "director", "ready: the bootstrap right");
+        self.stage.diagram.message("names", "director", "ready");
         self.serve(FILES, root, &format!("a file server exports {}", root.display()))?;
         let mut arguments: Vec<std::ffi::OsString> = ["demo-task", "client"].map(Into::into).into();
         arguments.push(root.into());
@@ -275,7 +275,7 @@ impl Play<'_> {
 
     fn started(&mut self, name: &str, pid: u32, story: &str) {
         self.processes.push((name.to_owned(), pid));
-        self.stage.note(name, &format!("process {pid}"), &format!("{story}, process {pid}"));
+        self.stage.note(name, &format!("pid {pid}"), &format!("{story}, process {pid}"));
     }
 
     fn serve(&mut self, name: &str, folder: &Path, story: &str) -> Result<()> {

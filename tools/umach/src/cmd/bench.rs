@@ -1,0 +1,26 @@
+//! `umach bench`: see the crate `umach-bench`.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::exit::Exit;
+
+/// Measures what things cost, each beside the least that it could cost.
+#[derive(Args)]
+#[command(after_help = "\
+JSON: an array of {work, value, unit, floor, ratio, goal, met}, one for each line of the table.
+
+Examples:
+  umach bench mail
+  umach bench mail --json")]
+pub(crate) struct Bench {
+    #[command(flatten)]
+    bench: umach_bench::Bench,
+}
+
+impl Bench {
+    pub(crate) fn run(self) -> Result<Exit> {
+        // It starts this program again for the ends of a measurement, and must know by which words.
+        Ok(self.bench.run(&["bench"]).into())
+    }
+}
