@@ -154,34 +154,33 @@ fn not_sent(error: Error, message: Message) -> SendError {
 /// Sorts out what a failed send left: see the table above.
 fn send_failed(lane: &mut Lane, task: &Task, code: Code, what: &'static str, on: RightLabel, message: Message) -> (Error, Option<Message>) {
     let error = Error::Mach { code, what, on: Some(on) };
-    let message = match code.plain() {
+    let (message, whole) = match code.plain() {
         Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED => handed_back(lane, task, message),
-        Code::MACH_SEND_INVALID_RIGHT | Code::MACH_SEND_INVALID_MEMORY | Code::MACH_SEND_INVALID_TYPE => Err(message),
+        Code::MACH_SEND_INVALID_RIGHT | Code::MACH_SEND_INVALID_MEMORY | Code::MACH_SEND_INVALID_TYPE => (message, false),
         // In the body this comes from rights that could not be made; else it is the receiver's quota, and nothing was touched.
-        Code::MACH_SEND_NO_BUFFER if message.makes_rights() => Err(message),
-        _ => Ok(message),
+        Code::MACH_SEND_NO_BUFFER if message.makes_rights() => (message, false),
+        _ => (message, true),
     };
-    match message {
-        Ok(message) => (error, Some(message)),
-        Err(message) => {
-            message.lost(|name| {
-                let call = PortGetRefs { task: task.0.task_self, name, right: RightKind::Receive as u32 };
-                matches!(lane.request(&call), Ok(Ok(answer)) if answer.refs == 1)
-            });
-            (error, None)
-        }
+    if whole {
+        return (error, Some(message));
     }
+    message.lost(|name| {
+        let call = PortGetRefs { task: task.0.task_self, name, right: RightKind::Receive as u32 };
+        matches!(lane.request(&call), Ok(Ok(answer)) if answer.refs == 1)
+    });
+    (error, None)
 }
 
-/// Rebuilds a message that the kernel gave back (Mach's pseudo-receive): the rights are the same, their names may not be.
-fn handed_back(lane: &mut Lane, task: &Task, message: Message) -> Result<Message, Message> {
+/// Rebuilds a message that the kernel gave back (Mach's pseudo-receive): the rights are the same, their names may not be. `false`: the answer
+/// does not hold one, and the rights are lost.
+fn handed_back(lane: &mut Lane, task: &Task, message: Message) -> (Message, bool) {
     let mut attached = std::mem::take(&mut lane.attached);
     let frame = answer_frames(lane, &mut attached).ok().and_then(|mut frames| (!frames.is_empty()).then(|| frames.swap_remove(0)));
     let Some(frame) = frame else {
-        return Err(message);
+        return (message, false);
     };
     let Some(header) = Header::read(frame.message) else {
-        return Err(message);
+        return (message, false);
     };
     let RawFrame { message: bytes, annex, attached, .. } = frame;
     let mut attached: Vec<_> = attached.into_iter().map(Some).collect();
@@ -191,11 +190,11 @@ fn handed_back(lane: &mut Lane, task: &Task, message: Message) -> Result<Message
         let old = parts.next();
         shell.parts.push(match (descriptor, old) {
             (Ok(Descriptor::Port { name, disposition } | Descriptor::Guarded { name, disposition, .. }), old) => {
-                old.map(Part::sent);
+                old.into_iter().for_each(Part::sent);
                 right_part(task, name, disposition)
             }
             (Ok(Descriptor::Ports { address, count, .. }), old) => {
-                old.map(Part::sent);
+                old.into_iter().for_each(Part::sent);
                 let names = array_names(annex, address, count).unwrap_or_default();
                 let rights = names.into_iter().filter(|name| name.is_valid()).map(|name| SendRight::adopt(task, name));
                 Part::Rights { rights: rights.collect(), moved: false }
@@ -238,7 +237,7 @@ fn handed_back(lane: &mut Lane, task: &Task, message: Message) -> Result<Message
             right.sent();
         }
     }
-    Ok(shell)
+    (shell, true)
 }
 
 fn right_part(task: &Task, name: Name, disposition: u8) -> Part {

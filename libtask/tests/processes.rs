@@ -321,3 +321,87 @@ fn kernel_is_found_by_its_socket_and_a_directory_of_others_is_refused() {
     drop(task);
     assert!(kernel.wait().unwrap().success());
 }
+
+#[test]
+fn signal_handler_interrupts_only_who_asked_for_it() {
+    use libtask::raw::{ConstructFlags, MsgBuffer, Options};
+    use libtask::{Code, Disposition, Name};
+
+    let Some(task) = private() else { return };
+    interrupt::install();
+    let space = task.raw();
+    let port = space.port_construct(ConstructFlags::QLIMIT | ConstructFlags::INSERT_SEND_RIGHT, 1, 0).unwrap();
+    std::thread::scope(|scope| {
+        // A receive that asked for it is told; one that did not goes on.
+        let (asked, other) = (space, space);
+        let interrupted = interrupt::until_done(scope, move || {
+            let mut buffer = MsgBuffer::default();
+            asked.mach_msg(&mut buffer, Options::RCV | Options::RCV_INTERRUPT, 1000, port, 0, Name::NULL)
+        });
+        assert_eq!(interrupted, Code::MACH_RCV_INTERRUPTED);
+        let goes_on = interrupt::some_times(scope, move || {
+            let mut buffer = MsgBuffer::default();
+            let options = Options::RCV | Options::RCV_TIMEOUT;
+            other.mach_msg(&mut buffer, options, 1000, port, 300, Name::NULL)
+        });
+        assert_eq!(goes_on, Code::MACH_RCV_TIMED_OUT);
+        // A send on a full queue: the message is handed back.
+        let mut first = MsgBuffer::new(1).remote(port, Disposition::CopySend);
+        assert_eq!(space.send(&mut first), Code::SUCCESS);
+        let interrupted = interrupt::until_done(scope, move || {
+            let mut second = MsgBuffer::new(2).remote(port, Disposition::CopySend);
+            space.mach_msg(&mut second, Options::SEND | Options::SEND_INTERRUPT, 0, Name::NULL, 0, Name::NULL)
+        });
+        assert_eq!(interrupted, Code::MACH_SEND_INTERRUPTED);
+    });
+    assert_eq!(space.port_get_receive_status(port).unwrap().queued, 1);
+}
+
+/// Signals for the test above.
+#[allow(unsafe_code)]
+mod interrupt {
+    use std::thread::Scope;
+    use std::time::{Duration, Instant};
+
+    /// Handles SIGUSR2 by doing nothing.
+    pub(super) fn install() {
+        extern "C" fn nothing(_: libc::c_int) {}
+        // SAFETY: a zeroed sigaction is a valid one; the handler does nothing, hence is async-signal-safe.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+            assert_eq!(libc::sigaction(libc::SIGUSR2, &action, std::ptr::null_mut()), 0);
+        }
+    }
+
+    /// Runs `f` in a thread and signals it again and again until it returns: a signal before it blocks is lost.
+    pub(super) fn until_done<'s, T: Send + 's>(scope: &'s Scope<'s, '_>, f: impl FnOnce() -> T + Send + 's) -> T {
+        signal(scope, f, usize::MAX)
+    }
+
+    /// The same with a few signals only.
+    pub(super) fn some_times<'s, T: Send + 's>(scope: &'s Scope<'s, '_>, f: impl FnOnce() -> T + Send + 's) -> T {
+        signal(scope, f, 10)
+    }
+
+    fn signal<'s, T: Send + 's>(scope: &'s Scope<'s, '_>, f: impl FnOnce() -> T + Send + 's, times: usize) -> T {
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = scope.spawn(move || {
+            // SAFETY: asks for the calling thread's own id.
+            tell.send(unsafe { libc::pthread_self() }).unwrap();
+            f()
+        });
+        let id = told.recv().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        for _ in 0..times {
+            if thread.is_finished() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "signals change nothing");
+            // SAFETY: the thread is not joined yet, so its id is valid, also if it has ended.
+            unsafe { libc::pthread_kill(id, libc::SIGUSR2) };
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        thread.join().unwrap()
+    }
+}

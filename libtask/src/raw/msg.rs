@@ -95,7 +95,7 @@ impl Space<'_> {
     }
 
     fn send_frames(&self, buffers: &[MsgBuffer]) -> Result<(u32, Code), Error> {
-        let wires = buffers.iter().map(|buffer| self.to_wire(buffer)).collect::<Result<Vec<_>, _>>()?;
+        let wires = buffers.iter().map(|buffer| self.wire_form(buffer)).collect::<Result<Vec<_>, _>>()?;
         let mut tail = Vec::new();
         for wire in &wires {
             let row = Frame {
@@ -129,7 +129,7 @@ impl Space<'_> {
         notify: Name,
     ) -> Result<Code, Error> {
         let sends = options & Options::SEND.bits() != 0;
-        let wire = if sends { Some(self.to_wire(buffer)?) } else { None };
+        let wire = if sends { Some(self.wire_form(buffer)?) } else { None };
         let mut received = Vec::new();
         let regions = wire.as_ref().map_or(Vec::new(), |wire| wire.regions.clone());
         let code = self.exchange(wire.as_ref(), options, rcv_size, rcv_name, timeout, notify, 1, &mut received)?;
@@ -185,7 +185,7 @@ impl Space<'_> {
 
     /// Writes the message as it travels: each out-of-line address becomes a place. An index that stands for nothing becomes a place that the
     /// kernel refuses, so that Mach's rules about what is consumed then are the kernel's too.
-    fn to_wire(&self, buffer: &MsgBuffer) -> Result<Wire, Error> {
+    fn wire_form(&self, buffer: &MsgBuffer) -> Result<Wire, Error> {
         let mut wire = Wire { message: buffer.bytes.clone(), ..Wire::default() };
         if let Err(failed) = self.place_all(buffer, &mut wire) {
             self.drop_regions(std::mem::take(&mut wire.regions));

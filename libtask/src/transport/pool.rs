@@ -55,7 +55,7 @@ thread_local! {
 }
 
 struct State {
-    free: Vec<Box<Lane>>,
+    free: Vec<Lane>,
     total: usize,
     max: usize,
     waiting: usize,
@@ -65,14 +65,14 @@ struct State {
 /// A lane on loan.
 pub(crate) struct Loan<'p> {
     pool: &'p Pool,
-    lane: Option<Box<Lane>>,
+    lane: Option<Lane>,
     /// What `HOLDING` was before.
     before: usize,
 }
 
 impl Pool {
     pub(crate) fn new(first: Lane, task_self: Name) -> Pool {
-        let state = State { free: vec![Box::new(first)], total: 1, max: LANES_MAX, waiting: 0, gone: false };
+        let state = State { free: vec![first], total: 1, max: LANES_MAX, waiting: 0, gone: false };
         Pool {
             state: Mutex::new(state),
             returned: Condvar::new(),
@@ -86,7 +86,7 @@ impl Pool {
         std::ptr::from_ref(self).addr()
     }
 
-    fn loan(&self, lane: Box<Lane>) -> Loan<'_> {
+    fn loan(&self, lane: Lane) -> Loan<'_> {
         Loan { pool: self, lane: Some(lane), before: HOLDING.replace(self.address()) }
     }
 
@@ -150,7 +150,7 @@ impl Pool {
         let opened = loan.request(&LaneOpen {})?.map(drop);
         match (opened, loan.attached.pop()) {
             (Ok(()), Some(attached)) => {
-                let lane = Box::new(Lane::new(Link::from_attached(attached)));
+                let lane = Lane::new(Link::from_attached(attached));
                 let mut state = self.state.lock();
                 state.total += 1;
                 state.free.push(lane);
@@ -175,13 +175,13 @@ impl Pool {
 impl Deref for Loan<'_> {
     type Target = Lane;
     fn deref(&self) -> &Lane {
-        self.lane.as_deref().expect("present until drop")
+        self.lane.as_ref().expect("present until drop")
     }
 }
 
 impl DerefMut for Loan<'_> {
     fn deref_mut(&mut self) -> &mut Lane {
-        self.lane.as_deref_mut().expect("present until drop")
+        self.lane.as_mut().expect("present until drop")
     }
 }
 
