@@ -1,0 +1,3 @@
+//! To come.
+
+pub(crate) const TESTS: &[&str] = &[];

@@ -1,0 +1,58 @@
+//! What the crash tests and the program that they kill have in common.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Carries a send right to a port of the victim's.
+pub const SHOW: i32 = 100;
+/// To be answered with the same bytes.
+pub const ECHO: i32 = 101;
+/// Carries a send and the receive right of one port, with a message in its queue.
+pub const GIVE: i32 = 102;
+/// Carries small and large memory filled with [`pattern`].
+pub const BULK: i32 = 103;
+/// To be answered with memory and a send right.
+pub const TAKE: i32 = 104;
+/// Carries a send right to a port that the victim serves.
+pub const SERVE: i32 = 105;
+
+/// What the victim plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Sends rights and memory, and gives a receive right away.
+    Send,
+    /// Calls, and takes rights and memory.
+    Call,
+    /// Is called.
+    Serve,
+    /// Holds sets, notification requests and regions.
+    Hold,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Part; 4] = [Part::Send, Part::Call, Part::Serve, Part::Hold];
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::Send => "send",
+            Part::Call => "call",
+            Part::Serve => "serve",
+            Part::Hold => "hold",
+        })
+    }
+}
+
+impl FromStr for Part {
+    type Err = anyhow::Error;
+    fn from_str(name: &str) -> anyhow::Result<Part> {
+        Part::ALL.into_iter().find(|part| part.to_string() == name).ok_or_else(|| anyhow::anyhow!("no part {name:?}"))
+    }
+}
+
+/// Bytes whose place can be told from their value.
+pub fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at ^ at >> 8) as u8).collect()
+}
