@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use umach_name_server::{Config, Server};
 
 /// A name server for the tasks of a kernel process.
 ///
-/// It tells its spawner, on the bootstrap port that it was started with, when it serves. SIGTERM and SIGINT end it and the services that it
-/// started.
+/// Started by a task, it tells that one on the bootstrap port that it was given when it serves. Started otherwise, it becomes the name
+/// server of every task that connects to the kernel from then on. SIGTERM and SIGINT end it and the services that it started.
 #[derive(Debug, Parser)]
 #[command(name = "umach-name-server", version)]
 struct Cli {
@@ -40,17 +41,16 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.check {
         return Ok(());
     }
-    // Before there is any thread, so that the one that waits for them is the only one that gets them.
-    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
-    signals.thread_block()?;
+    let spawned = std::env::var_os(libtask::spawn::LANE_VARIABLE).is_some();
     let task = libtask::Task::current()?;
     let server = Server::new(&task, config)?;
     let stop = server.stopper()?;
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        if signals.wait().is_ok() {
-            stop.stop();
-        }
-    })?;
-    server.announce();
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || signals.forever().for_each(|_| stop.stop()))?;
+    if spawned {
+        server.announce();
+    } else {
+        server.publish()?;
+    }
     Ok(server.run()?)
 }

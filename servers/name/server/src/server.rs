@@ -17,7 +17,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use libtask::raw::{MsgBuffer, Options};
+use libtask::raw::{MsgBuffer, Options, special};
 use libtask::{Message, Notification, PortOptions, PortSet, ReceiveRight, Received, SendRight, Task};
 use umach_abi::{Code, Name};
 use umach_name_api::protocol::{EVENT, READY};
@@ -148,6 +148,14 @@ impl Server {
             },
             Err(error) => tracing::debug!(%error, "started without a bootstrap port"),
         }
+    }
+    /// Makes this the name server of every task that comes in through the kernel's listening socket from now on. Only for the kernel's own user,
+    /// root, and the first task of a private kernel.
+    pub fn publish(&self) -> Result<()> {
+        let what = "making the name server known to new tasks";
+        let host = self.task.host_control()?;
+        let set = self.task.raw().of(host.right().name()).task_set_special_port(special::BOOTSTRAP, self.root.name());
+        set.map_err(|code| libtask::Error::Mach { code, what, on: Some(self.root.label()) }.into())
     }
     /// Serves until [`Stop::stop`], or until the kernel process is gone. Services that it started are ended before it returns.
     pub fn run(mut self) -> Result<()> {

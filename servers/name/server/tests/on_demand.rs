@@ -6,12 +6,11 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use common::{DEADLINE, Served, config, until};
-use libtask::{Message, PortOptions, SendRight, Task};
-use umach_kernel::shell::{ShellConfig, run};
+use common::{DEADLINE, Served, call, config, is_there, kernel, signal, tiny_service, until};
+use libtask::{Message, PortOptions, Task};
+use rustix::process::Signal;
 use umach_name_api::{Entry, Error, Event, Kind, Names};
 
 /// Kernel, name server, a client, and a folder for what the services write.
@@ -26,11 +25,7 @@ impl World {
     /// `services` gets the path of the tiny service's program, quoted for TOML.
     fn new(services: impl FnOnce(&str) -> String) -> World {
         let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("run/socket");
-        let (mut ready, tell) = std::io::pipe().unwrap();
-        let shell = ShellConfig { socket: Some(socket.clone()), exit_when_idle: true, ready: Some(tell.into()), ..ShellConfig::default() };
-        let kernel = std::thread::spawn(move || run(shell).unwrap());
-        ready.read_to_end(&mut Vec::new()).unwrap();
+        let (socket, kernel) = kernel(folder.path());
         let task = Task::connect(&socket).unwrap();
         let program = format!("{:?}", tiny_service().to_str().unwrap());
         let log = format!("{:?}", folder.path().join("log").to_str().unwrap());
@@ -70,32 +65,6 @@ impl Drop for World {
             }
         }
     }
-}
-
-/// Built by `cargo test` beside the tests.
-fn tiny_service() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let path = tests.parent().and_then(Path::parent).unwrap().join("examples/tiny_service");
-    assert!(path.exists(), "{} is not built: run `cargo build --example tiny_service -p umach-name-server`", path.display());
-    path
-}
-
-/// A zombie is there too.
-fn is_there(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
-}
-
-fn kill(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-}
-
-/// Calls the service; gives the process that answered.
-fn call(right: &SendRight, text: &[u8]) -> libtask::Result<u32> {
-    let answer = right.call_within(Message::new(1).bytes(text), DEADLINE)?;
-    let (pid, bytes): (u32, Vec<u8>) = answer.body()?;
-    assert_eq!(bytes, text);
-    Ok(pid)
 }
 
 #[test]
@@ -160,9 +129,9 @@ fn service_killed_with_calls_under_way_answers_or_fails_each_of_them() {
                 })
             })
             .collect();
-        kill(first);
+        signal(first, Signal::KILL);
         let second = until("another one serves", || call(&right, b"y").ok().filter(|pid| *pid != first));
-        kill(second);
+        signal(second, Signal::KILL);
         callers.into_iter().map(|caller| caller.join().unwrap()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     });
     assert_eq!(answered + failed, 300);
@@ -235,7 +204,7 @@ fn name_of_a_killed_process_vanishes() {
     let right = names.look_up_within("mine", DEADLINE).unwrap();
     let pid = call(&right, b"x").unwrap();
     assert_eq!(watch.next_within(DEADLINE).unwrap(), Some(Event::Appeared("mine".into())));
-    kill(pid);
+    signal(pid, Signal::KILL);
     assert_eq!(watch.next_within(DEADLINE).unwrap(), Some(Event::Vanished("mine".into())));
     assert!(names.look_up("mine").is_err_and(|error: Error| error.is_unknown()));
     assert!(right.is_dead().unwrap());

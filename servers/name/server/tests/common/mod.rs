@@ -1,10 +1,15 @@
 //! A name server on a thread of its own, and clients: tasks that were made by the server's task, and so have its bootstrap port.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its own part
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use libtask::Task;
+use libtask::{Message, SendRight, Task};
+use rustix::process::{Pid, Signal};
+use umach_kernel::shell::ShellConfig;
 use umach_name_api::Names;
 use umach_name_server::{Config, Server, ServerError, Stop};
 
@@ -56,6 +61,41 @@ impl Drop for Served {
             Err(timeout) => panic!("the server does not end: {timeout}"),
         }
     }
+}
+
+/// A kernel process's shell on a thread of the test. It ends with its last task.
+pub fn kernel(folder: &Path) -> (PathBuf, JoinHandle<()>) {
+    let socket = folder.join("run/socket");
+    let (mut ready, tell) = std::io::pipe().unwrap();
+    let shell = ShellConfig { socket: Some(socket.clone()), exit_when_idle: true, ready: Some(tell.into()), ..ShellConfig::default() };
+    let thread = std::thread::spawn(move || umach_kernel::shell::run(shell).unwrap());
+    ready.read_to_end(&mut Vec::new()).unwrap();
+    (socket, thread)
+}
+
+/// The example's program; `cargo test` builds it beside the tests.
+pub fn tiny_service() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let path = tests.parent().and_then(Path::parent).unwrap().join("examples/tiny_service");
+    assert!(path.exists(), "{} is not built: run `cargo build --example tiny_service -p umach-name-server`", path.display());
+    path
+}
+
+/// Whether there is such a process, if only as a zombie.
+pub fn is_there(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+pub fn signal(pid: u32, signal: Signal) {
+    rustix::process::kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}
+
+/// Calls the tiny service; gives the process that answered.
+pub fn call(right: &SendRight, text: &[u8]) -> libtask::Result<u32> {
+    let answer = right.call_within(Message::new(1).bytes(text), DEADLINE)?;
+    let (pid, bytes): (u32, Vec<u8>) = answer.body()?;
+    assert_eq!(bytes, text);
+    Ok(pid)
 }
 
 /// Looks again and again, until it is so.
