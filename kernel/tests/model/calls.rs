@@ -258,9 +258,11 @@ impl World {
             Call::PortGuard(a) => {
                 let task = or_refuse!(self, lane, self.target(lane, a.task));
                 let port = or_refuse!(self, lane, self.receive_named(task, a.name));
-                if self.ports[port].guard.is_some() {
+                // As in XNU the guard is kept where the context is: a port has one or the other.
+                if self.ports[port].guard.is_some() || self.ports[port].context != 0 {
                     return self.finish(lane, &[Code::KERN_INVALID_ARGUMENT]);
                 }
+                self.ports[port].context = a.guard;
                 self.ports[port].guard = Some(Guard { value: a.guard, strict: a.flags & 1 != 0 });
                 self.ports[port].immovable |= a.flags & 2 != 0;
                 self.finish(lane, &[Code::SUCCESS])
@@ -272,6 +274,7 @@ impl World {
                     return self.finish(lane, &[Code::KERN_INVALID_ARGUMENT]);
                 }
                 self.ports[port].guard = None;
+                self.ports[port].context = 0;
                 self.finish(lane, &[Code::SUCCESS])
             }
             Call::PortSwapGuard(a) => {
@@ -281,17 +284,24 @@ impl World {
                     Some(guard) if guard.value == a.old => guard.value = a.new,
                     _ => return self.finish(lane, &[Code::KERN_INVALID_ARGUMENT]),
                 }
+                self.ports[port].context = a.new;
                 self.finish(lane, &[Code::SUCCESS])
             }
             Call::PortGetContext(a) => {
                 let task = or_refuse!(self, lane, self.target(lane, a.task));
                 let port = or_refuse!(self, lane, self.receive_named(task, a.name));
                 let context = self.granted(lane, |fields| Ok(answer::PortGetContext::take(fields).map_err(|e| e.to_string())?.context))?;
-                same("context", &context, &self.ports[port].context)
+                let hidden = self.ports[port].guard.is_some_and(|guard| guard.strict);
+                same("context", &context, &if hidden { 0 } else { self.ports[port].context })
             }
             Call::PortSetContext(a) => {
                 let task = or_refuse!(self, lane, self.target(lane, a.task));
                 let port = or_refuse!(self, lane, self.receive_named(task, a.name));
+                match &mut self.ports[port].guard {
+                    Some(guard) if guard.strict => return self.finish(lane, &[Code::KERN_INVALID_ARGUMENT]),
+                    Some(guard) => guard.value = a.context,
+                    None => {}
+                }
                 self.ports[port].context = a.context;
                 self.finish(lane, &[Code::SUCCESS])
             }
@@ -402,16 +412,7 @@ impl World {
             return self.finish(lane, &[Code::KERN_INVALID_VALUE]);
         };
         if name != Name::NULL {
-            let mut codes = Vec::new();
-            if name.0 & 3 != 3 {
-                codes.push(Code::KERN_INVALID_VALUE);
-            }
-            if name.index() == 0 {
-                codes.push(Code::KERN_FAILURE);
-            }
-            if codes.is_empty() && self.entry(task, name.0).is_some() {
-                codes.push(Code::KERN_NAME_EXISTS);
-            }
+            let codes = self.refuse_picked(task, name, self.entry(task, name.0).is_some());
             if !codes.is_empty() {
                 return self.finish(lane, &codes);
             }
@@ -425,7 +426,7 @@ impl World {
         if name == Name::NULL {
             return self.enter_chosen(task, got, holds);
         }
-        self.tasks[task].space.insert(name.0, Entry { holds, request: None });
+        self.enter_picked(task, name, holds);
         same("chosen name", &got, &name)
     }
 
@@ -561,7 +562,7 @@ impl World {
 
     fn insert_right(&mut self, lane: LaneIx, me: TaskIx, task: TaskIx, name: Name, right: Name, disposition: Option<Disposition>) -> R {
         let mut codes = Vec::new();
-        if disposition.is_none() || !name.is_valid() || name.0 & 3 != 3 || name.index() == 0 {
+        if disposition.is_none() || !name.is_valid() || name.0 & 3 != 3 {
             codes.extend([Code::KERN_INVALID_VALUE, Code::KERN_FAILURE]);
         }
         if !right.is_valid() {
@@ -587,19 +588,25 @@ impl World {
         let once = disposition.becomes() == RightKind::SendOnce;
         let held = self.find_name(task, port).filter(|held| !once && !(emptied && *held == right.0));
         let used = self.entry(task, name.0).is_some() && !(emptied && name == right);
+        let same_slot = emptied && right.index() == name.index() && right != name;
+        let picked = if held == Some(name.0) || same_slot { Vec::new() } else { self.refuse_picked(task, name, false) };
         let clash = match held {
             Some(held) if held != name.0 => Some(Code::KERN_RIGHT_EXISTS),
             None if used => Some(Code::KERN_NAME_EXISTS),
+            None => picked.first().copied(),
             _ => None,
         };
         if let Some(code) = clash {
-            return self.finish(lane, &[code]);
+            // The right travelled with the request, as it does in XNU: a refused one is gone.
+            self.finish(lane, &[&[code], &picked[..]].concat())?;
+            let taken = self.take(me, right.0, disposition)?;
+            return self.drop_right(taken);
         }
         self.finish(lane, &[Code::SUCCESS])?;
         let taken = self.take(me, right.0, disposition)?;
         if self.entry(task, name.0).is_none() {
             let holds = if once { Holding::Once { port } } else { Holding::Port { port, sends: 0, receive: false } };
-            self.tasks[task].space.insert(name.0, Entry { holds, request: None });
+            self.enter_picked(task, name, holds);
         }
         if once { Ok(()) } else { self.copy_out(task, taken, name, "inserted right") }
     }
@@ -607,7 +614,7 @@ impl World {
     fn request_notification(&mut self, lane: LaneIx, me: TaskIx, task: TaskIx, a: &umach_abi::control::PortRequestNotification) -> R {
         let status = self.actual.get(&lane).map(|answer| answer.status);
         let mut codes = Vec::new();
-        // The notify right comes from the caller.
+        // The notify right comes from the caller. It travels with the request: if that is refused, the right is gone.
         let disposition = Disposition::from_raw(a.disposition as u8).filter(|d| d.becomes() == RightKind::SendOnce);
         if a.notify != Name::NULL {
             match (disposition, self.entry(me, a.notify.0).map(|entry| entry.holds)) {
@@ -618,6 +625,10 @@ impl World {
                 _ => {}
             }
         }
+        let notify = match disposition {
+            Some(disposition) if a.notify != Name::NULL && codes.is_empty() => self.take(me, a.notify.0, disposition)?,
+            _ => Right::Null,
+        };
         let possible = a.id as i32 == notify::SEND_POSSIBLE;
         let entry = self.lookup(task, a.name);
         match a.id as i32 {
@@ -653,15 +664,13 @@ impl World {
             return self.finish_null(lane);
         }
         if !codes.is_empty() {
-            return self.finish(lane, &codes);
+            self.finish(lane, &codes)?;
+            return self.drop_right(notify);
         }
         let previous = self.granted_name(lane)?;
-        let notify = match (a.notify, disposition) {
-            (Name::NULL, _) | (_, None) => None,
-            (name, Some(disposition)) => match self.take(me, name.0, disposition)? {
-                Right::Once(port) => Some(port),
-                other => return Err(format!("model: notify right {other:?}")),
-            },
+        let notify = match notify {
+            Right::Once(port) => Some(port),
+            _ => None,
         };
         let old = match a.id as i32 {
             notify::NO_SENDERS | notify::PORT_DESTROYED => {
@@ -756,9 +765,20 @@ impl World {
         let names = record.space.len() as u32;
         let expected = (record.core.to_raw(), names, record.suspended, count(&|_| true), count(&sending), count(&receiving));
         same("task row (id, names, suspended, lanes, blocked sends, blocked receives)", &seen, &expected)?;
-        let owns = |port: &PortIx| self.find_receiver(*port).is_some_and(|(owner, _)| owner == task);
-        let queued = (0..self.ports.len()).filter(|port| self.ports[*port].alive && !self.ports[*port].queue.is_empty()).any(|p| owns(&p));
-        same("bytes queued at the task", &(row.queued_bytes > 0), &queued)
+        // Room for the notification that each send-once right may turn into is charged from the start. A port in transit is still on
+        // its last receiver's account.
+        let holds = |port: PortIx| {
+            let record = &self.ports[port];
+            let sends = !record.queue.is_empty() || !self.blocked_on(port).is_empty();
+            record.alive && is_plain(record) && (sends || self.count_onces(port) > 0)
+        };
+        let held: Vec<_> = (0..self.ports.len()).filter(|port| holds(*port)).map(|port| self.find_receiver(port)).collect();
+        let here = held.iter().any(|receiver| receiver.is_some_and(|(owner, _)| owner == task));
+        match row.queued_bytes {
+            0 if here => Err("no bytes queued, though messages or send-once rights are there".into()),
+            bytes if bytes > 0 && !here && !held.contains(&None) => Err(format!("{bytes} bytes queued, though nothing is there")),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -22,16 +22,21 @@ const LANES: usize = 3;
 /// A space with more names than this is cut down instead of growing.
 const NAMES_MAX: usize = 24;
 
+const KNOWN_BUG_SELF: bool = true;
+
 /// One core and its model.
 pub(crate) struct Run {
     pub(crate) core: Core,
     pub(crate) world: World,
     by_lane: HashMap<LaneId, LaneIx>,
-    objects: HashMap<u64, (bool, usize)>,
+    /// The core's ids of ports and of sets; each has its own numbers.
+    objects: HashMap<(bool, u64), usize>,
     effects: Effects,
     packet: Vec<u8>,
     next_id: i32,
     steps: u64,
+    /// Comparing, not doing: what is answered need not be told.
+    looking: bool,
     /// What was done, one line an operation, when it is to be told.
     pub(crate) log: Option<Vec<String>>,
 }
@@ -62,6 +67,7 @@ impl Run {
             packet: Vec::new(),
             next_id: 1000,
             steps: 0,
+            looking: false,
             log: tell.then(Vec::new),
         };
         run.world.host = run.world.new_port(kobject::HOST);
@@ -100,7 +106,7 @@ impl Run {
                     }
                     let Some(&ix) = self.by_lane.get(&lane) else { return Err(format!("answer on unknown {lane:?}")) };
                     let answer = Answer { op: head.op, seq: head.seq, status: head.status, fields: fields.to_vec(), attach };
-                    if let Some(log) = &mut self.log
+                    if let Some(log) = self.log.as_mut().filter(|_| !self.looking)
                         && let Some(line) = log.last_mut()
                     {
                         let _ = write!(line, "\n        -> lane {ix}: {:?}", answer.status);
@@ -170,6 +176,7 @@ impl Run {
             self_name: 0,
             space: Default::default(),
             retired: Default::default(),
+            picked: Vec::new(),
             bootstrap,
             registered,
             suspended: 0,
@@ -443,6 +450,13 @@ impl Run {
                     1..4 => (self.choose(me, Pick { class: Class::Once, n: op.b.n }), 18),
                     _ => (self.choose(me, op.b), 21),
                 };
+                let of = |task: TaskIx, name: u32| match self.world.entry(task, name)?.holds {
+                    Holding::Port { port, .. } | Holding::Once { port } => Some(port),
+                    _ => None,
+                };
+                if KNOWN_BUG_SELF && !of_receive && of(me, notify) == of(whose, name.0) {
+                    return None;
+                }
                 let sync = if id == notify::PORT_DESTROYED { (op.x >> 8 & 31 == 0) as u32 } else { op.x >> 8 & 3 };
                 let notify = Name(notify);
                 let request = control::PortRequestNotification { task, name, id: id as u32, sync, notify, disposition };
@@ -505,7 +519,23 @@ impl Run {
         self.perform(act)?;
         self.world.settle()?;
         self.steps += 1;
-        self.compare()
+        self.looking = true;
+        self.compare()?;
+        self.looking = false;
+        Ok(())
+    }
+    /// Ends every task: nothing may be left.
+    pub(crate) fn end(&mut self) -> R {
+        for task in self.alive() {
+            self.world.batch += 1;
+            self.perform(Act::End { task, by: 0 })?;
+            self.world.settle()?;
+            for other in self.alive() {
+                self.compare_space(other)?;
+            }
+        }
+        same("tasks at the end", &self.core.tasks(), &0)?;
+        self.core.check().map_err(|broken| format!("the core's own check at the end: {broken}"))
     }
     fn perform(&mut self, act: Act) -> R {
         match act {
@@ -595,16 +625,16 @@ impl Run {
         for task in self.alive() {
             self.compare_space(task)?;
         }
-        if self.steps % 8 == 0 {
+        if self.log.is_some() || self.steps % 8 == 0 {
             self.core.check().map_err(|broken| format!("the core's own check: {broken}"))?;
         }
-        if self.steps % 16 == 0 {
+        if self.log.is_some() || self.steps % 16 == 0 {
             same("tasks alive", &self.core.tasks(), &self.alive().len())?;
             for task in self.alive() {
                 let (lane, own) = (self.world.tasks[task].probe, Name(self.world.tasks[task].self_name));
                 let call = Call::TaskInfo(control::TaskInfo { task: own });
                 self.request(lane, &call)?;
-                self.world.call(lane, &call)?;
+                self.world.call(lane, &call).map_err(|e| format!("t{task}: {e}"))?;
             }
         }
         Ok(())
@@ -647,8 +677,8 @@ impl Run {
             Some(id) => return Err(format!("stands for object {:#x}, not {id:#x}", row.object)),
             None => {
                 *known = Some(row.object);
-                if let Some(other) = self.objects.insert(row.object, (is_set, ix)) {
-                    return Err(format!("object {:#x} is {other:?} as well as {:?}", row.object, (is_set, ix)));
+                if let Some(other) = self.objects.insert((is_set, row.object), ix) {
+                    return Err(format!("object {:#x} is the model's {other} as well as {ix}", row.object));
                 }
             }
         }

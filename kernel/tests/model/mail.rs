@@ -83,6 +83,8 @@ impl SendReq {
     }
 }
 
+const KNOWN_BUG_ARM: bool = true;
+
 /// Why a send was refused.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -234,12 +236,10 @@ impl World {
             };
         }
         let [dest, reply] = rights;
-        if let (Right::Send(port), true) = (dest, req.notify)
-            && self.is_full(port)
-            && let Some(Entry { request: Some(request), .. }) = self.tasks[task].space.get_mut(&req.dest.0)
-            && request.possible
-        {
-            request.armed = true;
+        match dest {
+            Right::Send(port) if self.is_full(port) => self.arm(task, req),
+            Right::Once(port) if KNOWN_BUG_ARM && self.is_full(port) => self.arm(task, req),
+            _ => {}
         }
         let mut descs = Vec::new();
         let mut failed = None;
@@ -304,6 +304,13 @@ impl World {
     }
 
     // Sending.
+
+    /// The send found a full queue: a send-possible request on the destination's name is armed, if the sender wants that.
+    fn arm(&mut self, task: TaskIx, req: &SendReq) {
+        if let Some(Entry { request: Some(request), .. }) = self.tasks[task].space.get_mut(&req.dest.0) {
+            request.armed |= request.possible && req.notify;
+        }
+    }
 
     /// Whether the message closes a circle and must be destroyed.
     pub(crate) fn closes_circle(&self, mail: &Mail) -> bool {
@@ -384,8 +391,14 @@ impl World {
             let last = (at as u32 == sent && !answer.status.is_ok()).then_some(answer.status);
             let full = self.dest_is_full(task, req);
             if full && last == Some(Code::MACH_SEND_TIMED_OUT) {
+                self.arm(task, req);
                 return Ok(());
             }
+            let behind = match self.entry(task, req.dest.0).map(|entry| entry.holds) {
+                Some(Holding::Port { port, .. } | Holding::Once { port }) => self.is_full(port),
+                _ => false,
+            };
+            let mut header = false;
             let codes = match self.copy_in(task, req, last)? {
                 Ok(_) if full => return Err(format!("lane {lane}: message {at} went into a full queue")),
                 Ok(mail) => {
@@ -393,11 +406,16 @@ impl World {
                     Vec::new()
                 }
                 Err(Refusal::Lost) => Vec::new(),
-                Err(Refusal::Header(codes)) => codes,
+                Err(Refusal::Header(codes)) => {
+                    header = true;
+                    codes
+                }
                 Err(Refusal::Body(code)) => vec![code],
             };
             match last {
                 Some(status) if codes.contains(&status) => return Ok(()),
+                // Refused either way, and nothing is consumed: that the queue is full may be seen first.
+                Some(Code::MACH_SEND_TIMED_OUT) if header && behind => return Ok(()),
                 None if codes.is_empty() && (at as u32) < sent => {}
                 _ => return Err(format!("lane {lane}: {sent} sent, then {:?}; for message {at} expected {codes:?}", answer.status)),
             }
@@ -521,7 +539,10 @@ impl World {
             let found = self.available(source);
             let chosen = found.iter().copied().find(|at| self.looks_like(task, *at, frame));
             let Some((port, position)) = chosen else { return Err(self.unexpected(&found, frame)) };
-            let mail = self.ports[port].queue.remove(position).ok_or("model: message vanished")?;
+            let mut mail = self.ports[port].queue.remove(position).ok_or("model: message vanished")?;
+            if let (Some(What::NoSenders { or_once: true, .. }), Some(Notification::SendOnce)) = (mail.note, Notification::parse(frame.message)) {
+                mail = Mail { id: notify::SEND_ONCE, size: message::HEADER, note: Some(What::SendOnce), ..mail };
+            }
             if mail.size + args.trailer.size() > args.limit {
                 return Err(format!("lane {lane}: a message of {} + {} bytes in a buffer of {}", mail.size, args.trailer.size(), args.limit));
             }
@@ -785,24 +806,23 @@ impl World {
                 self.flush_notes()?;
                 continue;
             }
-            if let Some((lane, args)) = self.resumed.pop_front() {
-                if self.lanes[lane].open {
-                    self.receive(lane, args)?;
-                }
+            let has_room = |port: &PortIx| self.ports[*port].alive && !self.is_full(*port) && !self.blocked_on(*port).is_empty();
+            if let Some(port) = (0..self.ports.len()).find(has_room) {
+                self.fill(port)?;
                 continue;
             }
+            // Who waits already comes before who only now begins to receive.
             let mut served = false;
             for lane in self.waiting() {
                 served |= self.serve(lane)?;
             }
-            let freed = (0..self.ports.len()).any(|port| self.ports[port].alive && !self.is_full(port) && !self.blocked_on(port).is_empty());
-            if freed {
-                for port in 0..self.ports.len() {
-                    self.fill(port)?;
-                }
+            if served {
+                continue;
             }
-            if !served && !freed && self.notes.is_empty() && self.resumed.is_empty() {
-                break;
+            match self.resumed.pop_front() {
+                Some((lane, args)) if self.lanes[lane].open => self.receive(lane, args)?,
+                Some(_) => {}
+                None => break,
             }
         }
         for lane in self.waiting() {

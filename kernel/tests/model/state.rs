@@ -194,6 +194,8 @@ pub(crate) struct Task {
     pub(crate) space: BTreeMap<u32, Entry>,
     /// Names freed of late: the kernel must not give them out again yet.
     pub(crate) retired: VecDeque<u32>,
+    /// Names in use that a caller chose: what becomes of them is the caller's business.
+    pub(crate) picked: Vec<u32>,
     pub(crate) bootstrap: Right,
     pub(crate) registered: [Right; 3],
     pub(crate) suspended: u32,
@@ -367,11 +369,40 @@ impl World {
         owner.space.insert(name.0, Entry { holds, request: None });
         Ok(())
     }
+    /// Why a name that a caller chose cannot be had: bad form, in use, or its table slot is in use in another generation.
+    pub(crate) fn refuse_picked(&self, task: TaskIx, name: Name, exists: bool) -> Vec<Code> {
+        let mut codes = Vec::new();
+        if !name.is_valid() || name.0 & 3 != 3 {
+            codes.push(Code::KERN_INVALID_VALUE);
+        }
+        if name.index() == 0 {
+            codes.push(Code::KERN_FAILURE);
+        }
+        let neighbour = |held: &u32| Name(*held).index() == name.index() && *held != name.0;
+        if codes.is_empty() && self.tasks[task].space.keys().any(neighbour) {
+            codes.extend([Code::KERN_FAILURE, Code::KERN_NAME_EXISTS]);
+        }
+        if codes.is_empty() && exists {
+            codes.push(Code::KERN_NAME_EXISTS);
+        }
+        codes
+    }
+    /// Enters a name that a caller chose.
+    pub(crate) fn enter_picked(&mut self, task: TaskIx, name: Name, holds: Holding) {
+        let owner = &mut self.tasks[task];
+        owner.retired.retain(|retired| *retired != name.0);
+        owner.picked.push(name.0);
+        owner.space.insert(name.0, Entry { holds, request: None });
+    }
     /// Frees a name; a request on it is answered with port-deleted.
     pub(crate) fn free_name(&mut self, task: TaskIx, name: u32) {
         let owner = &mut self.tasks[task];
         let Some(entry) = owner.space.remove(&name) else { return };
-        owner.retired.push_back(name);
+        if let Some(at) = owner.picked.iter().position(|picked| *picked == name) {
+            owner.picked.swap_remove(at);
+        } else {
+            owner.retired.push_back(name);
+        }
         if owner.retired.len() > QUARANTINE {
             owner.retired.pop_front();
         }
