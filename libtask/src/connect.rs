@@ -91,6 +91,7 @@ pub(crate) fn private_kernel() -> Result<Task> {
     let (program, verb) = kernel_program()?;
     let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(|e| Error::io("making a socket pair", e))?;
+    let theirs = sys::process::above_standard(theirs).map_err(|e| Error::io("moving a private kernel's lane", e))?;
     let mut command = Command::new(&program);
     command.args(verb).args(["--lane", &theirs.as_raw_fd().to_string(), "--exit-when-idle"]);
     if std::env::var_os("UMACH_LOG").is_none() {

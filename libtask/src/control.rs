@@ -175,6 +175,10 @@ impl HostControl {
                 .ask_on("listing ports", &self.right.held, &call, |answer, _| (answer.next, PortRow::all(answer.rows).collect::<Vec<_>>()))
         })
     }
+    /// Sets, or with `None` takes away, the bootstrap port that tasks get which come through the listening socket.
+    pub fn set_bootstrap(&self, right: Option<&SendRight>) -> Result<()> {
+        self.right.task().set_special("setting the host's bootstrap port", self.right.name(), special::BOOTSTRAP, right)
+    }
     /// The control right of the task with this id.
     pub fn task(&self, id: u64) -> Result<TaskControl> {
         let call = HostTask { host: self.right.name(), task: id };

@@ -356,10 +356,12 @@ pub(crate) fn serve<N: Into<Next>>(held: &Held, mut handler: impl FnMut(&mut Rec
             Next::Continue => {}
             Next::Stop => return Ok(()),
             Next::Reply(mut message) => {
-                if let Some(right) = request.reply_right()
-                    && message.prepare(task).is_ok()
-                {
-                    answer = Some((right, message));
+                if let Some(right) = request.reply_right() {
+                    match message.prepare(task) {
+                        Ok(()) => answer = Some((right, message)),
+                        // Its right goes unused, so the caller is told that there is no answer.
+                        Err(error) => tracing::warn!(task = task.id(), %error, "an answer could not be made"),
+                    }
                 }
             }
             Next::ReplyAndStop(message) => {
@@ -387,8 +389,11 @@ fn reply_and_receive(held: &Held, right: ReplyRight, mut message: Message) -> Re
     // A caller that does not read must not stop its server.
     let code = match message_request(&mut lane, task, Some(sending), Some(receiving), msg_flags::TRY_SEND, None) {
         Ok(code) => code,
-        // What the answer holds is not this task's to send: the caller is told by the right's drop.
-        Err(Error::Mach { .. }) => return Ok(None),
+        // The answer holds what is not this task's to send.
+        Err(error @ Error::Mach { .. }) => {
+            tracing::warn!(task = task.id(), %error, "an answer could not be sent");
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     if !code.is_ok() && !is_receive_error(code) {

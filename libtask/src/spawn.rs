@@ -124,6 +124,7 @@ impl Task {
         };
         // From here on a task without a process exists: any failure ends it.
         let started = (|| {
+            let lane = sys::process::above_standard(lane).map_err(|e| Error::io("moving a new task's lane", e))?;
             if let Some(right) = &bootstrap {
                 control.set_bootstrap(Some(right))?;
             }

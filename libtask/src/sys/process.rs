@@ -23,6 +23,14 @@ pub(crate) fn inherit(command: &mut Command, fd: &OwnedFd) {
     unsafe { command.pre_exec(keep) };
 }
 
+/// A program that runs with standard input or output closed gets their numbers for new descriptors; a child's own would land on the lane.
+pub(crate) fn above_standard(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
+}
+
 /// Takes over an inherited lane: if descriptor `fd` is a `SOCK_SEQPACKET` socket and, where the spawner said so, has inode `inode`.
 pub(crate) fn adopt(fd: RawFd, inode: Option<u64>) -> Option<OwnedFd> {
     if fd <= 2 {

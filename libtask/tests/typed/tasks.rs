@@ -60,3 +60,19 @@ fn control_right_of_another_task_moves_rights_in_and_out() {
         Ok(())
     });
 }
+
+#[test]
+fn host_bootstrap_is_what_newcomers_find() {
+    local(|kernel| {
+        let server = kernel.task("server")?;
+        let port = server.new_port()?;
+        let host = server.host_control()?;
+        host.set_bootstrap(Some(&port.make_send()?))?;
+        let newcomer = kernel.task("newcomer")?;
+        newcomer.bootstrap()?.send(Message::new(3))?;
+        assert_eq!(port.receive_within(SOON)?.id(), 3);
+        host.set_bootstrap(None)?;
+        assert!(kernel.task("late")?.bootstrap().is_err());
+        Ok(())
+    });
+}
