@@ -401,3 +401,21 @@ mod interrupt {
         thread.join().unwrap()
     }
 }
+
+#[test]
+fn example_adder_runs_to_its_end() {
+    let Some(program) = kernel_program() else { return };
+    let Some(example) = program.parent().map(|folder| folder.join("examples/adder")).filter(|path| path.is_file()) else {
+        eprintln!("SKIPPED: examples/adder is not built");
+        return;
+    };
+    let mut command = std::process::Command::new(example);
+    // A place where no kernel process is, so that a private one is started.
+    let nowhere = tempfile::tempdir().unwrap();
+    command.env("XDG_RUNTIME_DIR", nowhere.path()).env_remove("UMACH_SOCKET").env("UMACHD", &program);
+    let output = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(out.contains("2 + 3 = 5") && out.contains("no clients left"), "{out}{err}");
+    assert!(err.contains("started a private one"), "{err}");
+}
