@@ -419,3 +419,38 @@ fn example_adder_runs_to_its_end() {
     assert!(out.contains("2 + 3 = 5") && out.contains("no clients left"), "{out}{err}");
     assert!(err.contains("started a private one"), "{err}");
 }
+
+#[test]
+fn full_table_of_descriptors_loses_the_memory_and_nothing_else() {
+    if part().is_some() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let task = Task::current().unwrap();
+        let to = task.bootstrap().unwrap();
+        let port = task.new_port().unwrap();
+        // Opens the second lane too, which a wait needs.
+        to.call_within(Message::new(1).make_send(&port), SOON).unwrap();
+        let before = getrlimit(Resource::Nofile);
+        // Nothing more fits from here on.
+        setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before }).unwrap();
+        let mut got = port.receive_within(SOON).unwrap();
+        assert_eq!((got.id(), got.bytes()), (2, &b"body"[..]));
+        let error = got.memory(0).unwrap_err();
+        assert!(error.to_string().contains("table is full"), "{error}");
+        let error = task.region(b"more").unwrap_err();
+        assert!(error.to_string().contains("making a region"), "{error}");
+        setrlimit(Resource::Nofile, before).unwrap();
+        assert_eq!(task.region(b"more").unwrap().map().unwrap()[..], *b"more");
+        got.take_send(1).unwrap().send(Message::new(3)).unwrap();
+        return;
+    }
+    let Some(task) = private() else { return };
+    let (port, send) = serving(&task);
+    let mut child = task.spawn(actor("full_table_of_descriptors_loses_the_memory_and_nothing_else", "full").bootstrap(&send)).unwrap();
+    let mut hello = port.receive_within(SOON).unwrap();
+    let to = hello.take_send(0).unwrap();
+    hello.reply(Message::new(0)).unwrap();
+    let answer = task.new_port().unwrap();
+    to.send(Message::new(2).bytes(b"body").memory(vec![1; 200_000]).make_send(&answer)).unwrap();
+    assert_eq!(answer.receive_within(SOON).unwrap().id(), 3);
+    assert!(child.wait().unwrap().success());
+}
