@@ -28,8 +28,10 @@ use crate::core::{Config, Core, Effects, LaneId, Peer, RegionId, TaskId};
 const BATCH: usize = 128;
 /// Connections taken in one turn.
 const ACCEPT_BATCH: usize = 16;
-/// Pieces of teardown in one turn.
-const WORK_BUDGET: usize = 256;
+/// Pieces of teardown in one turn, and as many more for each event: few enough that a turn stays about as short as a request (a piece takes
+/// some 200 ns), and enough that teardown keeps pace with requests that make what is to be torn down.
+const WORK_BUDGET: usize = 32;
+const WORK_PER_EVENT: usize = 4;
 /// Until something that Linux was short of is tried again.
 const RETRY: Duration = Duration::from_millis(10);
 /// Until connections are taken again after Linux was short of something.
@@ -194,7 +196,7 @@ impl Shell {
             if self.next_deadline().is_some() {
                 self.keep_deadlines(Instant::now());
             }
-            self.more_work = self.core.work(WORK_BUDGET, &mut self.effects);
+            self.more_work = self.core.work(WORK_BUDGET + count * WORK_PER_EVENT, &mut self.effects);
             self.execute();
             if std::mem::take(&mut self.task_gone) && self.exit_when_idle && self.core.tasks() == 0 {
                 return Ok(());
