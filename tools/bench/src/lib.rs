@@ -1,1 +1,124 @@
-//! Placeholder.
+//! `umach bench`: what things cost, each measured beside the least that it could cost.
+//!
+//! How every figure here is made:
+//!
+//! 1. A measured thing and its *floor* (the same exchange made of bare system calls) or its normal case take turns in the same run, in short rounds, so
+//!    that a busy machine troubles both alike. Figures are medians; the ratio is the one to trust.
+//! 2. Each end is a process of its own, and so is the kernel: this program started again with a hidden argument ([`child`]). So kernel and bench
+//!    are always of the same build.
+//! 3. A goal is never reached by measuring something easier; where there are two ways to read it, the harder one has the goal.
+//!
+//! To add a work beside `mail`: a variant of [`Work`], a module with a `run(&Options, &mut Table)`, and the roles of its processes in [`child`].
+//!
+//! Files, in the order to read them: `table` (rows, goals), `sample` (rounds, medians), `place` (CPUs), `process` (children, `/proc`), `wire` (a task
+//! without the library), `child` (what the processes do), and a folder for each work.
+#![forbid(unsafe_code)]
+
+mod child;
+mod mail;
+mod place;
+mod process;
+mod sample;
+mod table;
+mod wire;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+
+use table::Table;
+
+/// Measures what things cost, each beside the least that it could cost.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    work: Work,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+enum Work {
+    /// Messages through the kernel process: calls, rights, memory, the end of large tasks, idle tasks
+    Mail(Options),
+    /// One process of a measurement
+    #[command(name = child::COMMAND, hide = true)]
+    Child(child::Child),
+}
+
+/// How to measure.
+#[derive(Debug, Clone, clap::Args)]
+struct Options {
+    /// Print an array of objects {work, value, unit, floor, ratio, goal, met}, one for each line of the table
+    #[arg(long)]
+    json: bool,
+    /// A few seconds only: shows that everything works, and the figures mean little
+    #[arg(long)]
+    quick: bool,
+    /// Only this part of the work (may be given several times)
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Fail (exit code 1) if a goal is missed
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Options {
+    /// `full`, or `quick` if there is no time.
+    fn scale<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// One part of a work.
+struct Part {
+    name: &'static str,
+    run: fn(&Options, &mut Table) -> Result<()>,
+}
+
+#[derive(Parser)]
+#[command(name = "umach-bench", version, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    bench: Bench,
+}
+
+/// Runs what `args` say. `via` is what stands before them on this program's command line (`["bench"]` in `umach bench …`).
+pub fn main(via: &[&str], args: Vec<OsString>) -> ExitCode {
+    Cli::parse_from(std::iter::once(OsString::from("umach-bench")).chain(args)).bench.run(via)
+}
+
+impl Bench {
+    /// Runs it. `via` is what stands before the work on this program's command line (`["bench"]` in `umach bench mail`).
+    pub fn run(self, via: &[&str]) -> ExitCode {
+        process::set_via(via);
+        let done = match self.work {
+            Work::Mail(options) => measure("mail", mail::PARTS, &options),
+            Work::Child(child) => child.run().map(|()| ExitCode::SUCCESS),
+        };
+        done.unwrap_or_else(|failed| {
+            eprintln!("umach bench: {failed:#}");
+            ExitCode::FAILURE
+        })
+    }
+}
+
+fn measure(work: &'static str, parts: &[Part], options: &Options) -> Result<ExitCode> {
+    if let Some(unknown) = options.only.iter().find(|only| parts.iter().all(|part| part.name != **only)) {
+        let names: Vec<_> = parts.iter().map(|part| part.name).collect();
+        bail!("no part of {work} is called {unknown}; there are: {}", names.join(", "));
+    }
+    let mut table = Table::new(work);
+    if cfg!(debug_assertions) {
+        table.note("built without optimisation: the figures mean little (use cargo run --release)".into());
+    }
+    for part in parts.iter().filter(|part| options.only.is_empty() || options.only.iter().any(|only| only == part.name)) {
+        process::progress(&format!("{work}: {}", part.name));
+        table.begin(part.name);
+        (part.run)(options, &mut table)?;
+    }
+    process::progress("");
+    print!("{}", if options.json { table.json()? } else { table.text() });
+    let failed = options.strict && table.missed() > 0;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

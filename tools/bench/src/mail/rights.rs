@@ -1,0 +1,169 @@
+//! A stream of messages from one task to another, each carrying a send right and 32 bytes.
+//!
+//! The sender goes round 64 rights, so the receiver's space is really searched; the receiver gives the references back in time. `one-by-one` is one
+//! request for each message on both sides, `batched` is `SendMany` and a receive of several. `libtask` is what a program pays that sends with
+//! [`SendRight::send`], receives with `receive` and drops each right, which is a third request.
+//!
+//! The floor is the same stream between two processes without a third: `SCM_RIGHTS` with one descriptor a packet, or 16 of them (the nearest thing to a
+//! batch), each closed by its receiver.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use anyhow::{Result, bail, ensure};
+use libtask::raw::{ConstructFlags, MsgBuffer, Options};
+use libtask::{Code, Disposition, Message, Name, ReceiveRight, RightKind, SendRight};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg};
+use umach_abi::control::{PortAllocate, PortConstruct, SendMany, answer};
+use umach_abi::records::Frame;
+
+use crate::Options as Bench;
+use crate::child::FLUSH;
+use crate::place::{Cpus, Place};
+use crate::process::{Kernel, PATIENCE, Process, pair};
+use crate::sample::median;
+use crate::table::{Goal, Table};
+use crate::wire::{Wire, msg};
+
+/// Different rights in a stream.
+const RIGHTS: usize = 64;
+/// Messages of a batch.
+const BATCH: usize = 64;
+/// Descriptors in one packet of the floor's batch.
+const DESCRIPTORS: usize = 16;
+const BODY: [u8; 32] = [7; 32];
+
+/// The floor: descriptors to another process.
+struct Descriptors {
+    socket: OwnedFd,
+    process: Process,
+    sent: OwnedFd,
+}
+
+impl Descriptors {
+    fn start() -> Result<Descriptors> {
+        let (socket, theirs) = pair()?;
+        let process = Process::start(&["take-descriptors"], theirs, std::process::Stdio::null())?;
+        Ok(Descriptors { sent: pair()?.0, socket, process })
+    }
+    /// Sends `count` descriptors, so many in each packet, and waits until they are taken.
+    fn stream(&self, count: usize, each: usize) -> Result<()> {
+        let descriptors: Vec<BorrowedFd<'_>> = vec![self.sent.as_fd(); each];
+        for _ in 0..count / each {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            ensure!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "no room for {each} descriptors");
+            sendmsg(&self.socket, &[IoSlice::new(&BODY)], &mut control, SendFlags::NOSIGNAL)?;
+        }
+        send(&self.socket, &BODY, SendFlags::NOSIGNAL)?;
+        recv(&self.socket, &mut [0; 1][..], RecvFlags::empty())?;
+        Ok(())
+    }
+}
+
+/// A sender by bare packets.
+struct WireSender {
+    wire: Wire,
+    /// One for each right.
+    requests: Vec<Vec<u8>>,
+    /// The same messages as frames, one after the other.
+    frames: Vec<u8>,
+    flush: Vec<u8>,
+}
+
+impl WireSender {
+    fn new(kernel: &Kernel, to: &SendRight) -> Result<WireSender> {
+        let mut wire = kernel.wire("wire-sender", to)?;
+        let (task, dest) = (wire.task_self, wire.bootstrap);
+        let (mut requests, mut frames) = (Vec::new(), Vec::new());
+        for _ in 0..RIGHTS {
+            let flags = ConstructFlags::INSERT_SEND_RIGHT.bits();
+            let right = wire.ask(&PortConstruct { task, flags, qlimit: 0, context: 0 })?.name;
+            let message = MsgBuffer::new(1).remote(dest, Disposition::CopySend).port(right, Disposition::CopySend).body(&BODY).bytes;
+            requests.push(msg(Options::SEND.bits(), Name::NULL, 0, &message, &[]));
+            Frame { size: message.len() as u32, options: Options::SEND.bits(), ..Frame::default() }.write(&mut frames);
+            frames.extend_from_slice(&message);
+        }
+        let reply = wire.ask(&PortAllocate { task, right: RightKind::Receive as u32, name: Name::NULL })?.name;
+        let flush = MsgBuffer::new(FLUSH).remote(dest, Disposition::CopySend).local(reply, Disposition::MakeSendOnce);
+        let flush = msg((Options::SEND | Options::RCV).bits(), reply, 1, &flush.bytes, &[]);
+        Ok(WireSender { wire, requests, frames, flush })
+    }
+    fn one_by_one(&mut self, count: usize) -> Result<()> {
+        for n in 0..count {
+            self.wire.again(&self.requests[n % RIGHTS])?.ok()?;
+        }
+        Ok(self.wire.again(&self.flush)?.ok()?)
+    }
+    fn batched(&mut self, count: usize) -> Result<()> {
+        let frame = self.frames.len() / RIGHTS;
+        let mut done = 0;
+        while done < count {
+            let from = done % RIGHTS;
+            let batch = BATCH.min(RIGHTS - from);
+            let tail = &self.frames[from * frame..(from + batch) * frame];
+            let status = self.wire.request(&SendMany { count: batch as u32, tail })?;
+            let sent = self.wire.answer::<answer::SendMany>()?.sent;
+            done += sent as usize;
+            match status {
+                Code::SUCCESS => {}
+                // The queue is full: the next one waits for room.
+                Code::MACH_SEND_TIMED_OUT => {
+                    self.wire.again(&self.requests[done % RIGHTS])?.ok()?;
+                    done += 1;
+                }
+                other => bail!("sending a batch: {other}"),
+            }
+        }
+        Ok(self.wire.again(&self.flush)?.ok()?)
+    }
+}
+
+fn typed(to: &SendRight, rights: &[SendRight], count: usize) -> Result<()> {
+    for n in 0..count {
+        to.send(Message::new(1).copy_send(&rights[n % RIGHTS]).bytes(&BODY))?;
+    }
+    to.call_within(Message::new(FLUSH), PATIENCE)?;
+    Ok(())
+}
+
+pub(super) fn run(options: &Bench, table: &mut Table) -> Result<()> {
+    let cpus = Cpus::new()?;
+    let floor = Descriptors::start()?;
+    let kernel = Kernel::start()?;
+    let (one, to_one) = kernel.child(&["wire-take", "1"])?;
+    let (many, to_many) = kernel.child(&["wire-take", "64"])?;
+    let (task, to_task) = kernel.child(&["task-take"])?;
+    let (mut single, mut batch) = (WireSender::new(&kernel, &to_one)?, WireSender::new(&kernel, &to_many)?);
+    let ports: Vec<ReceiveRight> = (0..RIGHTS).map(|_| kernel.task.new_port()).collect::<Result<_, _>>()?;
+    let rights: Vec<SendRight> = ports.iter().map(ReceiveRight::make_send).collect::<Result<_, _>>()?;
+    let receivers = [floor.process.pid(), one.pid(), many.pid(), task.pid()];
+
+    let (rounds, count) = (options.scale(25, 3), options.scale(4096, 1024));
+    for place in cpus.places() {
+        cpus.put(place, &[kernel.pid()], &receivers)?;
+        let mut rates: [Vec<f64>; 5] = Default::default();
+        for _ in 0..rounds {
+            let mut take = |n: usize, stream: &mut dyn FnMut() -> Result<()>| -> Result<()> {
+                let start = Instant::now();
+                stream()?;
+                rates[n].push(count as f64 / start.elapsed().as_secs_f64());
+                Ok(())
+            };
+            take(0, &mut || floor.stream(count, 1))?;
+            take(1, &mut || single.one_by_one(count))?;
+            take(2, &mut || typed(&to_task, &rights, count))?;
+            take(3, &mut || floor.stream(count, DESCRIPTORS))?;
+            take(4, &mut || batch.batched(count))?;
+        }
+        let [floor_one, one, typed, floor_many, many] = rates.map(median);
+        let name = place.name();
+        let goal = (place != Place::TwoCores).then_some(Goal::ValueAtLeast(60_000.0));
+        table.row(&format!("one-by-one/{name}"), one, "/s", Some(floor_one), goal);
+        table.row(&format!("batched/{name}"), many, "/s", Some(floor_many), goal);
+        table.row(&format!("libtask/{name}"), typed, "/s", Some(floor_one), None);
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! Processes of a measurement, and what Linux tells about them.
+//!
+//! A child gets its sockets as standard input and output, which needs no unsafe code and leaves nothing to inherit by accident.
+
+use std::io::{IsTerminal, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use libtask::{Disposition, Name, ReceiveRight, SendRight, Task};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use umach_abi::control::PortConstruct;
+
+use crate::child::COMMAND;
+use crate::wire::Wire;
+
+/// How long a child may take to come up, or to answer anything but a measured exchange.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+static VIA: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Says what stands before the work on this program's command line.
+pub(crate) fn set_via(via: &[&str]) {
+    // Once: a process runs one work.
+    let _ = VIA.set(via.iter().map(|part| (*part).to_owned()).collect());
+}
+
+/// Shows on a terminal what is being done.
+pub(crate) fn progress(what: &str) {
+    let mut terminal = std::io::stderr();
+    if terminal.is_terminal() {
+        // Only for people who watch.
+        let _ = write!(terminal, "\r\x1b[K{what}");
+        let _ = terminal.flush();
+    }
+}
+
+/// A child, ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Process(std::process::Child);
+
+impl Process {
+    /// Starts this program again in a role.
+    pub(crate) fn start(role: &[&str], input: impl Into<Stdio>, output: impl Into<Stdio>) -> Result<Process> {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(VIA.get().into_iter().flatten()).arg(COMMAND).args(role).stdin(input).stdout(output);
+        // A measured kernel does not check itself.
+        command.env("UMACH_CHECK", "0");
+        command.spawn().map(Process).with_context(|| format!("starting this program again as {}", role[0]))
+    }
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+    /// Kills it, and does not wait for its end.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.0.kill().context("killing a child")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = self.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A pair of sockets that keep packets apart.
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).context("making a socket pair")
+}
+
+/// This process's standard input, as a descriptor of its own.
+pub(crate) fn input() -> Result<OwnedFd> {
+    rustix::stdio::stdin().try_clone_to_owned().context("taking standard input over")
+}
+
+/// A kernel process of its own, and this process as its first task.
+pub(crate) struct Kernel {
+    process: Process,
+    pub(crate) task: Task,
+    meeting: ReceiveRight,
+}
+
+/// Limits under which a million rights, a hundred thousand ports and a thousand tasks fit.
+const LIMITS: &str = "task-ports=4M,task-names=8M,task-notifications=4M,user-tasks=8K,user-factor=64";
+
+impl Kernel {
+    pub(crate) fn start() -> Result<Kernel> {
+        let (ours, theirs) = pair()?;
+        let process =
+            Process::start(&["kernel", "--lane", "0", "--exit-when-idle", "--log", "error", "--limits", LIMITS], theirs, Stdio::null())?;
+        let task = Task::from_lane(ours)?;
+        let meeting = task.new_port()?;
+        Ok(Kernel { process, task, meeting })
+    }
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// A new task without a process, whose bootstrap port is `bootstrap`: its control right's name, and its lane.
+    fn create(&self, label: &str, bootstrap: &SendRight) -> Result<(Name, OwnedFd)> {
+        self.task.set_bootstrap(bootstrap)?;
+        let (control, _, lane) = self.task.raw().task_create(0, label)?;
+        Ok((control, lane.ok_or_else(|| anyhow!("a new task came without its lane"))?))
+    }
+
+    /// A task in this process.
+    pub(crate) fn wire(&self, label: &str, bootstrap: &SendRight) -> Result<Wire> {
+        Wire::hello(self.create(label, bootstrap)?.1)
+    }
+
+    /// A task in this process that receives on a port: the port's name there, and a right to send to it.
+    pub(crate) fn wire_server(&self, label: &str) -> Result<(Wire, Name, SendRight)> {
+        let (control, lane) = self.create(label, &self.nowhere()?)?;
+        let mut wire = Wire::hello(lane)?;
+        let port = wire.ask(&PortConstruct { task: wire.task_self, flags: 0, qlimit: 0, context: 0 })?.name;
+        let (right, _) = self.task.raw().of(control).port_extract_right(port, Disposition::MakeSend)?;
+        Ok((wire, port, SendRight::from_raw(&self.task, right)))
+    }
+
+    /// A task in a process of its own. Its first message, sent to its bootstrap port, carries a right to send to it.
+    pub(crate) fn child(&self, role: &[&str]) -> Result<(Process, SendRight)> {
+        let (_, lane) = self.create(role[0], &self.meeting.make_send()?)?;
+        let process = Process::start(role, lane, Stdio::null())?;
+        let mut hello = self.meeting.receive_within(PATIENCE).with_context(|| format!("waiting for the task {}", role[0]))?;
+        let right = hello.take_send(0)?;
+        Ok((process, right))
+    }
+
+    /// A right that leads nowhere in particular, for tasks that want no bootstrap.
+    pub(crate) fn nowhere(&self) -> Result<SendRight> {
+        Ok(self.meeting.make_send()?)
+    }
+
+    /// Resident memory, in bytes.
+    pub(crate) fn resident(&self) -> Result<f64> {
+        let statm = read(self.pid(), "statm")?;
+        let pages: f64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).context("reading statm")?;
+        Ok(pages * rustix::param::page_size() as f64)
+    }
+
+    /// Processor time used: clock ticks, nanoseconds, and how often it went to sleep.
+    pub(crate) fn usage(&self) -> Result<[u64; 3]> {
+        let stat = read(self.pid(), "stat")?;
+        let after_name = stat.rsplit_once(") ").context("reading stat")?.1;
+        let ticks = after_name.split(' ').skip(11).take(2).map(|n| n.parse::<u64>()).sum::<Result<u64, _>>()?;
+        let nanoseconds = read(self.pid(), "schedstat")?.split(' ').next().context("reading schedstat")?.parse()?;
+        let status = read(self.pid(), "status")?;
+        let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).context("reading status")?;
+        Ok([ticks, nanoseconds, sleeps.trim().parse()?])
+    }
+}
+
+fn read(pid: u32, what: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{what}");
+    std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))
+}
