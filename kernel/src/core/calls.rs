@@ -184,8 +184,9 @@ impl Core {
     /// The receive right goes; a send right under the same name becomes a dead name, or stays if a port-destroyed request saves the port.
     fn drop_receive(&mut self, task: TaskId, name: Name, id: PortId) {
         let entry = *self.entry_mut(task, name);
+        let mut told = None;
         if !entry.has(TypeBits::SEND) {
-            self.free_name(task, name);
+            told = self.remove_name(task, name);
         } else if self.ports[id.0].watches.as_ref().is_some_and(|watches| watches.destroyed.is_some()) {
             self.entry_mut(task, name).bits = TypeBits::SEND;
         } else {
@@ -194,6 +195,7 @@ impl Core {
             *self.entry_mut(task, name) = Entry { object: Object::None, bits: TypeBits::DEAD_NAME, urefs, requested: false };
         }
         self.destroy_port(id);
+        self.tell_deleted(told, name);
     }
 
     pub(super) fn port_mod_refs(&mut self, task: TaskId, name: Name, right: u32, delta: i32) -> Result<answer::PortModRefs, Code> {

@@ -109,12 +109,14 @@ impl Core {
                 Right::SendOnce(port)
             }
             Disposition::MoveReceive => {
-                if entry.has(TypeBits::SEND) {
+                let told = if entry.has(TypeBits::SEND) {
                     self.entry_mut(task, name).bits = TypeBits::SEND;
+                    None
                 } else {
-                    self.free_name(task, name);
-                }
+                    self.remove_name(task, name)
+                };
                 self.clear_receiver(port);
+                self.tell_deleted(told, name);
                 Right::Receive(port)
             }
         })
@@ -318,12 +320,22 @@ impl Core {
 
     /// Frees a name; a request registered on it is answered with port-deleted.
     pub(super) fn free_name(&mut self, task: TaskId, name: Name) {
+        let told = self.remove_name(task, name);
+        self.tell_deleted(told, name);
+    }
+
+    /// Frees a name whose receive right goes elsewhere too; gives who is to be told, once that is done: the port itself may be among them.
+    pub(super) fn remove_name(&mut self, task: TaskId, name: Name) -> Option<PortId> {
         let entry = *self.tasks[task.0].space.get(name).expect("name was looked up");
-        let notify = if entry.requested { self.cancel_request(task, name) } else { None };
+        let told = if entry.requested { self.cancel_request(task, name) } else { None };
         let Core { tasks, ledger, .. } = self;
         tasks[task.0].space.remove(name);
         ledger.shrink(&mut tasks[task.0].names, 1);
-        if let Some(notify) = notify {
+        told
+    }
+
+    pub(super) fn tell_deleted(&mut self, told: Option<PortId>, name: Name) {
+        if let Some(notify) = told {
             self.notify(notify, Notice::PortDeleted(name));
         }
     }
@@ -358,7 +370,7 @@ impl Core {
                 self.destroy_set(set);
             }
             Object::Port(port) => {
-                self.free_name(task, name);
+                let told = self.remove_name(task, name);
                 if entry.has(TypeBits::SEND_ONCE) {
                     self.notify(port, Notice::SendOnce);
                 }
@@ -370,6 +382,7 @@ impl Core {
                 } else if entry.has(TypeBits::SEND) {
                     self.release_send(port);
                 }
+                self.tell_deleted(told, name);
             }
         }
     }

@@ -65,7 +65,8 @@ impl Core {
         let dest = self.tasks[task.0].space.get(ends.remote.0).and_then(|entry| entry.port()).filter(|&port| self.alive(port));
         if let Some(port) = dest {
             self.check_room(port, ends.remote.1, actor, price)?;
-            if options.contains(Options::SEND_NOTIFY) && self.ports[port.0].full() {
+            let waits = ends.remote.1.becomes() == RightKind::Send;
+            if waits && options.contains(Options::SEND_NOTIFY) && self.ports[port.0].full() {
                 self.arm_send_possible(task, ends.remote.0, port);
             }
         }
