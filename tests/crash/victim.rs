@@ -1,0 +1,65 @@
+//! The program that is killed at each of its system calls: plays one part of a scenario against the task that started it.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use libtask::{Message, Task};
+use umach_tests::crash::{BULK, ECHO, GIVE, Part, SERVE, SHOW, TAKE, pattern};
+
+/// Requests that the served part answers before it ends.
+const SERVED: usize = 2;
+const SOON: Duration = Duration::from_secs(20);
+
+fn main() -> Result<()> {
+    let part: Part = std::env::args().nth(1).context("which part?")?.parse()?;
+    let task = Task::current()?;
+    let peer = task.bootstrap()?;
+    match part {
+        Part::Send => {
+            let port = task.new_port()?;
+            peer.send(Message::new(SHOW).make_send(&port))?;
+            let given = task.new_port()?;
+            given.make_send()?.send(Message::new(ECHO).bytes(b"queued before it moves"))?;
+            peer.send(Message::new(GIVE).make_send(&given).move_receive(given))?;
+            peer.send(Message::new(BULK).memory(pattern(10_000)).memory(pattern(200_000)))?;
+        }
+        Part::Call => {
+            for round in 0..3u8 {
+                let answer = peer.call(Message::new(ECHO).bytes(&[round; 100]))?;
+                if answer.bytes() != [round; 100] {
+                    bail!("the answer is not what was sent");
+                }
+            }
+            let mut taken = peer.call(Message::new(TAKE))?;
+            if *taken.memory(0)? != pattern(200_000)[..] {
+                bail!("memory is not what was sent");
+            }
+            drop(taken.take_send(1)?);
+        }
+        Part::Serve => {
+            let port = task.new_port()?;
+            peer.send(Message::new(SERVE).make_send(&port))?;
+            for _ in 0..SERVED {
+                let mut request = port.receive_within(SOON)?;
+                let body = request.bytes().to_vec();
+                request.reply(Message::new(ECHO).bytes(&body))?;
+            }
+        }
+        Part::Hold => {
+            let (a, b, notify) = (task.new_port()?, task.new_port()?, task.new_port()?);
+            let set = task.new_set()?;
+            set.insert(&a)?;
+            set.insert(&b)?;
+            let _ = peer.notify_dead(&notify)?;
+            let _ = a.on_no_senders_since(1, &notify)?;
+            let _ = b.on_destroyed(&notify)?;
+            peer.send(Message::new(SHOW).make_send(&a))?;
+            let region = task.region(&pattern(50_000))?;
+            a.make_send()?.send(Message::new(BULK).lend_region(&region).make_send_once(&b))?;
+            let mut got = set.receive_within(SOON)?;
+            drop(got.memory(0)?);
+        }
+    }
+    Ok(())
+}
