@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use libtask::raw::HostRow;
-use libtask::{Command as TaskCommand, Message, Name, Notification, Received, ReceiveRight, SendRight, Task};
+use libtask::{Command as TaskCommand, Message, Name, Notification, ReceiveRight, Received, SendRight, Task};
 use umach_tests::crash::{BULK, ECHO, GIVE, Part, SERVE, SHOW, TAKE, pattern};
 use umach_tests::{Mode, World};
 
@@ -86,7 +86,13 @@ fn kill_everywhere(part: Part) {
 /// What must be the same after each run.
 fn steady(world: &World) -> [u64; 9] {
     let HostRow { tasks, ports, sets, messages, names, regions, lanes, message_bytes, work, .. } = world.host();
-    [tasks, ports, sets, messages, regions, lanes].map(u64::from).into_iter().chain([names, message_bytes, work]).collect::<Vec<_>>().try_into().expect("nine")
+    [tasks, ports, sets, messages, regions, lanes]
+        .map(u64::from)
+        .into_iter()
+        .chain([names, message_bytes, work])
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("nine")
 }
 
 /// The peer's side of one run.
@@ -134,13 +140,28 @@ fn play(world: &World, task: &Task, part: Part, kill: Option<(&str, usize)>) -> 
     let set = task.new_set().expect("make a set");
     set.insert(&service).expect("join a set");
     set.insert(&notify).expect("join a set");
-    let mut peer =
-        Peer { service, notify, shown: vec![], reported: BTreeMap::new(), too_late: 0, unused: 0, no_senders: 0, given: vec![], callers: vec![] };
+    let mut peer = Peer {
+        service,
+        notify,
+        shown: vec![],
+        reported: BTreeMap::new(),
+        too_late: 0,
+        unused: 0,
+        no_senders: 0,
+        given: vec![],
+        callers: vec![],
+    };
     let end = Instant::now() + SOON;
     let mut status = None;
     // Until the victim is gone and everything that its end must cause has come.
     while status.is_none() || peer.no_senders == 0 || peer.reported.len() < peer.shown.len() {
-        assert!(Instant::now() < end, "{part} {kill:?}: {status:?}, no-senders {}, {:?} reported of {}", peer.no_senders, peer.reported, peer.shown.len());
+        assert!(
+            Instant::now() < end,
+            "{part} {kill:?}: {status:?}, no-senders {}, {:?} reported of {}",
+            peer.no_senders,
+            peer.reported,
+            peer.shown.len()
+        );
         if status.is_none() {
             status = child.try_wait().expect("look after the victim");
         }

@@ -373,11 +373,8 @@ impl Core {
             }
             Request::PortSpaceInfo(r) => {
                 let info = self.resolve(task, r.task).map(|t| self.port_space_info(t, r.start));
-                let fields = info.as_ref().map(|(table_size, next, rows)| answer::PortSpaceInfo {
-                    table_size: *table_size,
-                    next: *next,
-                    rows,
-                });
+                let fields =
+                    info.as_ref().map(|(table_size, next, rows)| answer::PortSpaceInfo { table_size: *table_size, next: *next, rows });
                 self.reply(lane, fields.map_err(|c| *c));
             }
             Request::PortKobject(r) => on!(r, |t| self.port_kobject(t, r.name)),

@@ -190,14 +190,8 @@ impl Core {
         let mail = port.queue.get(at).ok_or(Code::KERN_FAILURE)?;
         let mail = &self.mails[mail.0];
         let s = &mail.sender;
-        let facts = Trailer {
-            seqno: port.seqno.wrapping_add(at as u32),
-            uid: s.uid,
-            gid: s.gid,
-            pid: s.pid,
-            task: s.task,
-            context: port.context,
-        };
+        let facts =
+            Trailer { seqno: port.seqno.wrapping_add(at as u32), uid: s.uid, gid: s.gid, pid: s.pid, task: s.task, context: port.context };
         let mut bytes = Vec::new();
         facts.write(trailer, &mut bytes);
         // XNU counts the minimal trailer into the size.

@@ -38,8 +38,8 @@ use std::collections::VecDeque;
 
 use umach_abi::Features;
 
-pub use arena::Id;
 use arena::Arena;
+pub use arena::Id;
 pub use effect::{Attach, Effect, Effects, LaneId, Peer, RegionId, Signal, TaskId, Violation};
 pub use quota::Limits;
 

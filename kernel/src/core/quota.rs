@@ -205,8 +205,7 @@ impl Ledger {
     fn room(&self, id: AccountId, kind: Kind, amount: u64) -> bool {
         let (k, account) = (kind as usize, &self.accounts[id]);
         let (limit, user) = (self.limits[k], &self.users[&account.user]);
-        amount <= limit.saturating_sub(account.used[k])
-            && amount <= limit.saturating_mul(self.user_factor).saturating_sub(user.used[k])
+        amount <= limit.saturating_sub(account.used[k]) && amount <= limit.saturating_mul(self.user_factor).saturating_sub(user.used[k])
     }
 
     fn add(&mut self, id: AccountId, kind: Kind, amount: u64) {

@@ -195,14 +195,7 @@ impl Core {
         }
     }
 
-    fn copy_in_body(
-        &mut self,
-        task: TaskId,
-        header: &Header,
-        bytes: &[u8],
-        annex: &[u8],
-        carried: &mut Vec<Carried>,
-    ) -> Result<(), Code> {
+    fn copy_in_body(&mut self, task: TaskId, header: &Header, bytes: &[u8], annex: &[u8], carried: &mut Vec<Carried>) -> Result<(), Code> {
         if !header.is_complex() {
             return Ok(());
         }
@@ -210,8 +203,8 @@ impl Core {
             return Err(Code::MACH_SEND_MSG_TOO_SMALL);
         }
         for (_, descriptor) in message::descriptors(bytes) {
-            let descriptor = descriptor
-                .map_err(|short| if short { Code::MACH_SEND_MSG_TOO_SMALL } else { Code::MACH_SEND_INVALID_TYPE })?;
+            let descriptor =
+                descriptor.map_err(|short| if short { Code::MACH_SEND_MSG_TOO_SMALL } else { Code::MACH_SEND_INVALID_TYPE })?;
             carried.push(self.copy_in_descriptor(task, descriptor, annex)?);
         }
         Ok(())
@@ -223,9 +216,7 @@ impl Core {
                 let (right, kind) = self.take_carried(task, name, disposition)?;
                 Ok(Carried::Port { right, kind })
             }
-            Descriptor::Guarded { context, flags, disposition, name } => {
-                self.take_guarded(task, name, disposition, context, flags)
-            }
+            Descriptor::Guarded { context, flags, disposition, name } => self.take_guarded(task, name, disposition, context, flags),
             Descriptor::Memory { address, deallocate, copy, size, .. } => {
                 if copy > message::copy::VIRTUAL {
                     return Err(Code::MACH_SEND_INVALID_TYPE);

@@ -18,13 +18,7 @@ impl Core {
     pub(super) fn new_set(&mut self, task: TaskId, chosen: Option<Name>) -> Result<Name, Code> {
         let account = self.tasks[task.0].account;
         let charge = self.ledger.charge(account, Kind::Ports, 1).ok_or(Code::KERN_NO_SPACE)?;
-        let set = PortSet {
-            members: Default::default(),
-            ready: Default::default(),
-            turn: 0,
-            receivers: Default::default(),
-            charge,
-        };
+        let set = PortSet { members: Default::default(), ready: Default::default(), turn: 0, receivers: Default::default(), charge };
         let id = SetId(self.sets.insert(set));
         let entry = Entry { object: Object::Set(id), bits: TypeBits::PORT_SET, urefs: 0, requested: false };
         match self.place(task, chosen, entry) {
