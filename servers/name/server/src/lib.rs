@@ -12,6 +12,31 @@
 //! * Who may look up, register and serve which names is a matter of uids, which come from the kernel's trailer and cannot be faked
 //!   ([`policy`]).
 //!
+//! A name server in the same process as its clients:
+//!
+//! ```
+//! use umach_name_api::Names;
+//! use umach_name_server::{Config, Server};
+//!
+//! let kernel = libtask::LocalKernel::start();
+//! let task = kernel.task("name-server")?;
+//! let server = Server::new(&task, Config::default())?;
+//! let stop = server.stopper()?;
+//! task.set_bootstrap(&server.bootstrap())?;
+//! let running = std::thread::spawn(|| server.run());
+//!
+//! // Tasks inherit the bootstrap port of the one that makes them.
+//! let (alice, _) = task.spawn_local("alice")?;
+//! let port = Names::from_bootstrap(&alice)?.check_in("org.example.alice")?;
+//! let (bob, _) = task.spawn_local("bob")?;
+//! Names::from_bootstrap(&bob)?.look_up("org.example.alice")?.send(libtask::Message::new(1).bytes(b"hello"))?;
+//! assert_eq!(port.receive()?.bytes(), b"hello");
+//!
+//! stop.stop();
+//! running.join().unwrap()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! In reading order: [`config`] and [`policy`], [`service`] (one declared service), [`registry`] (everything else that is pure), [`Server`].
 //!
 //! What is not done: services that put themselves into the background (the process that was started must be the one that serves, or its

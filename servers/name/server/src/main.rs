@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use libtask::Task;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use umach_kernel::config::socket_path;
 use umach_name_server::{Config, Server};
 
 /// A name server for the tasks of a kernel process.
@@ -42,7 +44,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         return Ok(());
     }
     let spawned = std::env::var_os(libtask::spawn::LANE_VARIABLE).is_some();
-    let task = libtask::Task::current()?;
+    // Never in a private kernel of its own, as `Task::current` might: nobody could reach it there.
+    let task = if spawned { Task::current()? } else { Task::connect(&socket_path())? };
     let server = Server::new(&task, config)?;
     let stop = server.stopper()?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;

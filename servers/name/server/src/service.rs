@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Readiness of a port is a level, not an edge: a held port with a message would wake the server at once, again and again. Invariant: a
-//! held port is *listened to* exactly while a message on it could start or hurry something ([`Service::wants_to_listen`]); every
+//! held port is *listened to* exactly while a message on it could start or hurry something (`Service::wants_to_listen`); every
 //! change of state goes through [`Service::settle`], which compares that with what the server was told last.
 //!
 //! Time is passed in, as the time since the server started.

@@ -353,15 +353,17 @@ fn task_without_a_bootstrap_port_is_told_so() {
     assert!(matches!(error, Error::NoNameServer), "{error}");
 }
 
+/// A declared service whose command cannot be started, so that tasks of the test serve it.
+const DECLARED: &str = "[services.svc]\ncommand = [\"cannot be started here\"]\nqueue = 20\nbackoff = { first = \"1h\", max = \"1h\" }\n";
+
 fn numbers(port: &libtask::ReceiveRight, count: usize) -> Vec<u8> {
     let read = |message: Received| message.bytes()[0];
     (0..count).map(|_| read(port.receive_within(DEADLINE).unwrap())).collect()
 }
 
-/// In an in-process kernel there are no processes to start; who checks in is a task of the test.
 #[test]
 fn declared_service_keeps_its_messages_from_one_server_to_the_next() {
-    let served = served("[services.svc]\ncommand = [\"cannot be started here\"]\nqueue = 20\nbackoff = { first = \"1h\", max = \"1h\" }\n");
+    let served = served(DECLARED);
     let (_client, names) = served.client("client");
     assert_eq!(names.list().unwrap()[0].kind, Kind::OnDemand);
     let right = names.look_up("svc").unwrap();
@@ -386,4 +388,68 @@ fn declared_service_keeps_its_messages_from_one_server_to_the_next() {
     assert_eq!(numbers(&port, 3), [6, 7, 8]);
     assert_eq!(port.status().unwrap().queue_limit, 20);
     assert!(!right.is_dead().unwrap(), "the first look-up serves to the end");
+}
+
+#[test]
+fn receive_right_comes_back_from_an_answer_that_nobody_received() {
+    let served = served(DECLARED);
+    let (_client, names) = served.client("client");
+    names.look_up("svc").unwrap().try_send(Message::new(1).bytes(&[7])).unwrap();
+    let (server, theirs) = served.client("server");
+    let answer = server.new_port().unwrap();
+    let check_in = Message::new(Call::CheckIn.id()).body(&Named { name: "svc".into() }).reply_to(&answer);
+    theirs.right().send_within(check_in, DEADLINE).unwrap();
+    until("the right is in the answer", || answer.status().unwrap().queued.eq(&1).then_some(()));
+    assert_eq!(names.list().unwrap()[0].kind, Kind::Active);
+    drop((answer, theirs, server));
+    let port = until("the right is back", || names.check_in("svc").ok());
+    assert_eq!(numbers(&port, 1), [7]);
+}
+
+#[test]
+fn receive_right_that_was_passed_on_comes_back_from_its_last_holder() {
+    let served = served(DECLARED);
+    let (_client, names) = served.client("client");
+    let right = names.look_up("svc").unwrap();
+    let (second, seconds) = served.client("second");
+    let inbox = second.new_port().unwrap();
+    seconds.register("inbox", inbox.make_send().unwrap()).unwrap();
+    let (first, firsts) = served.client("first");
+    let port = firsts.check_in("svc").unwrap();
+    firsts.look_up("inbox").unwrap().try_send(Message::new(1).move_receive(port)).unwrap();
+    let port = inbox.receive_within(DEADLINE).unwrap().take_receive(0).unwrap();
+    drop((firsts, first));
+    right.try_send(Message::new(1).bytes(&[1])).unwrap();
+    right.try_send(Message::new(1).bytes(&[2])).unwrap();
+    assert_eq!(numbers(&port, 1), [1], "the second one serves");
+    assert_eq!(code(names.check_in("svc")), Code::BOOTSTRAP_SERVICE_ACTIVE);
+    drop((port, inbox, seconds, second));
+    let port = until("the right is back", || names.check_in("svc").ok());
+    assert_eq!(numbers(&port, 1), [2]);
+}
+
+#[test]
+fn flood_of_requests_keeps_no_service_from_being_started() {
+    let served = served(&format!("{OPEN}{DECLARED}"));
+    let (_client, names) = served.client("client");
+    let right = names.look_up("svc").unwrap();
+    let enough = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let (_task, flood) = served.client("flood");
+            let enough = &enough;
+            scope.spawn(move || {
+                // Requests that want no answer: as many as the queue takes.
+                while !enough.load(std::sync::atomic::Ordering::Relaxed) {
+                    flood.right().send_within(Message::new(Call::List.id()), DEADLINE).unwrap();
+                }
+            });
+        }
+        right.try_send(Message::new(1)).unwrap();
+        let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            until("it is tried to start it", || names.list().unwrap().into_iter().find(|entry| entry.kind == Kind::BackingOff))
+        }));
+        enough.store(true, std::sync::atomic::Ordering::Relaxed);
+        seen.unwrap();
+    });
 }
