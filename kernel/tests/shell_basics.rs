@@ -164,7 +164,7 @@ fn directory_that_is_missing_is_made_private() {
     let socket = dir.path().join("a/b/socket");
     let kernel = Kernel::start_in(dir, &["--label", "nested"]);
     let mut child = command(kernel.dir.path(), &["--socket", socket.to_str().expect("path")]).stdin(Stdio::null()).spawn().expect("start");
-    eventually("the socket appears", || socket.exists());
+    await_ready(&mut child, kernel.dir.path());
     let mode = fs::metadata(socket.parent().expect("parent")).expect("directory").mode();
     Wire::connect(&socket).hello();
     child.kill().expect("kill");

@@ -302,3 +302,27 @@ fn kernel_out_of_descriptors_serves_who_is_there_and_recovers() {
         }
     });
 }
+
+#[test]
+fn log_that_nobody_reads_does_not_stop_the_kernel() {
+    let dir = directory();
+    let socket = dir.path().join("socket");
+    let mut command = command(dir.path(), &["--socket", socket.to_str().expect("path")]);
+    let mut child = command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().expect("start umachd");
+    await_ready(&mut child, dir.path());
+    let unread = child.stderr.take().expect("piped");
+    let kernel = Kernel { child, dir };
+    // Each is worth a line; together they are several times what a pipe holds.
+    let full = || rustix::io::ioctl_fionread(&unread).expect("bytes in the pipe") > 60_000;
+    for n in 0.. {
+        kernel.connect().request(&Hello { version: VERSION, features: 0 }, 1);
+        if full() || n == 20_000 {
+            break;
+        }
+    }
+    assert!(full(), "the log never filled its pipe");
+    for _ in 0..500 {
+        kernel.connect().request(&Hello { version: VERSION, features: 0 }, 1);
+    }
+    kernel.still_serves();
+}

@@ -167,7 +167,8 @@ pub fn command(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
-fn await_ready(child: &mut Child, dir: &Path) {
+/// Waits until it says so.
+pub fn await_ready(child: &mut Child, dir: &Path) {
     let out = child.stdout.take().expect("piped");
     let mut line = [0; 16];
     let ready = readable(&out, DEADLINE) && rustix::io::read(&out, &mut line) == Ok(6) && &line[..6] == b"ready\n";
