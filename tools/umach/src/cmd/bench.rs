@@ -13,12 +13,12 @@ JSON: an array of {work, value, unit, floor, ratio, goal, met}, one for each lin
 Examples:
   umach bench mail
   umach bench mail --json")]
-pub(crate) struct Bench {
+pub(crate) struct BenchCommand {
     #[command(flatten)]
     bench: umach_bench::Bench,
 }
 
-impl Bench {
+impl BenchCommand {
     pub(crate) fn run(self) -> Result<Exit> {
         // It starts this program again for the ends of a measurement, and must know by which words.
         Ok(self.bench.run(&["bench"]).into())

@@ -46,7 +46,7 @@ commands! {
     Fs(fs::Fs),
     Kill(kill::Kill),
     Doctor(doctor::Doctor),
-    Bench(bench::Bench),
+    Bench(bench::BenchCommand),
     Kernel(kernel::Kernel),
     Serve(serve::Serve),
     Completions(completions::Completions),
