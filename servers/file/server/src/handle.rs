@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use libtask::{Name, PortSet, ReceiveRight, SendRight, Task};
+use libtask::{Name, PortOptions, PortSet, ReceiveRight, SendRight, Task};
 use umach_file_api::error::{Failure, Fault};
 use umach_file_api::protocol::{Access, Stat};
 
@@ -110,26 +110,26 @@ impl Handles {
     }
     /// A new handle; gives the only send right to it. It closes when that and all copies are gone.
     pub fn open(&self, node: Node, access: Access, charge: Charge) -> libtask::Result<SendRight> {
-        let port = self.task.new_port()?;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let port = self.task.new_port_with(PortOptions { context: id, ..PortOptions::default() })?;
         let right = port.make_send()?;
         // To the port itself, so that it comes after every message.
         port.on_no_senders_since(0, &port)?;
-        self.insert(node, access, port, Some(charge))?;
+        self.insert(id, Handle { node, access, port, _charge: Some(charge) })?;
         Ok(right)
     }
     /// A handle on a port that exists already and stays until the server ends.
-    pub fn install(&self, node: Node, access: Access, port: ReceiveRight) -> libtask::Result<u64> {
-        self.insert(node, access, port, None)
-    }
-    fn insert(&self, node: Node, access: Access, port: ReceiveRight, charge: Option<Charge>) -> libtask::Result<u64> {
+    pub fn install(&self, node: Node, access: Access, port: ReceiveRight) -> libtask::Result<()> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let name = port.name();
         port.set_context(id)?;
-        self.set.insert(&port)?;
+        self.insert(id, Handle { node, access, port, _charge: None })
+    }
+    fn insert(&self, id: u64, handle: Handle) -> libtask::Result<()> {
+        self.set.insert(&handle.port)?;
         let mut table = self.table();
-        table.by_name.insert(name, id);
-        table.by_id.insert(id, Arc::new(Handle { node, access, port, _charge: charge }));
-        Ok(id)
+        table.by_name.insert(handle.port.name(), id);
+        table.by_id.insert(id, Arc::new(handle));
+        Ok(())
     }
     /// The handle that a message's context names.
     pub fn get(&self, id: u64) -> Option<Arc<Handle>> {
@@ -152,10 +152,6 @@ impl Handles {
         };
         // Closing a file can take time, and releasing the port is a request: not under the lock.
         drop(closed);
-    }
-    /// How many there are, the root included.
-    pub fn count(&self) -> usize {
-        self.table().by_id.len()
     }
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,5 +1,6 @@
 //! `umach-file-server`: a file server and nothing else. `umach serve file` is the same.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,14 +47,17 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("UMACH_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(colours).with_writer(std::io::stderr).init();
     raise_descriptor_limit();
     let Cli { directory, name, read_only, one_file_system, threads } = cli;
     let config = Config { read_only, one_file_system, threads, ..Config::new(directory) };
     // Before there is any thread, so that the one that waits for them is the only one that gets them.
     let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
     signals.thread_block()?;
-    let server = Server::named(&libtask::Task::current()?, &config, &name)?;
+    let task = libtask::Task::current()?;
+    task.set_label("file-server")?;
+    let server = Server::named(&task, &config, &name)?;
     let stopper = server.stopper()?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         if signals.wait().is_ok() {

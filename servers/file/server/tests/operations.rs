@@ -83,7 +83,9 @@ fn file_of_each_size_is_written_exactly() {
         let bytes = pattern(size);
         let file = root.create("file").unwrap();
         file.write_all_at(0, &bytes).unwrap();
-        file.sync_data().unwrap();
+        if size < 1 << 20 {
+            file.sync_data().unwrap();
+        }
         assert!(fs::read(world.path().join("file")).unwrap() == bytes, "{size}");
         assert_eq!(file.write_at(size as u64 + 5, b"!").unwrap(), 1);
         assert_eq!(file.stat().unwrap().size, size as u64 + 6);

@@ -70,4 +70,6 @@ fn stat_of(stat: &LinuxStat) -> Stat {
 }
 
 #[cfg(test)]
+mod race_tests;
+#[cfg(test)]
 mod tests;
