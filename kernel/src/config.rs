@@ -31,7 +31,7 @@ fn socket_path_from(socket: Option<OsString>, runtime: Option<OsString>, uid: u3
 /// Without --lane it listens at a socket. It ends on SIGTERM or SIGINT, and with --exit-when-idle after its last task.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct KernelArgs {
-    /// Listen here [default: $UMACH_SOCKET, else $XDG_RUNTIME_DIR/umach/socket, else /tmp/umach-<uid>/socket]
+    /// Listen here [default: $UMACH_SOCKET, else $XDG_RUNTIME_DIR/umach/socket, else /tmp/umach-UID/socket]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 
