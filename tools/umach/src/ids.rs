@@ -1,4 +1,4 @@
-//! How tasks and ports are written for people: `T3`, or `T3.2` for the second task that used slot 3; ports likewise with `P`.
+//! How tasks, ports and sets are written for people: `T3`, or `T3.2` for the second task that used slot 3; ports likewise with `P`, sets with `S`.
 //!
 //! JSON has the plain number, which is never used again while the kernel lives.
 
@@ -15,6 +15,10 @@ pub(crate) struct TaskNumber(pub(crate) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PortNumber(pub(crate) u64);
 
+/// A port set's id, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SetNumber(pub(crate) u64);
+
 fn write(f: &mut fmt::Formatter<'_>, letter: char, raw: u64) -> fmt::Result {
     let text = match (raw, raw >> 32) {
         (0, _) => "-".to_owned(),
@@ -24,17 +28,16 @@ fn write(f: &mut fmt::Formatter<'_>, letter: char, raw: u64) -> fmt::Result {
     f.pad(&text)
 }
 
-impl fmt::Display for TaskNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write(f, 'T', self.0)
-    }
+macro_rules! written {
+    ($($Number:ident $letter:literal),*) => {$(
+        impl fmt::Display for $Number {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write(f, $letter, self.0)
+            }
+        }
+    )*};
 }
-
-impl fmt::Display for PortNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write(f, 'P', self.0)
-    }
-}
+written!(TaskNumber 'T', PortNumber 'P', SetNumber 'S');
 
 /// A task as named on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,12 +5,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use libtask::{SendRight, Task};
 use rustix::process::Signal;
 use umach_abi::Code;
-use umach_abi::rights::special;
 use umach_name_api::Names;
 
 /// Label of a name server's task.
@@ -56,8 +55,7 @@ pub(crate) fn name_server(task: &Task) -> Result<SendRight> {
 /// Makes `right` the bootstrap port of every task that comes in through the kernel's socket from now on.
 pub(crate) fn publish_name_server(task: &Task, right: &SendRight) -> Result<()> {
     let host = task.host_control().context("only the kernel's own user or root can start the system's name server")?;
-    let set = task.raw().of(host.right().name()).task_set_special_port(special::BOOTSTRAP, right.name());
-    set.map_err(|code| anyhow!("making the name server known to new tasks: {code}"))
+    Ok(host.set_bootstrap(Some(right))?)
 }
 
 /// For processes that are part of somebody else's session: they end when it does, however that ended.

@@ -93,7 +93,7 @@ fn listings_show_tasks_ports_rights_and_names() {
 
     let tasks = json(0);
     let labels: Vec<&str> = tasks.as_array().unwrap().iter().map(|task| task["label"].as_str().unwrap()).collect();
-    for label in ["umach run", "name-server", "file-server shared", "sh"] {
+    for label in ["umach run", "name-server", "file-server shared"] {
         assert!(labels.contains(&label), "{label} is not in {labels:?}");
         assert!(parts[1].contains(label), "{}", parts[1]);
     }
@@ -104,7 +104,7 @@ fn listings_show_tasks_ports_rights_and_names() {
     let (all, ports) = (json(2), json(4));
     assert!(all.as_array().unwrap().len() > ports.as_array().unwrap().len());
     assert!(ports.as_array().unwrap().iter().all(|port| port["kind"] == "port"));
-    assert!(ports.as_array().unwrap().iter().any(|port| port["receiver_label"] == "name-server" && port["waiting_receivers"].is_u64()));
+    assert!(ports.as_array().unwrap().iter().any(|port| port["receiver_label"] == "name-server"));
 
     let rights = json(6);
     let held = |label: &str, word: &str| {
@@ -172,10 +172,24 @@ fn kernel_at_the_socket_is_used_and_outlives_the_run() {
     let inside = place.run(&["run", "--", "sh", "-euc", "$UMACH ps --json; echo $UMACH_SOCKET >&2"]).ok();
     assert_eq!(inside.err.trim(), place.socket().to_str().unwrap());
     let labels: Vec<String> = inside.json().as_array().unwrap().iter().map(|task| task["label"].as_str().unwrap().to_owned()).collect();
-    assert!(labels.iter().any(|label| label == "file-server here") && labels.iter().any(|label| label == "sh"), "{labels:?}");
+    assert!(labels.iter().any(|label| label == "file-server here"), "{labels:?}");
     assert_eq!(place.run(&["doctor", "--json"]).json().as_array().unwrap().last().unwrap()["state"], "ok");
     drop((files, names, kernel));
     eventually("no kernel answers", || place.run(&["ps"]).code() == Some(3));
+}
+
+#[test]
+fn programs_of_one_shell_are_tasks_of_their_own() {
+    let place = Place::new();
+    let script = r#"
+        $UMACH serve file --name one . & A=$!
+        $UMACH serve file --name two . & B=$!
+        for i in $(seq 1000); do test "$($UMACH names --json | grep -c '"registered"')" = 2 && break; sleep 0.01; done
+        $UMACH fs ls one:; $UMACH fs ls two:; $UMACH names
+        kill $A $B; wait || true
+    "#;
+    let output = place.script(&[], script).ok();
+    assert!(output.out.contains("\none ") && output.out.contains("\ntwo "), "{output:#?}");
 }
 
 #[test]

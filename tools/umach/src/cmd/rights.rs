@@ -7,7 +7,7 @@ use umach_abi::TypeBits;
 use umach_abi::records::{SpaceRow, kobject};
 
 use crate::exit::Exit;
-use crate::ids::{PortNumber, TaskNumber, Who};
+use crate::ids::{PortNumber, SetNumber, TaskNumber, Who};
 use crate::system::At;
 use crate::text::{self, Table};
 use crate::view::{Labelled, View};
@@ -16,8 +16,9 @@ use crate::view::{Labelled, View};
 #[derive(Args)]
 #[command(after_help = "\
 RIGHTS are send, receive, once, set, dead; +dead-notice and +room-notice say that the holder asked to be told.
-RECEIVER is the task at the other end: -, if the port is the kernel's or its receive right is in transit.
-JSON: an array of {task, label, name, rights: [..], references, kind, port, receiver}.
+PORT is a port (P) or a set (S). RECEIVER is the task at the other end: -, if the port is the kernel's or its receive right is
+in transit.
+JSON: an array of {task, label, name, rights: [..], references, kind, port, set, receiver}; port or set or both are null.
 
 Examples:
   umach rights
@@ -44,6 +45,7 @@ struct Row<'a> {
     references: u32,
     kind: &'static str,
     port: Option<u64>,
+    set: Option<u64>,
     receiver: Option<u64>,
 }
 
@@ -66,14 +68,17 @@ fn words(kind: u32) -> Vec<&'static str> {
 
 impl<'a> Row<'a> {
     fn new(task: &'a Labelled, row: &SpaceRow) -> Row<'a> {
+        let object = (row.object != 0).then_some(row.object);
+        let is_set = TypeBits::from_bits_retain(row.kind).contains(TypeBits::PORT_SET);
         Row {
             task: task.row.task,
             label: &task.label,
             name: row.name.0,
             rights: words(row.kind),
             references: row.urefs,
-            kind: kobject::name(row.kobject),
-            port: (row.object != 0).then_some(row.object),
+            kind: if is_set { "set" } else { kobject::name(row.kobject) },
+            port: object.filter(|_| !is_set),
+            set: object.filter(|_| is_set),
             receiver: (row.receiver != 0).then_some(row.receiver),
         }
     }
@@ -107,7 +112,7 @@ impl Rights {
                 row.rights.join(" "),
                 row.references.to_string(),
                 row.kind.to_owned(),
-                PortNumber(row.port.unwrap_or(0)).to_string(),
+                row.set.map_or_else(|| PortNumber(row.port.unwrap_or(0)).to_string(), |set| SetNumber(set).to_string()),
                 row.receiver.map_or_else(|| TaskNumber(0).to_string(), |receiver| view.name(receiver)),
             ]);
         }

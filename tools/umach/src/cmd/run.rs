@@ -1,33 +1,35 @@
 //! `umach run`: a command as a task.
 //!
-//! With a kernel at the socket, and nothing asked for that would change the system there, the command becomes a task of that kernel. Otherwise
-//! there is a private system around it, which ends with it.
+//! With a kernel at the socket, and nothing asked for that would change the system there, the command runs in that system. Otherwise there is a
+//! private one around it, which ends with it.
+//!
+//! The command is not handed a lane, as `Task::spawn` would do: a lane is one task's, and a shell hands what it inherits to everything that it starts.
+//! It finds the kernel's socket in `UMACH_SOCKET`, as does whatever it starts, and each becomes a task of its own when it first speaks.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use libtask::spawn::{Child, Command};
-use libtask::{SendRight, Task};
+use libtask::spawn::{LANE_INODE_VARIABLE, LANE_VARIABLE};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::exit::{Exit, is_no_kernel};
 use crate::private::Private;
-use crate::system::{self, At};
+use crate::system::At;
 
-/// Runs a command as a task, in a private system if there is none.
+/// Runs a command as a task, with its children as tasks too, in a private system if there is none.
 #[derive(Args)]
 #[command(after_help = "\
-Without --export, --name and --private the command becomes a task of the kernel at the socket, if there is one. Otherwise a
-private kernel and a name server are started around it and ended afterwards. UMACH_SOCKET tells the command's children where
-the kernel is: umach ps, names, fs and so on work in a shell that is run like this.
+Without --export, --name and --private the command runs with the kernel at the socket, if there is one. Otherwise a private
+kernel and a name server are started around it and ended afterwards. UMACH_SOCKET tells the command and whatever it starts
+where the kernel is: umach ps, names, fs and so on work in a shell that is run like this.
 Exit code: the command's; 128 and the signal if one ended it; 126 it could not be started; 127 it was not found.
 
 Examples:
@@ -72,9 +74,12 @@ fn parse_export(text: &OsString) -> (String, PathBuf) {
 
 impl Run {
     pub(crate) fn run(self) -> Result<Exit> {
+        let [program, arguments @ ..] = &self.command[..] else { bail!("no command") };
+        let mut command = Command::new(program);
+        command.args(arguments).env_remove(LANE_VARIABLE).env_remove(LANE_INODE_VARIABLE);
         if !self.private && self.export.is_empty() && self.name.is_empty() {
             match self.at.connect() {
-                Ok(task) => return self.run_there(&task),
+                Ok(_) => return spawn_and_wait(command.env("UMACH_SOCKET", self.at.socket())),
                 Err(error) if is_no_kernel(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -87,32 +92,9 @@ impl Run {
             let (name, folder) = parse_export(text);
             private.start_file_server(&name, &folder)?;
         }
-        let names = private.names()?;
-        let exit = spawn_and_wait(private.task(), self.command()?.bootstrap(names.right()).env("UMACH_SOCKET", private.socket()));
-        drop(names);
+        let exit = spawn_and_wait(command.env("UMACH_SOCKET", private.socket()));
         private.end()?;
         exit
-    }
-
-    /// As a task of a kernel that was there before.
-    fn run_there(&self, task: &Task) -> Result<Exit> {
-        let mut command = self.command()?.env("UMACH_SOCKET", self.at.socket());
-        let names: Option<SendRight> = match system::name_server(task) {
-            Ok(right) => Some(right),
-            Err(error) => {
-                eprintln!("umach: {error:#}; the command runs without one");
-                None
-            }
-        };
-        if let Some(right) = &names {
-            command = command.bootstrap(right);
-        }
-        spawn_and_wait(task, command)
-    }
-
-    fn command(&self) -> Result<Command> {
-        let Some((program, arguments)) = self.command.split_first() else { bail!("no command") };
-        Ok(Command::new(program).args(arguments))
     }
 }
 
@@ -128,41 +110,33 @@ fn services(list: &[(String, Vec<String>)]) -> String {
 }
 
 /// Runs the command to its end. Ctrl-C and Ctrl-\ at the terminal reach it by themselves; what is sent to us is passed on.
-fn spawn_and_wait(task: &Task, command: Command) -> Result<Exit> {
-    let what = format!("{command:?}");
-    let mut child = match task.spawn(command) {
+fn spawn_and_wait(command: &mut Command) -> Result<Exit> {
+    let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("umach: {what}: {error}");
-            let error = anyhow::Error::from(error);
-            let kind = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
-            return Ok(if kind == Some(ErrorKind::NotFound) { Exit::NOT_FOUND } else { Exit::NOT_STARTED });
+            eprintln!("umach: {}: {error}", command.get_program().display());
+            return Ok(if error.kind() == ErrorKind::NotFound { Exit::NOT_FOUND } else { Exit::NOT_STARTED });
         }
     };
     let ignored = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGQUIT] {
         signal_hook::flag::register(signal, ignored.clone())?;
     }
-    let status = wait_forwarding(&mut child)?;
-    Ok(Exit::of(status))
-}
-
-fn wait_forwarding(child: &mut Child) -> Result<ExitStatus> {
     let mut signals = Signals::new([SIGTERM, SIGHUP]).context("watch signals")?;
     let handle = signals.handle();
-    let pid = Pid::from_raw(child.pid() as i32);
+    let pid = Pid::from_child(&child);
     let forward = std::thread::spawn(move || {
         for signal in signals.forever() {
             let signal = if signal == SIGHUP { Signal::HUP } else { Signal::TERM };
             // It may have ended a moment ago.
-            let _ = pid.map(|pid| kill_process(pid, signal));
+            let _ = kill_process(pid, signal);
         }
     });
     let status = child.wait();
     handle.close();
     // The thread only ends; it has nothing to report.
     let _ = forward.join();
-    Ok(status?)
+    Ok(Exit::of(status?))
 }
 
 #[cfg(test)]
