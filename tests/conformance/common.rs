@@ -1,6 +1,6 @@
 //! Short hands for what most rows need.
 
-use libtask::raw::{ConstructFlags, MsgBuffer, OolPart, Options, Space, TrailerRequest, notify};
+use libtask::raw::{ConstructFlags, MsgBuffer, Options, Space, TrailerRequest, notify};
 use libtask::{Code, Disposition, Name, RightKind, Task, TypeBits};
 use umach_tests::SOON;
 
@@ -108,17 +108,6 @@ pub(crate) fn fill(space: &Space<'_>, send_right: Name, count: i32) {
     for id in 0..count {
         send(space, to(send_right, id));
     }
-}
-
-/// The same message, again.
-pub(crate) fn again(message: &MsgBuffer) -> MsgBuffer {
-    let ool = message.ool.iter().map(|part| match part {
-        OolPart::Bytes(bytes) => OolPart::Bytes(bytes.clone()),
-        OolPart::Names(names) => OolPart::Names(names.clone()),
-        OolPart::Region(name) => OolPart::Region(*name),
-        other => panic!("{other:?} is not sent"),
-    });
-    MsgBuffer { bytes: message.bytes.clone(), ool: ool.collect(), trailer: Vec::new() }
 }
 
 /// Options and a trailer request as one.

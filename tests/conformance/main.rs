@@ -1,10 +1,11 @@
 //! The conformance tests: one function for each row of Mach's semantics that is in scope, named after it, run once per mode.
 //!
 //! `umach_tests::rows` lists every row; a test below checks that table and functions agree in both directions. Files follow the sections of
-//! docs/semantics.md: `rights` 1.1, `sending` 1.2, `queues` 1.3, `options` 1.4, `receiving` 1.5, `notifications` 1.6, `sets` 1.7,
+//! docs/semantics.md: `rights` 1.1, `sending` and `atomicity` 1.2, `queues` 1.3, `options` 1.4, `receiving` 1.5, `notifications` 1.6, `sets` 1.7,
 //! `calls` 1.8, `memory` 1.9, `tasks` 1.10.
 #![forbid(unsafe_code)]
 
+mod atomicity;
 mod calls;
 mod common;
 mod memory;
@@ -25,6 +26,7 @@ use umach_tests::rows::{ROWS, Status};
 const ALL: &[&[&str]] = &[
     rights::TESTS,
     sending::TESTS,
+    atomicity::TESTS,
     queues::TESTS,
     options::TESTS,
     receiving::TESTS,

@@ -204,7 +204,7 @@ fn s1_1_name_form(world: &World) {
     assert_eq!(choose(122), Err(Code::KERN_INVALID_VALUE));
     assert_eq!(choose(123), Err(Code::KERN_FAILURE));
     assert_eq!(choose(0x70_0000 | 0xfe), Err(Code::KERN_INVALID_VALUE));
-    for chosen in [0x5000_0003, 0x5001_00ff, 0x503] {
+    for chosen in [0x5000_0003, 0x5001_00ff, 0x7703] {
         choose(chosen).unwrap();
         assert_eq!(kind(&space, Name(chosen)), TypeBits::RECEIVE);
     }
