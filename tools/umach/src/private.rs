@@ -114,11 +114,11 @@ impl Private {
         self.servers.iter_mut().find(|(known, _)| known == name).map(|(_, child)| child)
     }
 
-    /// Ends the tasks that were started here, last first.
+    /// Ends the tasks that were started here, last first: in order, since a name server ends the services that it started.
     pub(crate) fn end_tasks(&mut self) {
         while let Some((name, mut child)) = self.servers.pop() {
-            if let Err(error) = child.kill() {
-                eprintln!("umach: {name}: {error}");
+            if let Err(error) = end_process(&mut child.process) {
+                eprintln!("umach: {name}: {error:#}");
             }
         }
     }

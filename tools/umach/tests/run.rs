@@ -200,8 +200,10 @@ fn service_is_started_by_its_first_message() {
     let output =
         place.script(&["--name", &service], "$UMACH names --json; echo ---; $UMACH fs cat lazy:/hello; echo; $UMACH names --json").ok();
     let (before, after) = output.out.split_once("---\n").unwrap();
-    let state = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()[0]["state"].as_str().unwrap().to_owned();
-    assert_eq!(state(before), "on demand");
+    let entry = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()[0].clone();
+    assert_eq!(entry(before)["state"], "on demand");
     let (content, after) = after.split_once('\n').unwrap();
-    assert_eq!((content, state(after).as_str()), ("hello, world", "active"));
+    assert_eq!((content, entry(after)["state"].as_str()), ("hello, world", Some("active")));
+    let pid = entry(after)["pid"].as_u64().unwrap();
+    eventually("the service ends with the system", || !is_running(pid));
 }

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use libtask::Task;
 use libtask::spawn::LANE_VARIABLE;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tracing_subscriber::EnvFilter;
 use umach_file_server as file;
 use umach_name_api::{Names, SERVICE_VARIABLE};
@@ -86,6 +88,17 @@ impl Common {
     }
 }
 
+/// Ends a server in order on SIGTERM and SIGINT: a name server ends the services that it started, a file server what it is working on.
+fn on_signal(stop: impl FnOnce() + Send + 'static) -> Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).context("watch signals")?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if signals.forever().next().is_some() {
+            stop();
+        }
+    })?;
+    Ok(())
+}
+
 /// Whether another task started this one, and so decides what it gets and who hears of it.
 fn is_spawned() -> bool {
     std::env::var_os(LANE_VARIABLE).is_some()
@@ -114,8 +127,10 @@ impl NameArgs {
             // The port of a name server that has died is a dead name, and there is none to list.
             let running = task.bootstrap().map(Names::at).is_ok_and(|names| names.list().is_ok());
             ensure!(!running, "a name server runs here already (umach names lists what it knows)");
-            system::publish_name_server(&task, &server.bootstrap())?;
+            server.publish()?;
         }
+        let stop = server.stopper()?;
+        on_signal(move || stop.stop())?;
         server.run()?;
         Ok(Exit::DONE)
     }
@@ -126,10 +141,11 @@ impl FileArgs {
         let name = self.name.or_else(|| std::env::var(SERVICE_VARIABLE).ok()).unwrap_or_else(|| "files".to_owned());
         let task = self.common.start(&format!("file-server {name}"))?;
         file::raise_descriptor_limit();
-        let names = Names::at(system::name_server(&task)?);
         let config =
             file::Config { read_only: self.read_only, one_file_system: self.one_file_system, ..file::Config::new(&self.directory) };
-        let server = file::Server::on(&task, &config, names.check_in(&name)?)?;
+        let server = file::Server::named(&task, &config, &name)?;
+        let stopper = server.stopper()?;
+        on_signal(move || stopper.stop())?;
         server.run()?;
         Ok(Exit::DONE)
     }
