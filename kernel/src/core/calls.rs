@@ -44,7 +44,7 @@ impl Core {
 
     pub(super) fn port_allocate(&mut self, task: TaskId, right: u32, name: Name) -> Result<answer::PortAllocate, Code> {
         let chosen = name != Name::NULL;
-        if chosen && name.0 & 3 != 3 {
+        if chosen && (name.0 & 3 != 3 || !name.is_valid()) {
             return Err(Code::KERN_INVALID_VALUE);
         }
         let name = match RightKind::from_raw(right) {

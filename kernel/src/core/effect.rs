@@ -95,7 +95,8 @@ pub enum Effect {
         /// Its size must be exactly this.
         size: u64,
     },
-    /// Close the memfd of this region: nobody can name it any more. Answers before this one in the list may still attach it.
+    /// Close the memfd of this region: nobody can name it any more. Answers of the same list may still attach it, so drops come
+    /// last.
     DropRegion(RegionId),
     /// Signal the task's process, by its pidfd.
     Signal {

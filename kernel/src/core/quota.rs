@@ -34,7 +34,7 @@ pub struct Limits {
     pub task_lanes: u64,
     /// Tasks of one user.
     pub user_tasks: u64,
-    /// The other limits, over all tasks of a user, as a multiple of the task's.
+    /// The other limits, over all tasks of a user, as a multiple of the task's. Lanes: at least two for each task of the user.
     pub user_factor: u64,
 }
 
@@ -118,7 +118,7 @@ struct User {
 #[derive(Debug)]
 pub(super) struct Ledger {
     limits: [u64; KINDS],
-    user_factor: u64,
+    user_limits: [u64; KINDS],
     user_tasks: u64,
     accounts: Arena<Account>,
     users: HashMap<u32, User>,
@@ -128,17 +128,22 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(limits: &Limits) -> Ledger {
+        let task_limits = [
+            limits.task_ports,
+            limits.task_names,
+            limits.task_queued_bytes,
+            limits.task_regions,
+            limits.task_region_bytes,
+            limits.task_notifications,
+            limits.task_lanes,
+        ];
+        let mut user_limits = task_limits.map(|limit| limit.saturating_mul(limits.user_factor));
+        // Every task needs a lane, and one more as soon as it waits.
+        let lanes = &mut user_limits[Kind::Lanes as usize];
+        *lanes = (*lanes).max(limits.user_tasks.saturating_mul(2));
         Ledger {
-            limits: [
-                limits.task_ports,
-                limits.task_names,
-                limits.task_queued_bytes,
-                limits.task_regions,
-                limits.task_region_bytes,
-                limits.task_notifications,
-                limits.task_lanes,
-            ],
-            user_factor: limits.user_factor,
+            limits: task_limits,
+            user_limits,
             user_tasks: limits.user_tasks,
             accounts: Arena::default(),
             users: HashMap::new(),
@@ -204,8 +209,8 @@ impl Ledger {
 
     fn room(&self, id: AccountId, kind: Kind, amount: u64) -> bool {
         let (k, account) = (kind as usize, &self.accounts[id]);
-        let (limit, user) = (self.limits[k], &self.users[&account.user]);
-        amount <= limit.saturating_sub(account.used[k]) && amount <= limit.saturating_mul(self.user_factor).saturating_sub(user.used[k])
+        let user = &self.users[&account.user];
+        amount <= self.limits[k].saturating_sub(account.used[k]) && amount <= self.user_limits[k].saturating_sub(user.used[k])
     }
 
     fn add(&mut self, id: AccountId, kind: Kind, amount: u64) {

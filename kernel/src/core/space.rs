@@ -139,10 +139,10 @@ impl Space {
     /// Finds a name for `entry`; `None` when all 2^24 are in use.
     pub(super) fn insert(&mut self, entry: Entry) -> Option<Name> {
         if self.dense == 0 {
-            self.push_slot(Slot::FREE); // index 0 stays free: it would make the null name
+            self.push_slot(Slot::FREE); // index 0 stays free: it would make the null name; the last index, the dead one
         }
         let index = loop {
-            if self.free.len() > RETIRED || self.dense > NAME_INDEX_MAX {
+            if self.free.len() > RETIRED || self.dense >= NAME_INDEX_MAX {
                 let index = self.free.pop_front()?;
                 let slot = self.slot_mut(index).expect("queued index is dense");
                 slot.queued = false;
