@@ -274,6 +274,7 @@ impl World {
                     return self.finish(lane, &[Code::KERN_INVALID_ARGUMENT]);
                 }
                 self.ports[port].guard = None;
+                self.ports[port].immovable = false;
                 self.ports[port].context = 0;
                 self.finish(lane, &[Code::SUCCESS])
             }
@@ -330,7 +331,11 @@ impl World {
                 self.finish(lane, &[Code::SUCCESS])
             }
             Call::TaskInfo(a) => {
-                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                let named = match self.entry(me, a.task.0).map(|entry| entry.holds) {
+                    Some(Holding::Port { port, .. }) if self.ports[port].kobject == kobject::TASK_NAME => self.ports[port].stands_for,
+                    _ => None,
+                };
+                let task = or_refuse!(self, lane, named.map_or_else(|| self.target(lane, a.task), Ok));
                 let row = self.granted(lane, |fields| TaskRow::read(fields).ok_or("short task row".into()))?;
                 self.check_task(task, &row)
             }
@@ -682,7 +687,7 @@ impl World {
                     let count = self.ports[port].mscount;
                     match notify {
                         Some(to) if self.count_sends(port) == 0 && a.sync <= count => {
-                            self.notes.push_back((to, What::NoSenders { port, count, or_once: false }));
+                            self.notify(to, What::NoSenders { port, count, or_once: false });
                         }
                         notify => self.ports[port].no_senders = notify,
                     }
@@ -704,15 +709,15 @@ impl World {
         match (entry.holds, notify) {
             (Holding::Dead { urefs, was_once }, Some(to)) => {
                 self.set_holding(task, name, Holding::Dead { urefs: (urefs + 1).min(UREFS_MAX), was_once: was_once && false });
-                self.notes.push_back((to, What::DeadName(name)));
+                self.notify(to, What::DeadName(name));
                 request = None;
             }
             (Holding::Once { .. }, Some(to)) if possible && now => {
-                self.notes.push_back((to, What::Possible(name)));
+                self.notify(to, What::Possible(name));
                 request = None;
             }
             (Holding::Port { port, .. }, Some(to)) if possible && now && (!self.is_full(port) || !is_plain(&self.ports[port])) => {
-                self.notes.push_back((to, What::Possible(name)));
+                self.notify(to, What::Possible(name));
                 request = None;
             }
             _ => {}

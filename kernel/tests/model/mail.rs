@@ -83,8 +83,6 @@ impl SendReq {
     }
 }
 
-const KNOWN_BUG_ARM: bool = true;
-
 /// Why a send was refused.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -213,9 +211,9 @@ impl World {
         } else {
             match (dest_ok || lost_once, reply_ok) {
                 (true, true) => {}
-                (true, false) => return refuse(&[Code::MACH_SEND_INVALID_REPLY]),
+                (true, false) if dest_ok => return refuse(&[Code::MACH_SEND_INVALID_REPLY]),
                 (false, true) => return refuse(&[Code::MACH_SEND_INVALID_DEST]),
-                (false, false) => return refuse(&[Code::MACH_SEND_INVALID_DEST, Code::MACH_SEND_INVALID_REPLY]),
+                (_, false) => return refuse(&[Code::MACH_SEND_INVALID_DEST, Code::MACH_SEND_INVALID_REPLY]),
             }
         }
         if lost_once && status == Some(Code::MACH_SEND_INVALID_DEST) {
@@ -236,10 +234,8 @@ impl World {
             };
         }
         let [dest, reply] = rights;
-        match dest {
-            Right::Send(port) if self.is_full(port) => self.arm(task, req),
-            Right::Once(port) if KNOWN_BUG_ARM && self.is_full(port) => self.arm(task, req),
-            _ => {}
+        if matches!(dest, Right::Send(port) if self.is_full(port)) {
+            self.arm(task, req);
         }
         let mut descs = Vec::new();
         let mut failed = None;
@@ -371,6 +367,8 @@ impl World {
             Err(Refusal::Body(code)) => return self.finish(lane, &[code]),
             Err(Refusal::Lost) => return self.send_done(lane, then),
         };
+        // Taking rights away may notify; those messages were there first.
+        self.flush_notes()?;
         if matches!(mail.dest, Right::Once(_)) || self.closes_circle(&mail) || !self.is_full(mail.port()) {
             self.post(mail)?;
             return self.send_done(lane, then);
@@ -402,7 +400,9 @@ impl World {
             let codes = match self.copy_in(task, req, last)? {
                 Ok(_) if full => return Err(format!("lane {lane}: message {at} went into a full queue")),
                 Ok(mail) => {
+                    self.flush_notes()?;
                     self.post(mail)?;
+                    self.pump()?;
                     Vec::new()
                 }
                 Err(Refusal::Lost) => Vec::new(),
@@ -454,6 +454,14 @@ impl World {
             }
         }
     }
+    /// Nobody is at the other end of a lane any more: what it was sending is lost.
+    pub(crate) fn close_lane(&mut self, lane: LaneIx) -> R {
+        self.lanes[lane].open = false;
+        match std::mem::replace(&mut self.lanes[lane].state, State::Idle) {
+            State::Sending { mail, .. } => self.destroy_mail(mail),
+            _ => Ok(()),
+        }
+    }
     /// Pseudo-receive: a send that was given up brings the message back, header ports not swapped.
     pub(crate) fn hand_back(&mut self, lane: LaneIx, mail: Mail, codes: &[Code]) -> R {
         self.lanes[lane].state = State::Idle;
@@ -485,7 +493,14 @@ impl World {
         let Some(source) = self.source(task, args.name) else { return self.finish(lane, &[Code::MACH_RCV_INVALID_NAME]) };
         self.lanes[lane].since = self.tick();
         self.lanes[lane].state = State::Receiving { args, source };
-        if !self.serve(lane)? && args.try_only {
+        // What the same request set off may still be on its way: teardown is done in pieces.
+        let fresh = |(port, at): &(PortIx, usize)| {
+            let mail = &self.ports[*port].queue[*at];
+            mail.batch == self.batch && mail.note.is_some()
+        };
+        let timed_out = self.actual.get(&lane).is_some_and(|answer| answer.status == Code::MACH_RCV_TIMED_OUT);
+        let missed = timed_out && self.available(source).iter().all(fresh);
+        if missed || !self.serve(lane)? && args.try_only {
             // An interrupted receive that had not begun may say so.
             self.finish(lane, &[Code::MACH_RCV_TIMED_OUT, Code::MACH_RCV_INTERRUPTED])?;
         }
@@ -555,6 +570,7 @@ impl World {
             if let Right::Send(port) = mail.dest {
                 self.lost_send(port);
             }
+            self.fire_possible();
             self.flush_notes()?;
         }
         if frames.len() < args.count.max(1) as usize {
@@ -794,37 +810,64 @@ impl World {
                 if let Some(entry) = self.tasks[task].space.get_mut(&name) {
                     entry.request = None;
                 }
-                self.notes.push_back((request.notify, What::Possible(name)));
+                self.notify(request.notify, What::Possible(name));
             }
         }
     }
-    /// Runs until nothing follows any more.
-    pub(crate) fn settle(&mut self) -> R {
+    /// Whether a lane was told that a message is too large for it, before that went to somebody who waits elsewhere.
+    fn is_passed_over(&self, lane: LaneIx, waiting: &[LaneIx]) -> bool {
+        let source = |lane: LaneIx| match self.lanes[lane].state {
+            State::Receiving { source, args } => Some((source, args.large)),
+            _ => None,
+        };
+        let told = |lane: LaneIx| self.actual.get(&lane).map(|answer| answer.status);
+        let mut earlier = waiting.iter().take_while(|other| **other != lane);
+        let behind = earlier.any(|other| source(*other).map(|s| s.0) == source(lane).map(|s| s.0) && told(*other) == Some(Code::SUCCESS));
+        !behind && told(lane) == Some(Code::MACH_RCV_TOO_LARGE) && source(lane).is_some_and(|(_, large)| large)
+    }
+    /// Notifications go out, senders move up, and who waits gets what there is.
+    fn pump(&mut self) -> R {
         loop {
-            self.fire_possible();
-            if !self.notes.is_empty() {
-                self.flush_notes()?;
-                continue;
-            }
             let has_room = |port: &PortIx| self.ports[*port].alive && !self.is_full(*port) && !self.blocked_on(*port).is_empty();
             if let Some(port) = (0..self.ports.len()).find(has_room) {
                 self.fill(port)?;
                 continue;
             }
-            // Who waits already comes before who only now begins to receive.
-            let mut served = false;
-            for lane in self.waiting() {
-                served |= self.serve(lane)?;
-            }
-            if served {
+            self.fire_possible();
+            if !self.notes.is_empty() {
+                self.flush_notes()?;
                 continue;
             }
-            match self.resumed.pop_front() {
-                Some((lane, args)) if self.lanes[lane].open => self.receive(lane, args)?,
-                Some(_) => {}
-                None => break,
+            // Who waits already comes before who only now begins to receive.
+            let mut served = false;
+            let waiting = self.waiting();
+            let first: Vec<_> = waiting.iter().copied().filter(|lane| self.is_passed_over(*lane, &waiting)).collect();
+            for lane in first.into_iter().chain(waiting) {
+                served |= self.serve(lane)?;
+            }
+            if !served {
+                return Ok(());
             }
         }
+    }
+    fn settle_receives(&mut self) -> R {
+        self.pump()?;
+        while let Some((lane, args)) = self.resumed.pop_front() {
+            if self.lanes[lane].open {
+                self.receive(lane, args)?;
+            }
+            self.pump()?;
+        }
+        Ok(())
+    }
+    /// Runs until nothing follows any more.
+    pub(crate) fn settle(&mut self) -> R {
+        self.settle_receives()?;
+        self.lazy = false;
+        let ruins = std::mem::take(&mut self.ruins);
+        self.drop_all(ruins)?;
+        self.notes.append(&mut self.late);
+        self.settle_receives()?;
         for lane in self.waiting() {
             let State::Receiving { source, .. } = self.lanes[lane].state else { continue };
             if let Some((port, at)) = self.available(source).first() {

@@ -40,7 +40,7 @@ fn core_agrees_with_the_model() {
         let seed = start.wrapping_add(world);
         let mut rng = rng::Rng::new(seed);
         let count = WORLD.min(ops - world * WORLD);
-        let list: Vec<_> = (0..count).map(|_| ops::generate(&mut rng)).collect();
+        let list: Vec<_> = (0..count as u32).map(|serial| ops::generate(1 + serial, &mut rng)).collect();
         if let Some(failure) = shrink::failure(&list, Limits::default()) {
             panic!("{}", shrink::report(seed, list, failure, Limits::default()));
         }

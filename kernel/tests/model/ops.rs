@@ -23,7 +23,8 @@ pub(crate) enum Class {
     Control,
 }
 
-/// A name: the `n`-th (modulo their number) of a class.
+/// A name of a class: the one that `n` likes best. A name is liked for what made it, not for its place among the others, so leaving out
+/// operations changes few choices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pick {
     pub(crate) class: Class,
@@ -145,6 +146,8 @@ const WEIGHTS: &[(u32, Kind, Class, Class)] = &[
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Op {
+    /// Place in the list as generated.
+    pub(crate) serial: u32,
     pub(crate) kind: Kind,
     pub(crate) task: u8,
     pub(crate) lane: u8,
@@ -207,7 +210,7 @@ fn send_plan(rng: &mut Rng) -> SendPlan {
 }
 
 /// The next operation.
-pub(crate) fn generate(rng: &mut Rng) -> Op {
+pub(crate) fn generate(serial: u32, rng: &mut Rng) -> Op {
     let total: u32 = WEIGHTS.iter().map(|row| row.0).sum();
     let mut at = rng.below(total);
     let row = WEIGHTS.iter().find(|row| {
@@ -223,6 +226,7 @@ pub(crate) fn generate(rng: &mut Rng) -> Op {
         _ => 0,
     };
     Op {
+        serial,
         kind,
         task: rng.byte(),
         lane: rng.byte(),

@@ -27,3 +27,8 @@ impl Rng {
         self.below(100) < percent
     }
 }
+
+/// How much `n` likes the thing with this tag.
+pub(crate) fn liking(n: u32, tag: u32) -> u64 {
+    Rng::new((n as u64) << 32 | tag as u64).next()
+}

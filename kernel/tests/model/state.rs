@@ -51,6 +51,8 @@ pub(crate) struct Request {
 pub(crate) struct Entry {
     pub(crate) holds: Holding,
     pub(crate) request: Option<Request>,
+    /// Says which operation made the name, whatever it is called: so the same is chosen when other operations are left out.
+    pub(crate) tag: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +182,7 @@ pub(crate) struct Lane {
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
     pub(crate) alive: bool,
+    pub(crate) tag: u32,
     pub(crate) core: TaskId,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -194,8 +197,6 @@ pub(crate) struct Task {
     pub(crate) space: BTreeMap<u32, Entry>,
     /// Names freed of late: the kernel must not give them out again yet.
     pub(crate) retired: VecDeque<u32>,
-    /// Names in use that a caller chose: what becomes of them is the caller's business.
-    pub(crate) picked: Vec<u32>,
     pub(crate) bootstrap: Right,
     pub(crate) registered: [Right; 3],
     pub(crate) suspended: u32,
@@ -211,7 +212,7 @@ pub(crate) struct Answer {
     pub(crate) attach: Vec<Attach>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct World {
     pub(crate) tasks: Vec<Task>,
     pub(crate) lanes: Vec<Lane>,
@@ -222,6 +223,15 @@ pub(crate) struct World {
     pub(crate) limbo: Vec<Right>,
     /// Notifications on their way, with the port that they go to.
     pub(crate) notes: VecDeque<(PortIx, What)>,
+    /// Teardown is done in pieces, so what it has to tell may come only after the request that set it off, its receive included. When
+    /// this is set, it does: rights to be destroyed wait in `ruins`, notifications in `late`.
+    pub(crate) lazy: bool,
+    pub(crate) ruins: Vec<Right>,
+    pub(crate) late: VecDeque<(PortIx, What)>,
+    dying: u32,
+    /// The operation's number in its list as generated, and how many names it has made: what names are recognised by.
+    pub(crate) serial: u32,
+    made: u32,
     /// Lanes whose send is done and whose receive is next.
     pub(crate) resumed: VecDeque<(LaneIx, RecvArgs)>,
     /// Counts operations.
@@ -257,6 +267,12 @@ impl World {
         self.sets.push(Set { alive: true, members: Vec::new(), object: None });
         self.sets.len() - 1
     }
+    /// A new operation begins.
+    pub(crate) fn begin(&mut self, serial: u32) {
+        self.batch += 1;
+        self.serial = serial;
+        self.made = 0;
+    }
     pub(crate) fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
@@ -289,7 +305,7 @@ impl World {
             .filter(|entry| matches!(entry.holds, Holding::Port { port: p, sends, .. } if p == port && sends > 0))
             .count();
         let special = alive().flat_map(|task| [task.bootstrap].into_iter().chain(task.registered));
-        let transit = self.mails().flat_map(Mail::rights).chain(self.limbo.iter().copied());
+        let transit = self.mails().flat_map(Mail::rights).chain(self.limbo.iter().chain(&self.ruins).copied());
         (named + special.chain(transit).filter(|right| *right == Right::Send(port)).count()) as u32
     }
     /// Send-once rights, those that the kernel holds for notifications included.
@@ -297,9 +313,10 @@ impl World {
         let entries = || self.tasks.iter().filter(|task| task.alive).flat_map(|task| task.space.values());
         let named = entries().filter(|entry| entry.holds == Holding::Once { port }).count();
         let requests = entries().filter(|entry| entry.request.is_some_and(|request| request.notify == port)).count();
-        let transit = self.mails().flat_map(Mail::rights).chain(self.limbo.iter().copied()).filter(|r| *r == Right::Once(port)).count();
+        let lost = self.limbo.iter().chain(&self.ruins).copied();
+        let transit = self.mails().flat_map(Mail::rights).chain(lost).filter(|right| *right == Right::Once(port)).count();
         let kept = self.ports.iter().filter(|p| p.alive).flat_map(|p| [p.no_senders, p.destroyed]).filter(|n| *n == Some(port)).count();
-        let noted = self.notes.iter().filter(|note| note.0 == port).count();
+        let noted = self.notes.iter().chain(&self.late).filter(|note| note.0 == port).count();
         (named + requests + transit + kept + noted) as u32
     }
     /// The task and name under which the receive right is held; none while it is in transit.
@@ -366,7 +383,9 @@ impl World {
         if owner.retired.contains(&name.0) {
             return Err(format!("{label}: a name freed a moment ago came back for {holds:?}"));
         }
-        owner.space.insert(name.0, Entry { holds, request: None });
+        self.made += 1;
+        let tag = self.serial << 6 | self.made;
+        owner.space.insert(name.0, Entry { holds, request: None, tag });
         Ok(())
     }
     /// Why a name that a caller chose cannot be had: bad form, in use, or its table slot is in use in another generation.
@@ -391,23 +410,20 @@ impl World {
     pub(crate) fn enter_picked(&mut self, task: TaskIx, name: Name, holds: Holding) {
         let owner = &mut self.tasks[task];
         owner.retired.retain(|retired| *retired != name.0);
-        owner.picked.push(name.0);
-        owner.space.insert(name.0, Entry { holds, request: None });
+        self.made += 1;
+        let tag = self.serial << 6 | self.made;
+        owner.space.insert(name.0, Entry { holds, request: None, tag });
     }
     /// Frees a name; a request on it is answered with port-deleted.
     pub(crate) fn free_name(&mut self, task: TaskIx, name: u32) {
         let owner = &mut self.tasks[task];
         let Some(entry) = owner.space.remove(&name) else { return };
-        if let Some(at) = owner.picked.iter().position(|picked| *picked == name) {
-            owner.picked.swap_remove(at);
-        } else {
-            owner.retired.push_back(name);
-        }
+        owner.retired.push_back(name);
         if owner.retired.len() > QUARANTINE {
             owner.retired.pop_front();
         }
         if let Some(request) = entry.request {
-            self.notes.push_back((request.notify, What::Deleted(name)));
+            self.notify(request.notify, What::Deleted(name));
         }
     }
     pub(crate) fn entry(&self, task: TaskIx, name: u32) -> Option<Entry> {
@@ -445,6 +461,10 @@ impl World {
 
     // Loss of rights.
 
+    pub(crate) fn notify(&mut self, to: PortIx, what: What) {
+        let notes = if self.lazy && self.dying > 0 { &mut self.late } else { &mut self.notes };
+        notes.push_back((to, what));
+    }
     /// Drops a right that is in nobody's hands any more.
     pub(crate) fn drop_right(&mut self, right: Right) -> R {
         match right {
@@ -455,7 +475,7 @@ impl World {
             }
             Right::Once(port) => {
                 if self.ports[port].alive {
-                    self.notes.push_back((port, What::SendOnce));
+                    self.notify(port, What::SendOnce);
                 }
                 Ok(())
             }
@@ -469,7 +489,7 @@ impl World {
         }
         if let Some(notify) = self.ports[port].no_senders.take() {
             let count = self.ports[port].mscount;
-            self.notes.push_back((notify, What::NoSenders { port, count, or_once: false }));
+            self.notify(notify, What::NoSenders { port, count, or_once: false });
         }
     }
     /// Drops everything that a message holds. All of it is in limbo until its turn comes, so that counts stay true.
@@ -477,6 +497,10 @@ impl World {
         self.drop_all(mail.rights().collect())
     }
     pub(crate) fn drop_all(&mut self, rights: Vec<Right>) -> R {
+        if self.lazy {
+            self.ruins.extend(rights);
+            return Ok(());
+        }
         let base = self.limbo.len();
         self.limbo.extend(rights.into_iter().rev());
         while self.limbo.len() > base {
@@ -489,7 +513,7 @@ impl World {
     pub(crate) fn destroy_receive(&mut self, port: PortIx) -> R {
         if let Some(notify) = self.ports[port].destroyed.take() {
             self.clear_receiver(port)?;
-            self.notes.push_back((notify, What::Destroyed(port)));
+            self.notify(notify, What::Destroyed(port));
             return Ok(());
         }
         self.die(port)
@@ -514,16 +538,22 @@ impl World {
     }
     /// The port dies, with everything in its queue.
     pub(crate) fn die(&mut self, port: PortIx) -> R {
+        self.dying += 1;
+        let dead = self.die_now(port);
+        self.dying -= 1;
+        dead
+    }
+    fn die_now(&mut self, port: PortIx) -> R {
         let count = self.ports[port].mscount;
         self.clear_receiver(port)?;
         if let Some(notify) = self.ports[port].no_senders.take() {
             // If all send rights are among what this operation destroys, no-senders may have come first.
-            let falling = self.limbo.iter().filter(|right| **right == Right::Send(port)).count() as u32;
+            let falling = self.limbo.iter().chain(&self.ruins).filter(|right| **right == Right::Send(port)).count() as u32;
             let either = falling > 0 && falling == self.count_sends(port);
             let what = if either { What::NoSenders { port, count, or_once: true } } else { What::SendOnce };
-            self.notes.push_back((notify, what));
+            self.notify(notify, what);
         }
-        for (_, what) in &mut self.notes {
+        for (_, what) in self.notes.iter_mut().chain(&mut self.late) {
             if let What::NoSenders { port: p, or_once, .. } = what {
                 *or_once |= *p == port;
             }
@@ -542,7 +572,7 @@ impl World {
         Ok(())
     }
     fn names_die(&mut self, task: TaskIx, port: PortIx) {
-        let notes = &mut self.notes;
+        let notes = if self.lazy { &mut self.late } else { &mut self.notes };
         for (name, entry) in &mut self.tasks[task].space {
             let (urefs, was_once) = match entry.holds {
                 Holding::Port { port: p, sends, .. } if p == port => (sends, false),
@@ -599,7 +629,7 @@ impl World {
                 Holding::Set(set) => self.destroy_set(set)?,
             }
             if let Some(request) = entry.request {
-                self.notes.push_back((request.notify, What::Deleted(name)));
+                self.notify(request.notify, What::Deleted(name));
             }
         }
         let (control, name_port) = (self.tasks[task].control, self.tasks[task].name_port);
