@@ -7,13 +7,12 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use libtask::raw::HostRow;
 use libtask::{Command as TaskCommand, Message, Name, Notification, ReceiveRight, Received, SendRight, Task};
-use umach_tests::crash::{BULK, ECHO, GIVE, Part, SERVE, SHOW, TAKE, pattern};
+use umach_tests::crash::{BULK, ECHO, GIVE, Part, SERVE, SHOW, TAKE, can_trace, pattern};
 use umach_tests::{Mode, World};
 
 /// Calls that carry the conversation with the kernel process, then those around it.
@@ -40,15 +39,6 @@ fn killed_while_serving_leaves_nothing_and_its_callers_are_told() {
 #[test]
 fn killed_while_holding_everything_leaves_nothing() {
     kill_everywhere(Part::Hold);
-}
-
-fn can_trace() -> bool {
-    let tried = Command::new("strace").args(["-qq", "-o", "/dev/null", "-e", "inject=write:signal=KILL:when=1", "true"]).status();
-    let can = tried.as_ref().is_ok_and(|status| status.success());
-    if !can {
-        eprintln!("SKIPPED: strace is needed here, and allowed to trace ({tried:?})");
-    }
-    can
 }
 
 fn kill_everywhere(part: Part) {

@@ -1,6 +1,7 @@
-//! What the crash tests and the program that they kill have in common.
+//! What the tests that kill and starve processes have in common with each other and with the program that they kill.
 
 use std::fmt;
+use std::process::Command;
 use std::str::FromStr;
 
 /// Carries a send right to a port of the victim's.
@@ -55,4 +56,14 @@ impl FromStr for Part {
 /// Bytes whose place can be told from their value.
 pub fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at ^ at >> 8) as u8).collect()
+}
+
+/// Whether `strace` is here and may change what its tracees' system calls do. Says so if not, so that a skipped test is seen.
+pub fn can_trace() -> bool {
+    let tried = Command::new("strace").args(["-qq", "-o", "/dev/null", "-e", "inject=write:signal=KILL:when=1", "true"]).status();
+    let can = tried.as_ref().is_ok_and(|status| status.success());
+    if !can {
+        eprintln!("SKIPPED: strace is needed here, and allowed to trace ({tried:?})");
+    }
+    can
 }

@@ -199,7 +199,7 @@ fn local_limits(wanted: &[Limit]) -> Limits {
 
 /// The kernel's program: `UMACHD`, else the one beside this test's program. `cargo xtask test` builds it first; where it is missing, it is
 /// built once.
-fn umachd() -> &'static Path {
+pub fn umachd() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         if let Some(path) = std::env::var_os("UMACHD").filter(|path| !path.is_empty()) {
