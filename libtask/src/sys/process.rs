@@ -9,17 +9,24 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Lets the child keep `fd` under its number. The descriptor stays owned by, and close-on-exec in, this process.
+/// Lets the child keep `fd` under its number, and gives it an empty signal mask: it must not inherit what this process blocks to wait for. The
+/// descriptor stays owned by, and close-on-exec in, this process.
 pub(crate) fn inherit(command: &mut Command, fd: &OwnedFd) {
     let fd = fd.as_raw_fd();
     let keep = move || {
+        // SAFETY: sigemptyset initialises the set before it is read; both calls are async-signal-safe.
+        unsafe {
+            let mut none = std::mem::MaybeUninit::uninit();
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+        }
         // SAFETY: fcntl on a number; async-signal-safe.
         match unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } {
             -1 => Err(io::Error::last_os_error()),
             _ => Ok(()),
         }
     };
-    // SAFETY: the closure runs between fork and exec; it makes one async-signal-safe call and allocates nothing.
+    // SAFETY: the closure runs between fork and exec; its calls are async-signal-safe, and it allocates nothing.
     unsafe { command.pre_exec(keep) };
 }
 
