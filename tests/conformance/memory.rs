@@ -132,7 +132,9 @@ fn s1_9_port_arrays(world: &World) {
     let inbox = port_with_send(&space);
     let names: Vec<Name> = (0..4).map(|_| port_with_send(&space)).collect();
     use Disposition::*;
-    for (disposition, arrives) in [(CopySend, received::SEND), (MakeSendOnce, received::SEND_ONCE), (MoveSend, received::SEND), (MoveReceive, received::RECEIVE)] {
+    for (disposition, arrives) in
+        [(CopySend, received::SEND), (MakeSendOnce, received::SEND_ONCE), (MoveSend, received::SEND), (MoveReceive, received::RECEIVE)]
+    {
         send(&space, to(inbox, 1).ports(names.clone(), disposition));
         let got = receive(&space, inbox);
         let Descriptor::Ports { deallocate, copy, disposition: seen, count, .. } = got.descriptors()[0] else { panic!("an array") };

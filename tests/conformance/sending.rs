@@ -421,9 +421,13 @@ fn s1_2_destination_equal_to_reply(world: &World) {
     use Disposition::*;
     let both = |remote, local| try_send(&space, MsgBuffer::new(1).remote(name, remote).local(name, local));
     // What happens to the one reference that is there: references left after the send, and after the message was received.
-    for (remote, local, after, kind) in
-        [(CopySend, CopySend, 1, 17), (MoveSend, CopySend, 0, 17), (CopySend, MoveSend, 0, 17), (CopySend, MakeSendOnce, 1, 18), (MakeSend, MoveSend, 0, 17)]
-    {
+    for (remote, local, after, kind) in [
+        (CopySend, CopySend, 1, 17),
+        (MoveSend, CopySend, 0, 17),
+        (CopySend, MoveSend, 0, 17),
+        (CopySend, MakeSendOnce, 1, 18),
+        (MakeSend, MoveSend, 0, 17),
+    ] {
         assert_eq!(both(remote, local), Code::SUCCESS, "{remote:?} {local:?}");
         assert_eq!(sends(&space, name), after, "{remote:?} {local:?}");
         let Header { remote: reply, local: port, bits, .. } = receive(&space, name).header();
