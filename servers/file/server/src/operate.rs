@@ -97,22 +97,38 @@ impl Lending {
     }
 }
 
-type Done = Result<Message, Failure>;
+/// What to answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The message.
+    pub message: Message,
+    /// Whether it lends a region. Until the message is dropped, the server holds the region too: send it at once, and not together with a
+    /// receive that may last.
+    pub lends: bool,
+}
+
+impl From<Message> for Answer {
+    fn from(message: Message) -> Answer {
+        Answer { message, lends: false }
+    }
+}
+
+type Done = Result<Answer, Failure>;
 
 /// An answer without anything attached.
 fn plain<R: Request>(reply: R::Reply) -> Done {
-    Ok(protocol::answer::<R>(&Ok(reply)))
+    Ok(protocol::answer::<R>(&Ok(reply)).into())
 }
 
 impl Operator {
     /// Works on one request and gives its answer.
-    pub fn answer(&self, handle: &Handle, parcel: &mut Parcel<'_>) -> Message {
+    pub fn answer(&self, handle: &Handle, parcel: &mut Parcel<'_>) -> Answer {
         let id = parcel.id;
         let done = match Op::from_id(id) {
             Some(op) => self.operate(op, handle, parcel),
             None => Err(Fault::UnknownOperation.into()),
         };
-        done.unwrap_or_else(|failure| protocol::refusal(id, self.explain(handle, failure)))
+        done.unwrap_or_else(|failure| protocol::refusal(id, self.explain(handle, failure)).into())
     }
 
     /// In a removed directory nothing is found, but that is not the name's fault.
@@ -145,7 +161,7 @@ impl Operator {
             Op::List => {
                 let List { cursor, stat } = parcel.request()?;
                 let (page, rows) = readable(handle)?.list(cursor, stat)?;
-                Ok(protocol::answer::<List>(&Ok(page)).memory(rows))
+                Ok(protocol::answer::<List>(&Ok(page)).memory(rows).into())
             }
             Op::ReadLink => {
                 let ReadLink { path } = parcel.request()?;
@@ -237,7 +253,7 @@ impl Operator {
             tracing::warn!(%error, "no port for a handle");
             Fault::ServerFull
         })?;
-        Ok(protocol::answer::<R>(&Ok(Opened { access, stat })).move_send(right))
+        Ok(protocol::answer::<R>(&Ok(Opened { access, stat })).move_send(right).into())
     }
 
     fn rename(&self, handle: &Handle, parcel: &mut Parcel<'_>) -> Done {
@@ -261,11 +277,12 @@ impl Operator {
         if there > INLINE_MAX as u64
             && let Some(region) = self.fill_region(file, offset, there)?
         {
-            return Ok(protocol::answer::<Read>(&Ok(Bytes { length: there })).lend_region(&region));
+            let message = protocol::answer::<Read>(&Ok(Bytes { length: there })).lend_region(&region);
+            return Ok(Answer { message, lends: true });
         }
         // Also at and behind the end: files whose size Linux does not know (those of /proc) say 0 and have bytes.
         let bytes = file.read(offset, (length as usize).min(INLINE_MAX))?;
-        Ok(protocol::answer::<Read>(&Ok(Bytes { length: bytes.len() as u64 })).memory(bytes))
+        Ok(protocol::answer::<Read>(&Ok(Bytes { length: bytes.len() as u64 })).memory(bytes).into())
     }
 
     /// `None` if there is no room for a region or the file has become shorter meanwhile.

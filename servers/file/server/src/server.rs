@@ -20,7 +20,7 @@ use umach_name_api::Names;
 
 use crate::charge::{Charges, HandleLimits};
 use crate::handle::{Handle, Handles, Node};
-use crate::operate::{Lending, Operator, Parcel};
+use crate::operate::{Answer, Lending, Operator, Parcel};
 use crate::tree::Directory;
 use crate::turns::{Place, Turns};
 
@@ -284,7 +284,7 @@ impl Shared {
     fn catch_up(&self) -> Next {
         loop {
             let Some((task, job)) = self.turns().take() else { return Next::Continue };
-            let message = self.perform(task, &job.handle, job.parcel);
+            let Answer { message, .. } = self.perform(task, &job.handle, job.parcel);
             if let Some(right) = job.reply {
                 told(right.send(message));
             }
@@ -325,7 +325,13 @@ impl Shared {
         match turns.place(task) {
             Place::Run => {
                 drop(turns);
-                Next::Reply(self.perform(task, &handle, parcel))
+                let Answer { message, lends } = self.perform(task, &handle, parcel);
+                let next = Next::Reply(message);
+                if lends {
+                    settle(next, received);
+                    return Next::Continue;
+                }
+                next
             }
             // Under the lock: whoever finishes a request of this task from now on finds this one.
             Place::Park => {
@@ -340,11 +346,11 @@ impl Shared {
         }
     }
 
-    fn perform(&self, task: u64, handle: &Handle, mut parcel: Parcel<'_>) -> Message {
-        let message = self.operator.answer(handle, &mut parcel);
+    fn perform(&self, task: u64, handle: &Handle, mut parcel: Parcel<'_>) -> Answer {
+        let answer = self.operator.answer(handle, &mut parcel);
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.turns().finish(task);
-        message
+        answer
     }
 }
 
