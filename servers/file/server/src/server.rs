@@ -28,8 +28,9 @@ use crate::turns::{Place, Turns};
 pub const THREADS: usize = 4;
 /// Lent bytes by default: a few of the longest reads for some clients at once.
 pub const LENT: u64 = 1 << 30;
-/// Requests of one task that wait beyond those under work. Each may hold a descriptor.
-const PARKED: usize = 8;
+/// Requests of one task that wait beyond those under work: as many as a task has threads in the kernel process by default, so that only who does
+/// not wait for answers is ever refused.
+const PARKED: usize = 64;
 /// Queue of the root's port, which all new clients share.
 const ROOT_QUEUE: u32 = 256;
 /// Descriptors left to the rest of the process: its lanes, and what messages under work bring along.

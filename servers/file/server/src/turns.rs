@@ -1,10 +1,10 @@
 //! Whose request is worked on next, so that one client's flood leaves threads for the others.
 //!
 //! Requests come from a port set in an order that a client with many handles can fill up with its own. So a task has at most
-//! [`Turns::new`]'s `active` requests under work at once; a few more wait here, and what exceeds them is refused at once (`Busy`), which costs next
-//! to nothing. Parked requests hold descriptors and rights of the server's, hence the small number.
+//! [`Turns::new`]'s `active` requests under work at once; some more wait here, and what exceeds them is refused at once (`Busy`), which costs next
+//! to nothing.
 //!
-//! 1. **No parked request is forgotten**: one is parked only while its task has `active` requests under work, and the worker that finishes
+//! 1. **No parked request is forgotten**: one is parked only while its task has `active` requests under work or is in `ready`, and the worker that finishes
 //!    one of those finds the task in `ready` before it waits for a message again ([`Turns::has_ready`]).
 //! 2. **Fair**: `ready` tasks take turns, one request each.
 

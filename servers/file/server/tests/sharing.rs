@@ -131,6 +131,26 @@ fn many_clients_read_and_write_at_once() {
 }
 
 #[test]
+fn threads_of_one_client_all_get_their_turn() {
+    let world = World::new();
+    let bytes = pattern(200_000);
+    fs::write(world.path().join("f"), &bytes).unwrap();
+    let client = world.client("threads");
+    let root = client.root();
+    thread::scope(|scope| {
+        // Far more than may be under work at once, so most of them are parked for a while.
+        for _ in 0..40 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    assert!(root.open_read("f").unwrap().read_all().unwrap() == bytes);
+                }
+            });
+        }
+    });
+    world.await_handles(0);
+}
+
+#[test]
 fn handle_of_a_server_that_ended_is_stale_and_says_so() {
     let mut world = World::new();
     fs::write(world.path().join("f"), b"x").unwrap();
