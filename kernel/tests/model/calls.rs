@@ -109,8 +109,18 @@ impl World {
                     return self.finish(lane, &GUARDED);
                 }
                 self.finish(lane, &[Code::SUCCESS])?;
+                let mut holds = entry.holds;
+                if let Holding::Port { port, sends: 1.., receive: true } = holds
+                    && self.waiting().iter().any(|lane| self.actual.get(lane).is_some_and(|answer| answer.status.is_ok()))
+                {
+                    // The two rights go one after the other: a thread that waits on the port may hear of the loss of the first.
+                    holds = Holding::Port { port, sends: 0, receive: true };
+                    self.set_holding(task, a.name.0, holds);
+                    self.drop_right(Right::Send(port))?;
+                    self.pump()?;
+                }
                 self.free_name(task, a.name.0);
-                self.drop_holding(entry.holds)
+                self.drop_holding(holds)
             }
             Call::PortDestruct(a) => {
                 let task = or_refuse!(self, lane, self.target(lane, a.task));
@@ -352,10 +362,17 @@ impl World {
                 self.copy_out(me, right, name, "special port")
             }
             Call::TaskSetSpecialPort(a) => {
-                let task = or_refuse!(self, lane, self.target(lane, a.task));
+                // On the host's control right: what tasks that come through the listening socket will find.
+                let host = matches!(self.entry(me, a.task.0), Some(Entry { holds: Holding::Port { port, .. }, .. })
+                    if self.ports[port].kobject == kobject::HOST_CONTROL);
+                let task = if host { None } else { Some(or_refuse!(self, lane, self.target(lane, a.task))) };
                 let right = or_refuse!(self, lane, self.copied(lane, me, a.right));
                 self.finish(lane, &[Code::SUCCESS])?;
-                let old = std::mem::replace(&mut self.tasks[task].bootstrap, right);
+                let place = match task {
+                    Some(task) => &mut self.tasks[task].bootstrap,
+                    None => &mut self.host_bootstrap,
+                };
+                let old = std::mem::replace(place, right);
                 self.drop_right(old)
             }
             Call::PortsRegister(a) => {

@@ -149,7 +149,7 @@ impl Run {
         let task = self.world.tasks.len();
         let lane = self.add_lane(lane, task);
         let (control, name_port) = (self.world.new_port(kobject::TASK), self.world.new_port(kobject::TASK_NAME));
-        self.introduce(lane, peer, control, name_port, Right::Null, [Right::Null; 3])
+        self.introduce(lane, peer, control, name_port, self.world.host_bootstrap, [Right::Null; 3])
     }
     /// The first request of a new task, and its further lanes.
     fn introduce(

@@ -826,7 +826,7 @@ impl World {
         !behind && told(lane) == Some(Code::MACH_RCV_TOO_LARGE) && source(lane).is_some_and(|(_, large)| large)
     }
     /// Notifications go out, senders move up, and who waits gets what there is.
-    fn pump(&mut self) -> R {
+    pub(crate) fn pump(&mut self) -> R {
         loop {
             let has_room = |port: &PortIx| self.ports[*port].alive && !self.is_full(*port) && !self.blocked_on(*port).is_empty();
             if let Some(port) = (0..self.ports.len()).find(has_room) {

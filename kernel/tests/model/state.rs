@@ -19,8 +19,9 @@ pub(crate) type TaskIx = usize;
 pub(crate) type LaneIx = usize;
 
 /// A right outside a space: in a message, in a kernel record, or on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Right {
+    #[default]
     Null,
     Dead,
     Send(PortIx),
@@ -219,6 +220,8 @@ pub(crate) struct World {
     pub(crate) ports: Vec<Port>,
     pub(crate) sets: Vec<Set>,
     pub(crate) host: PortIx,
+    /// The bootstrap port of tasks that come through the listening socket.
+    pub(crate) host_bootstrap: Right,
     /// Rights taken from somewhere and not yet put anywhere: they count.
     pub(crate) limbo: Vec<Right>,
     /// Notifications on their way, with the port that they go to.
@@ -304,7 +307,7 @@ impl World {
             .flat_map(|task| task.space.values())
             .filter(|entry| matches!(entry.holds, Holding::Port { port: p, sends, .. } if p == port && sends > 0))
             .count();
-        let special = alive().flat_map(|task| [task.bootstrap].into_iter().chain(task.registered));
+        let special = alive().flat_map(|task| [task.bootstrap].into_iter().chain(task.registered)).chain([self.host_bootstrap]);
         let transit = self.mails().flat_map(Mail::rights).chain(self.limbo.iter().chain(&self.ruins).copied());
         (named + special.chain(transit).filter(|right| *right == Right::Send(port)).count()) as u32
     }
@@ -409,7 +412,8 @@ impl World {
     /// Enters a name that a caller chose.
     pub(crate) fn enter_picked(&mut self, task: TaskIx, name: Name, holds: Holding) {
         let owner = &mut self.tasks[task];
-        owner.retired.retain(|retired| *retired != name.0);
+        // A caller that chooses a generation sets where its table slot goes on from.
+        owner.retired.retain(|retired| Name(*retired).index() != name.index());
         self.made += 1;
         let tag = self.serial << 6 | self.made;
         owner.space.insert(name.0, Entry { holds, request: None, tag });
