@@ -45,6 +45,17 @@ fn demo_without_a_folder_walks_here_and_adds_a_large_file() {
 }
 
 #[test]
+fn demo_of_an_empty_folder_and_of_one_large_file_work() {
+    let place = Place::new();
+    fs::create_dir(place.join("tree")).unwrap();
+    assert_eq!(place.run(&["demo", "tree", "--json"]).ok().json()["ok"], true);
+    // Too large to be sent back whole, and mostly a hole.
+    fs::File::create(place.join("tree/large")).unwrap().set_len(40 << 20).unwrap();
+    let summary = place.run(&["demo", "tree", "--json"]).ok().json();
+    assert_eq!((summary["ok"].as_bool(), summary["counts"]["bytes"].as_u64()), (Some(true), Some(40 << 20)), "{summary:#}");
+}
+
+#[test]
 fn demo_tells_the_story_and_draws_it() {
     let place = Place::new();
     tree(&place);

@@ -53,7 +53,7 @@ fn system_ends_with_a_run_that_is_killed() {
         "-c",
         "echo $$ > pid; $UMACH ps --json > tasks.new && mv tasks.new tasks; exec sleep 1000",
     ]);
-    let mut run = Background(run.stdout(Stdio::null()).spawn().unwrap());
+    let mut run = Background(run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     eventually("the listing", || place.join("tasks").exists());
     let tasks: serde_json::Value = serde_json::from_slice(&fs::read(place.join("tasks")).unwrap()).unwrap();
     let server = tasks.as_array().unwrap().iter().find(|task| task["label"] == "name-server").unwrap()["pid"].as_u64().unwrap();

@@ -7,7 +7,7 @@ use libtask::{Message, Task};
 use umach_file_api::File;
 use umach_name_api::Names;
 
-use super::script::{READ_THIS, READER};
+use super::script::{READ_BACK, READ_THIS, READER};
 
 /// Waits for one open file, reads it, answers with its bytes.
 pub(super) fn run() -> Result<()> {
@@ -16,7 +16,14 @@ pub(super) fn run() -> Result<()> {
     let mut message = port.receive_within(Duration::from_secs(120))?;
     ensure!(message.id() == READ_THIS, "the reader got message {}, which is in no script", message.id());
     let file = File::from_right(message.take_send(0)?);
-    let bytes = file.read_all()?;
+    let mut bytes = Vec::new();
+    while let left @ 1.. = READ_BACK.saturating_sub(bytes.len() as u64) {
+        let piece = file.read_range(bytes.len() as u64, left)?;
+        if piece.is_empty() {
+            break;
+        }
+        bytes.extend_from_slice(&piece);
+    }
     message.reply(Message::new(READ_THIS + 100).memory(bytes))?;
     Ok(())
 }

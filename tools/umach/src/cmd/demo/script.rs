@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub(super) const REPORT: i32 = 7001;
 /// Id of the message that hands an open file (its only right) to the reader, to be answered with the file's bytes as memory.
 pub(super) const READ_THIS: i32 = 7002;
+/// How much of it, from its start, the reader sends back.
+pub(super) const READ_BACK: u64 = 32 << 20;
 /// Service name of the exported tree.
 pub(super) const FILES: &str = "files";
 /// Service name of the generated tree, which holds a large file.
