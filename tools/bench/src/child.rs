@@ -58,6 +58,8 @@ enum Role {
 
 impl Child {
     pub(crate) fn run(self) -> Result<()> {
+        // Whatever ends the bench, its children end with it: a kernel and its idle tasks would wait for each other for ever.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         match self.role {
             Role::Kernel(args) => {
                 shell::init_log(args.log.as_deref()).map_err(anyhow::Error::msg)?;

@@ -112,6 +112,9 @@ fn measure(work: &'static str, parts: &[Part], options: &Options) -> Result<Exit
     if cfg!(debug_assertions) {
         table.note("built without optimisation: the figures mean little (use cargo run --release)".into());
     }
+    if let Some(busy) = busy() {
+        table.note(busy);
+    }
     for part in parts.iter().filter(|part| options.only.is_empty() || options.only.iter().any(|only| only == part.name)) {
         process::progress(&format!("{work}: {}", part.name));
         table.begin(part.name);
@@ -121,4 +124,13 @@ fn measure(work: &'static str, parts: &[Part], options: &Options) -> Result<Exit
     print!("{}", if options.json { table.json()? } else { table.text() });
     let failed = options.strict && table.missed() > 0;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Says so if this machine has more to do than this.
+fn busy() -> Option<String> {
+    let load: f64 = std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()?;
+    let cpus = std::thread::available_parallelism().ok()?.get();
+    (load > 0.5 * cpus as f64).then(|| {
+        format!("the machine is busy (load {load} on {cpus} CPUs): medians and their ratios hold, rates and 99th percentiles suffer")
+    })
 }

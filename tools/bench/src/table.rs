@@ -157,12 +157,16 @@ mod tests {
         table.begin("p");
         table.row("a", 1.5, "us", None, None);
         let json: serde_json::Value = serde_json::from_str(&table.json().unwrap()).unwrap();
-        let expected = serde_json::json!([{"work": "w/p/a", "value": 1.5, "unit": "us", "floor": null, "ratio": null, "goal": null, "met": null}]);
+        let expected =
+            serde_json::json!([{"work": "w/p/a", "value": 1.5, "unit": "us", "floor": null, "ratio": null, "goal": null, "met": null}]);
         assert_eq!(json, expected);
     }
 
     #[test]
     fn figures_are_readable() {
-        assert_eq!([0.0, 12.345, 999.0, 60_000.0, 1_234_567.8, -1500.0].map(figure), ["0", "12.35", "999", "60,000", "1,234,568", "-1,500"]);
+        assert_eq!(
+            [0.0, 12.345, 999.0, 60_000.0, 1_234_567.8, -1500.0].map(figure),
+            ["0", "12.35", "999", "60,000", "1,234,568", "-1,500"]
+        );
     }
 }

@@ -13,12 +13,12 @@ use libtask::{Disposition, Message, Name, RightKind, SendRight};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use umach_abi::control::PortAllocate;
 
+use crate::Options as Bench;
 use crate::place::{Cpus, Place};
 use crate::process::{Kernel, Process, pair};
 use crate::sample::take_turns;
 use crate::table::{Goal, Table};
 use crate::wire::{Wire, msg};
-use crate::Options as Bench;
 
 const BODY: [u8; 32] = [7; 32];
 
@@ -56,8 +56,7 @@ impl WireClient {
         let mut wire = kernel.wire("wire-client", server)?;
         let allocate = PortAllocate { task: wire.task_self, right: RightKind::Receive as u32, name: Name::NULL };
         let reply = wire.ask(&allocate)?.name;
-        let message =
-            MsgBuffer::new(100).remote(wire.bootstrap, Disposition::CopySend).local(reply, Disposition::MakeSendOnce).body(&BODY);
+        let message = MsgBuffer::new(100).remote(wire.bootstrap, Disposition::CopySend).local(reply, Disposition::MakeSendOnce).body(&BODY);
         let options = (Options::SEND | Options::RCV).bits();
         Ok(WireClient { request: msg(options, reply, 1, &message.bytes, &[]), wire })
     }

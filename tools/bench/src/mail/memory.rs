@@ -96,10 +96,10 @@ fn through_the_kernel(options: &Bench, table: &mut Table) -> Result<()> {
     let mut small = kernel.wire("small", &kernel.nowhere()?)?;
     let mut few = Vec::new();
     make_ports(&mut small, &mut few, FEW - 4)?; // it starts with four: its own task and name, the host, and the bootstrap port
-    let mut walk = Walk::default();
-    let mut in_small = || look_up(&mut small, few[walk.next(few.len())]);
-    let mut walk = Walk::default();
-    let mut in_large = || look_up(&mut holder, names[walk.next(names.len())]);
+    shuffle(&mut names);
+    let (mut few, mut many) = (few.iter().cycle(), names.iter().cycle());
+    let mut in_small = || look_up(&mut small, *few.next().expect("a cycle"));
+    let mut in_large = || look_up(&mut holder, *many.next().expect("a cycle"));
     let mut samples = take_turns(options.scale(1500, 50), 20, &mut [&mut in_small, &mut in_large])?;
     let [few, many] = [0, 1].map(|n: usize| samples[n].median());
     table.row("look-up/through-kernel", many, "us", Some(few), Some(Goal::RatioAtMost(1.2)));
@@ -112,14 +112,12 @@ fn look_up(wire: &mut Wire, name: Name) -> Result<()> {
     Ok(())
 }
 
-/// Indices from all over, in an order that no cache foresees.
-#[derive(Default)]
-struct Walk(u64);
-
-impl Walk {
-    fn next(&mut self, len: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % len
+/// Puts names into an order that no cache foresees. Reading the list itself stays cheap.
+fn shuffle(names: &mut [Name]) {
+    let mut state: u64 = 1;
+    for last in (1..names.len()).rev() {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        names.swap(last, (state >> 33) as usize % (last + 1));
     }
 }
 
@@ -144,7 +142,12 @@ impl Bare {
     /// A request that is answered at once, and successfully.
     fn ask<C: Call>(&mut self, lane: LaneId, request: Request<'_>, read: impl FnOnce(C::Answer<'_>)) -> Result<()> {
         self.seq = self.seq.wrapping_add(1);
-        self.core.request(lane, Head { op: C::OP, attached: 0, seq: self.seq, status: umach_abi::Code::SUCCESS }, &request, &mut self.effects)?;
+        self.core.request(
+            lane,
+            Head { op: C::OP, attached: 0, seq: self.seq, status: umach_abi::Code::SUCCESS },
+            &request,
+            &mut self.effects,
+        )?;
         let Some(Effect::Answer { packet, .. }) = self.effects.pop() else { bail!("request {} was not answered", C::OP) };
         self.effects.clear();
         let (head, _) = Head::read(&packet)?;
@@ -170,18 +173,19 @@ fn in_process(options: &Bench, table: &mut Table) -> Result<()> {
     let mut bare = Bare::new();
     let (small, large) = (bare.connect()?, bare.connect()?);
     let few = bare.make_ports(small, FEW - 3)?; // it starts with three: its own task and name, and the host
-    let many = bare.make_ports(large, options.scale(1_000_000, 60_000))?;
+    let mut many = bare.make_ports(large, options.scale(1_000_000, 60_000))?;
     let last = *many.last().context("no rights")?;
     let hot: Vec<Name> = many.iter().copied().step_by(many.len() / few.len()).take(few.len() - 1).chain([last]).collect();
+    shuffle(&mut many);
+    let mut lists = [(small, few.iter().cycle()), (large, hot.iter().cycle()), (large, many.iter().cycle())];
     let mut took: [Vec<f64>; 3] = Default::default();
     for _ in 0..options.scale(400, 20) {
-        for (n, (lane, names)) in [(small, &few), (large, &hot), (large, &many)].into_iter().enumerate() {
-            let mut walk = Walk(took[n].len() as u64);
+        for ((lane, names), took) in lists.iter_mut().zip(&mut took) {
             let start = Instant::now();
-            for _ in 0..LOOK_UPS {
-                bare.look_up(lane, names[walk.next(names.len())])?;
+            for &name in names.take(LOOK_UPS) {
+                bare.look_up(*lane, name)?;
             }
-            took[n].push(start.elapsed().as_nanos() as f64 / LOOK_UPS as f64);
+            took.push(start.elapsed().as_nanos() as f64 / LOOK_UPS as f64);
         }
     }
     let [few, hot, spread] = took.map(median);
