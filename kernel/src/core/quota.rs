@@ -5,9 +5,10 @@
 //!
 //! An account outlives its task until the last charge on it is returned, so that a task cannot get rid of its debts by dying.
 //!
-//! *Sharing.* Bytes queued at somebody else take from the receiver's budget. One sender may take at most a `1/(n+1)` part of what is free
-//! or already its own, `n` being the number of senders that hold a share, itself included. So there is always room for one more
-//! sender, however greedy the others are.
+//! *Sharing.* Bytes queued at somebody else take from the receiver's budget. A foreign user may take at most a `1/(n+1)` part of what is
+//! free or already its own, `n` being the number of foreign users that hold a share, itself included; and within a user the same holds for
+//! each task among that user's. So there is always room for one more user and for one more task, however greedy the others are, and a
+//! user gains nothing by having many tasks.
 
 use std::collections::BTreeMap;
 
@@ -72,13 +73,16 @@ const KINDS: usize = 7;
 /// The id of an account.
 pub(super) type AccountId = Id;
 
+/// An account that queues something at another, with its user: the account may be gone before the charge is returned.
+type Actor = (u32, AccountId);
+
 /// The receipt for something paid for. Not `Clone`: it is returned exactly once, to [`Ledger::release`].
 #[derive(Debug)]
 #[must_use = "a charge must be kept with what it pays for and released with it"]
 pub(super) struct Charge {
     account: AccountId,
-    /// Who queued it, if that was somebody else.
-    actor: Option<AccountId>,
+    /// Who queued it, if that was somebody else: user and account.
+    actor: Option<Actor>,
     amount: u64,
     kind: Kind,
 }
@@ -103,8 +107,10 @@ struct Account {
     user: u32,
     closed: bool,
     used: [u64; KINDS],
-    /// Queued bytes by the account that queued them.
-    shares: BTreeMap<AccountId, u64>,
+    /// Queued bytes by who queued them.
+    shares: BTreeMap<Actor, u64>,
+    /// The same by user, and over how many accounts.
+    user_shares: BTreeMap<u32, (u64, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -159,7 +165,7 @@ impl Ledger {
         }
         user.tasks += 1;
         user.accounts += 1;
-        Some(self.accounts.insert(Account { user: uid, closed: false, used: [0; KINDS], shares: BTreeMap::new() }))
+        Some(self.accounts.insert(Account { user: uid, closed: false, used: [0; KINDS], shares: BTreeMap::new(), user_shares: BTreeMap::new() }))
     }
 
     /// The task is gone; the account goes when nothing is charged to it any more.
@@ -247,30 +253,42 @@ impl Ledger {
             return true;
         }
         let account = &self.accounts[owner];
-        let share = account.shares.get(&actor).copied().unwrap_or(0);
-        let sharers = account.shares.len() as u64 + u64::from(share == 0);
+        let uid = self.accounts[actor].user;
         let free = self.limits[Kind::QueuedBytes as usize].saturating_sub(account.used[Kind::QueuedBytes as usize]);
-        share + amount <= (free + share) / (sharers + 1)
+        let fair = |share: u64, sharers: u64| share + amount <= (free + share) / (sharers + u64::from(share == 0) + 1);
+        let (user_share, tasks) = account.user_shares.get(&uid).copied().unwrap_or_default();
+        let foreign = account.user_shares.keys().filter(|&&other| other != account.user).count() as u64;
+        let share = account.shares.get(&(uid, actor)).copied().unwrap_or(0);
+        fair(share, tasks) && (uid == account.user || fair(user_share, foreign))
     }
 
     /// Charges `owner` for bytes that `actor` queues at it; [`Ledger::may_queue`] was asked.
     pub(super) fn queue(&mut self, owner: AccountId, actor: AccountId, amount: u64) -> Charge {
         self.add(owner, Kind::QueuedBytes, amount);
-        let actor = (owner != actor).then_some(actor);
+        let actor = (owner != actor).then(|| (self.accounts[actor].user, actor));
         self.share(owner, actor, amount, true);
         Charge { account: owner, actor, amount, kind: Kind::QueuedBytes }
     }
 
-    fn share(&mut self, owner: AccountId, actor: Option<AccountId>, amount: u64, more: bool) {
-        let Some(actor) = actor else { return };
-        let shares = &mut self.accounts[owner].shares;
+    fn share(&mut self, owner: AccountId, actor: Option<Actor>, amount: u64, more: bool) {
+        let Some(actor) = actor.filter(|_| amount > 0) else { return };
+        let Account { shares, user_shares, .. } = &mut self.accounts[owner];
+        let share = shares.entry(actor).or_insert(0);
+        let (user_share, tasks) = user_shares.entry(actor.0).or_insert((0, 0));
         if more {
-            *shares.entry(actor).or_insert(0) += amount;
-        } else if let Some(share) = shares.get_mut(&actor) {
-            *share -= amount;
-            if *share == 0 {
-                shares.remove(&actor);
-            }
+            *tasks += u64::from(*share == 0);
+            *share += amount;
+            *user_share += amount;
+            return;
+        }
+        *share -= amount;
+        *user_share -= amount;
+        if *share == 0 {
+            *tasks -= 1;
+            shares.remove(&actor);
+        }
+        if *user_share == 0 {
+            user_shares.remove(&actor.0);
         }
     }
 
@@ -303,7 +321,7 @@ impl Ledger {
         self.share(charge.account, charge.actor, charge.amount, false);
         self.add(to, charge.kind, charge.amount);
         let from = std::mem::replace(&mut charge.account, to);
-        charge.actor = charge.actor.filter(|&actor| actor != to);
+        charge.actor = charge.actor.filter(|&(_, actor)| actor != to);
         self.share(to, charge.actor, charge.amount, true);
         self.subtract(from, charge.kind, charge.amount);
     }
@@ -384,6 +402,25 @@ mod tests {
         ledger.release(first);
         assert!(ledger.may_queue(owner, b, 600));
         assert!(ledger.may_queue(owner, owner, 1200));
+    }
+
+    #[test]
+    fn user_with_many_tasks_gets_no_more_than_a_user_with_one() {
+        let mut ledger = ledger(1200);
+        let owner = ledger.open(0).unwrap();
+        let mut charges = Vec::new();
+        for _ in 0..100 {
+            let greedy = ledger.open(1).unwrap();
+            let mut most = 1200;
+            while most > 0 && !ledger.may_queue(owner, greedy, most) {
+                most -= 1;
+            }
+            charges.push(ledger.queue(owner, greedy, most));
+        }
+        let newcomer = ledger.open(2).unwrap();
+        assert!(ledger.may_queue(owner, newcomer, 200));
+        charges.into_iter().for_each(|charge| ledger.release(charge));
+        assert!(ledger.accounts[owner].user_shares.is_empty());
     }
 
     #[test]
