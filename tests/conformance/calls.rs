@@ -1,6 +1,6 @@
 //! 1.8 The `mach_port_*` calls.
 
-use libtask::raw::{ConstructFlags, MsgBuffer, NameRow, Space, flavor, kobject, notify, received};
+use libtask::raw::{ConstructFlags, MsgBuffer, NameRow, flavor, kobject, notify, received};
 use libtask::{Code, Disposition, Name, RightKind, TypeBits};
 use umach_tests::{World, world_tests};
 
@@ -377,8 +377,7 @@ fn s1_8_set_mscount_and_seqno(world: &World) {
     let status = space.port_get_receive_status(name).unwrap();
     assert_eq!((status.make_send_count, status.seqno), (10, u32::MAX));
     world.assert_silent(&task, told);
-    let calls: [fn(&Space<'_>, Name) -> Result<(), Code>; 2] =
-        [|space, name| space.port_set_mscount(name, 1), |space, name| space.port_set_seqno(name, 1)];
+    let calls: [NameCall; 2] = [|space, name| space.port_set_mscount(name, 1), |space, name| space.port_set_seqno(name, 1)];
     for call in calls {
         assert_eq!(call(&space, space.task_self()), Err(Code::KERN_INVALID_RIGHT));
         assert_eq!(call(&space, NOTHING), Err(Code::KERN_INVALID_NAME));

@@ -4,6 +4,11 @@ use libtask::raw::{ConstructFlags, MsgBuffer, Options, Space, TrailerRequest, no
 use libtask::{Code, Disposition, Name, RightKind, Task, TypeBits};
 use umach_tests::SOON;
 
+/// A call on a name, and how it ended.
+pub(crate) type NameCall = fn(&Space<'_>, Name) -> Result<(), Code>;
+/// A call on a member and a set.
+pub(crate) type MemberCall = fn(&Space<'_>, Name, Name) -> Result<(), Code>;
+
 /// A new receive right.
 pub(crate) fn port(space: &Space<'_>) -> Name {
     space.port_allocate(RightKind::Receive).expect("a port")

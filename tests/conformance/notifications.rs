@@ -169,11 +169,17 @@ fn s1_6_port_deleted(world: &World) {
     request(&space, name, notify::SEND_POSSIBLE, 0, told);
     space.port_deallocate(name).unwrap();
     deleted(name);
-    // The name may be moved away and come back: the request does not follow the right.
+    // It is the name that counts: as long as a receive right keeps it, the request stays.
+    let own = watch(port_with_send(&space));
+    space.port_deallocate(own).unwrap();
+    assert!(space.port_type(own).unwrap().contains(TypeBits::DNREQUEST));
+    world.assert_silent(&a, told);
+    send(&space, to(inbox, 3).port(own, Disposition::MoveReceive));
+    deleted(own);
+    receive(&space, inbox);
+    // A request does not follow the right to its next name.
     destroy(&other, target);
     world.assert_silent(&a, told);
-    receive(&space, inbox);
-    receive(&space, inbox);
 }
 
 fn s1_6_no_senders(world: &World) {

@@ -33,7 +33,8 @@ fn s1_5_timed_out_send_is_handed_back(world: &World) {
         let once = send_once(&space, name);
         let message = to(dest, 77).local(name, Disposition::MakeSendOnce).port(name, Disposition::MoveSend);
         let message = message.port(gone, Disposition::MoveReceive).port(once, Disposition::MoveSendOnce);
-        let mut message = message.memory(*b"snap").ports([name, Name::DEAD], Disposition::MakeSend).body(b"text");
+        let large: Vec<u8> = (0..100_000u32).map(|i| (i % 253) as u8).collect();
+        let mut message = message.memory(*b"snap").memory(large.clone()).ports([name, Name::DEAD], Disposition::MakeSend).body(b"text");
         assert_eq!(space.send_timeout(&mut message, timeout), Code::MACH_SEND_TIMED_OUT);
         // Nothing swapped, every right as one that was moved here.
         let header = message.header();
@@ -46,8 +47,9 @@ fn s1_5_timed_out_send_is_handed_back(world: &World) {
         let Descriptor::Port { name: once, disposition: received::SEND_ONCE } = descriptors[2] else { panic!("{descriptors:?}") };
         assert_eq!((kind(&space, back), kind(&space, once)), (TypeBits::RECEIVE, TypeBits::SEND_ONCE));
         assert_eq!((message.memory_at(3), message.body_bytes()), (Some(&b"snap"[..]), &b"text"[..]));
-        assert_eq!(message.ports_at(4), Some(&[name, Name::DEAD][..]));
-        assert!(matches!(descriptors[4], Descriptor::Ports { disposition: received::SEND, .. }));
+        assert_eq!(message.memory_at(4), Some(&large[..]));
+        assert_eq!(message.ports_at(5), Some(&[name, Name::DEAD][..]));
+        assert!(matches!(descriptors[5], Descriptor::Ports { disposition: received::SEND, .. }));
         assert_eq!(sends(&space, name), 2, "moved and back, and one made for the array");
         // It can be sent as it stands, to somewhere else.
         add_send(&space, inbox);

@@ -211,7 +211,9 @@ fn s1_2_move_receive_keeps_sends_and_resets_port(world: &World) {
     let (first, second) = (set(&space), set(&space));
     space.port_insert_member(name, first).unwrap();
     space.port_insert_member(name, second).unwrap();
-    request(&space, name, notify::DEAD_NAME, 0, told);
+    for id in [notify::DEAD_NAME, notify::NO_SENDERS, notify::PORT_DESTROYED] {
+        request(&space, name, id, 0, told);
+    }
     fill(&space, name, 3);
     receive(&space, name);
     space.port_set_mscount(name, 9).unwrap();
@@ -224,16 +226,21 @@ fn s1_2_move_receive_keeps_sends_and_resets_port(world: &World) {
     let status = other.port_get_receive_status(arrived).unwrap();
     assert_eq!((status.make_send_count, status.seqno, status.in_set), (0, 0, false));
     assert_eq!((status.queued, status.has_send_rights), (2, true), "queue and senders stay with the port");
+    assert_eq!((status.no_senders_requested, status.port_destroyed_requested), (true, true), "and so do requests");
     // What is sent while it moves, and after, comes to the new holder, in order.
     send(&space, to(name, 3));
     for id in 1..4 {
         let got = receive(&other, arrived);
         assert_eq!((got.header().id, got.trailer().unwrap().seqno), (id, id as u32 - 1));
     }
-    // And the request for its death is still there.
+    // And the requests are answered in the end: the right comes back instead of being destroyed; then it dies for good.
     world.assert_silent(&a, told);
     destroy(&other, arrived);
-    assert_eq!(notification(&space, told), notify::Notification::DeadName(name));
+    assert_eq!(notification(&space, told), notify::Notification::PortDestroyed(name));
+    destroy(&space, name);
+    let mut seen = [notification(&space, told), notification(&space, told)];
+    seen.sort_by_key(|one| *one == notify::Notification::SendOnce);
+    assert_eq!(seen, [notify::Notification::DeadName(name), notify::Notification::SendOnce]);
 }
 
 fn s1_2_move_receive_takes_guard_and_context_off(world: &World) {
@@ -278,7 +285,20 @@ fn s1_2_move_receive_tells_blocked_receivers(world: &World) {
         assert_eq!(thread.join().unwrap().map(drop), Err(Code::MACH_RCV_PORT_CHANGED));
     }
     assert_gone(&space, name);
-    receive(&space, inbox);
+    let arrived = receive(&space, inbox).port_at(0).unwrap();
+    // Threads blocked in a send go on waiting, and get through at the new holder.
+    add_send(&space, arrived);
+    space.port_set_qlimit(arrived, 1).unwrap();
+    fill(&space, arrived, 1);
+    let (sender, other) = (task.clone(), world.task("b"));
+    let blocked = send_in_thread(&sender, to(arrived, 1));
+    world.await_blocked_sends(&task, 1);
+    let moved = world.pass(&task, arrived, Disposition::MoveReceive, &other);
+    world.await_blocked_sends(&task, 1);
+    for id in 0..2 {
+        assert_eq!(receive(&other.raw(), moved).header().id, id);
+    }
+    assert_eq!(blocked.join().unwrap().0, Code::SUCCESS);
 }
 
 fn s1_2_null_and_dead_are_carried(world: &World) {
@@ -448,6 +468,19 @@ fn s1_2_destination_equal_to_reply(world: &World) {
     assert_eq!(kind(&space, name), TypeBits::RECEIVE);
     receive(&space, name);
     assert_eq!(sends(&space, name), 1);
+    // With a receive right alone, both can be made.
+    let bare = port(&space);
+    for (remote, local, replies) in
+        [(MakeSend, MakeSend, 17), (MakeSendOnce, MakeSendOnce, 18), (MakeSend, MakeSendOnce, 18), (MakeSendOnce, MakeSend, 17)]
+    {
+        send(&space, MsgBuffer::new(2).remote(bare, remote).local(bare, local));
+        let header = receive(&space, bare).header();
+        assert_eq!((header.bits & 0x1f, header.local), (replies, bare), "{remote:?} {local:?}");
+        space.port_deallocate(header.remote).unwrap();
+        if replies == 18 {
+            assert_eq!(notification(&space, bare), notify::Notification::SendOnce);
+        }
+    }
     // A send-once right cannot be both.
     let once = send_once(&space, name);
     for (remote, local) in [(MoveSendOnce, MoveSendOnce), (MoveSendOnce, CopySend), (CopySend, MoveSendOnce)] {

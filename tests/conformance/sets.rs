@@ -1,6 +1,5 @@
 //! 1.7 Port sets.
 
-use libtask::raw::Space;
 use libtask::{Code, Disposition, Name, RightKind, TypeBits};
 use umach_tests::{World, world_tests};
 
@@ -75,7 +74,7 @@ fn s1_7_insert_and_extract_member(world: &World) {
     assert_eq!(space.port_extract_member(other, members), Err(Code::KERN_NOT_IN_SET));
     space.port_extract_member(name, members).unwrap();
     assert_eq!(space.port_extract_member(name, members), Err(Code::KERN_NOT_IN_SET));
-    let calls: [fn(&Space<'_>, Name, Name) -> Result<(), Code>; 2] =
+    let calls: [MemberCall; 2] =
         [|space, member, set| space.port_insert_member(member, set), |space, member, set| space.port_extract_member(member, set)];
     for call in calls {
         assert_eq!(call(&space, Name(0x7000_0003), members), Err(Code::KERN_INVALID_NAME));
@@ -155,8 +154,7 @@ fn s1_7_members_are_served_in_turn(world: &World) {
 fn s1_7_destroying_a_set(world: &World) {
     let task = world.task("a");
     let space = task.raw();
-    let ends: [fn(&Space<'_>, Name) -> Result<(), Code>; 2] =
-        [|space, set| space.port_mod_refs(set, RightKind::PortSet, -1), |space, set| space.port_destroy(set)];
+    let ends: [NameCall; 2] = [|space, set| space.port_mod_refs(set, RightKind::PortSet, -1), |space, set| space.port_destroy(set)];
     for end in ends {
         let (members, other, name) = (set(&space), set(&space), port_with_send(&space));
         space.port_insert_member(name, members).unwrap();
