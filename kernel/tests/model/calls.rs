@@ -111,7 +111,7 @@ impl World {
                 self.finish(lane, &[Code::SUCCESS])?;
                 let mut holds = entry.holds;
                 if let Holding::Port { port, sends: 1.., receive: true } = holds
-                    && self.waiting().iter().any(|lane| self.actual.get(lane).is_some_and(|answer| answer.status.is_ok()))
+                    && self.somebody_hears()
                 {
                     // The two rights go one after the other: a thread that waits on the port may hear of the loss of the first.
                     holds = Holding::Port { port, sends: 0, receive: true };
@@ -429,6 +429,10 @@ impl World {
         }
     }
 
+    /// Whether a waiting lane got a message in this operation.
+    fn somebody_hears(&self) -> bool {
+        self.waiting().iter().any(|lane| self.actual.get(lane).is_some_and(|answer| answer.status.is_ok()))
+    }
     fn allocate(&mut self, lane: LaneIx, task: TaskIx, kind: Option<RightKind>, name: Name) -> R {
         let Some(kind @ (RightKind::Receive | RightKind::PortSet | RightKind::DeadName)) = kind else {
             return self.finish(lane, &[Code::KERN_INVALID_VALUE]);
@@ -523,6 +527,9 @@ impl World {
         let left = sends.saturating_add_signed(delta);
         if left < sends {
             self.change_sends(task, name.0, port, sends, left, true);
+            if self.somebody_hears() {
+                self.pump()?;
+            }
         }
         self.lose_receive(task, name.0, port, left)
     }

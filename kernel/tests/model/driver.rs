@@ -594,16 +594,14 @@ impl Run {
             }
         }
     }
-    /// Lets the model follow what the core did. When the notices of teardown come, before a request's receive or after it, is the
+    /// Lets the model follow what the core did. When the notices of teardown come, after a request's receive or before it, is the
     /// core's choice: the model tries one, then the other.
     fn follow(&mut self, step: impl Fn(&mut World) -> R) -> R {
         let before = self.world.clone();
-        let Err(eager) = step(&mut self.world).and_then(|()| self.world.settle()) else { return Ok(()) };
-        self.world = before;
         self.world.lazy = true;
-        let lazy = step(&mut self.world).and_then(|()| self.world.settle());
-        self.world.lazy = false;
-        lazy.map_err(|_| eager)
+        let Err(lazy) = step(&mut self.world).and_then(|()| self.world.settle()) else { return Ok(()) };
+        self.world = before;
+        step(&mut self.world).and_then(|()| self.world.settle()).map_err(|_| lazy)
     }
     fn request_many(&mut self, lane: LaneIx, sends: &[SendReq]) -> R {
         let mut tail = Vec::new();

@@ -551,13 +551,11 @@ impl World {
             return Err(format!("lane {lane}: {} messages for a receive of at most {}", frames.len(), args.count));
         }
         for frame in &frames {
+            self.decide_either(task, source, frame);
             let found = self.available(source);
             let chosen = found.iter().copied().find(|at| self.looks_like(task, *at, frame));
             let Some((port, position)) = chosen else { return Err(self.unexpected(&found, frame)) };
-            let mut mail = self.ports[port].queue.remove(position).ok_or("model: message vanished")?;
-            if let (Some(What::NoSenders { or_once: true, .. }), Some(Notification::SendOnce)) = (mail.note, Notification::parse(frame.message)) {
-                mail = Mail { id: notify::SEND_ONCE, size: message::HEADER, note: Some(What::SendOnce), ..mail };
-            }
+            let mail = self.ports[port].queue.remove(position).ok_or("model: message vanished")?;
             if mail.size + args.trailer.size() > args.limit {
                 return Err(format!("lane {lane}: a message of {} + {} bytes in a buffer of {}", mail.size, args.trailer.size(), args.limit));
             }
@@ -634,7 +632,26 @@ impl World {
         let what = Notification::parse(frame.message);
         format!("received {:?} {what:?}, but next are: {heads:#?}", Header::read(frame.message))
     }
+    /// Where no-senders and send-once were both possible, what came out decides.
+    fn decide_either(&mut self, task: TaskIx, source: Source, frame: &FrameView<'_>) {
+        if Header::read(frame.message).is_none_or(|header| header.id != notify::SEND_ONCE) {
+            return;
+        }
+        let found = self.available(source);
+        let here = |at: &(PortIx, usize)| self.looks_like(task, *at, frame);
+        let either = |at: &(PortIx, usize)| matches!(self.ports[at.0].queue[at.1].note, Some(What::NoSenders { .. }));
+        if found.iter().any(|at| here(at) && !either(at)) {
+            return;
+        }
+        if let Some((port, at)) = found.into_iter().find(|at| here(at) && either(at)) {
+            let mail = &mut self.ports[port].queue[at];
+            (mail.id, mail.size, mail.note) = (notify::SEND_ONCE, message::HEADER, Some(What::SendOnce));
+        }
+    }
     fn too_large(&mut self, task: TaskIx, source: Source, args: &RecvArgs, frames: &[FrameView<'_>]) -> R {
+        if let Some(frame) = frames.first() {
+            self.decide_either(task, source, frame);
+        }
         let fits = |world: &World, at: (PortIx, usize)| world.ports[at.0].queue[at.1].size + args.trailer.size() <= args.limit;
         let Some(chosen) = self.available(source).into_iter().find(|at| !fits(self, *at)) else {
             return Err(format!("too large, but everything there fits into {}", args.limit));
