@@ -17,6 +17,10 @@ impl Step {
     pub(crate) fn cargo(name: &'static str, arguments: &[&str], variables: &[(&str, String)]) -> Step {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+        Step::new(name, command)
+    }
+    /// A step that runs any command.
+    pub(crate) fn new(name: &'static str, command: Command) -> Step {
         Step { name, command }
     }
 }

@@ -11,7 +11,7 @@ use crate::steps::{self, Step};
 
 /// Operations of the model in `cargo xtask test`.
 const MODEL_OPS: u64 = 1_000_000;
-/// Operations of the model when it runs among the unit tests: it has a step of its own.
+/// Operations of the model where it cannot be kept out of the other tests: it has a step of its own.
 const MODEL_OPS_UNIT: u64 = 20_000;
 
 #[derive(Args)]
@@ -56,13 +56,12 @@ pub(crate) fn check(root: &Path, args: &Common) -> Result<bool> {
 
 pub(crate) fn test(root: &Path, args: &Test) -> Result<bool> {
     let mut list = lints();
-    list.push(docs_step(root, true));
     // Tests start the binaries as processes of their own, so those must be there and fresh.
     list.push(Step::cargo("binaries", &["build", "--workspace", "--bins"], &[]));
-    list.push(tests("unit and integration tests", &["--workspace", "--exclude", "umach-tests"], &[ops(MODEL_OPS_UNIT)]));
+    list.push(docs_step(root, true)?);
+    list.extend(tests(true));
     list.push(Step::cargo("documentation tests", &["test", "--workspace", "--doc", "--quiet"], &[]));
     list.push(model_step(args.ops, None));
-    list.push(tests("conformance and scenarios", &["--package", "umach-tests"], &[]));
     steps::run(root, list, args.common.keep_going)
 }
 
@@ -71,7 +70,8 @@ pub(crate) fn model(root: &Path, args: &Model) -> Result<bool> {
 }
 
 pub(crate) fn docs(root: &Path, check: bool) -> Result<bool> {
-    steps::run(root, vec![docs_step(root, check)], false)
+    let build = Step::cargo("the documents' maker", &["build", "--workspace", "--bin", "xtask-docs"], &[]);
+    steps::run(root, vec![build, docs_step(root, check)?], false)
 }
 
 pub(crate) fn soak(root: &Path, args: &Soak) -> Result<bool> {
@@ -81,7 +81,8 @@ pub(crate) fn soak(root: &Path, args: &Soak) -> Result<bool> {
         rounds += 1;
         let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64;
         println!("\nround {rounds}, model seed {seed}");
-        let list = vec![model_step(args.ops, Some(seed)), tests("conformance and scenarios", &["--package", "umach-tests"], &[])];
+        let mut list = vec![model_step(args.ops, Some(seed))];
+        list.extend(tests(false));
         if !steps::run(root, list, false)? {
             println!("failed in round {rounds}; repeat the model with: cargo xtask model --ops {} --seed {seed}", args.ops);
             return Ok(false);
@@ -92,11 +93,10 @@ pub(crate) fn soak(root: &Path, args: &Soak) -> Result<bool> {
 }
 
 /// The program beside this one that knows all that documents are made from.
-fn docs_step(root: &Path, check: bool) -> Step {
-    let root = root.display().to_string();
-    let mut arguments = vec!["run", "--quiet", "--package", "xtask", "--features", "docs", "--bin", "xtask-docs", "--", &root];
-    arguments.extend(check.then_some("--check"));
-    Step::cargo("generated documents", &arguments, &[])
+fn docs_step(root: &Path, check: bool) -> Result<Step> {
+    let mut command = Command::new(std::env::current_exe()?.with_file_name("xtask-docs"));
+    command.arg(root).args(check.then_some("--check"));
+    Ok(Step::new("generated documents", command))
 }
 
 fn lints() -> Vec<Step> {
@@ -113,14 +113,21 @@ fn ops(count: u64) -> (&'static str, String) {
 fn model_step(count: u64, seed: Option<u64>) -> Step {
     let mut variables = vec![ops(count)];
     variables.extend(seed.map(|seed| ("UMACH_MODEL_SEED", seed.to_string())));
-    Step::cargo("model", &["test", "--package", "umach-kernel", "--test", "model", "--", "--nocapture"], &variables)
+    Step::cargo("model", &["test", "--workspace", "--test", "model", "--", "--nocapture"], &variables)
 }
 
-/// Library, binary and integration tests of some packages: by cargo-nextest where it is installed (it ends a test that hangs, see
-/// `.config/nextest.toml`), else by `cargo test`.
-fn tests(name: &'static str, packages: &[&str], variables: &[(&str, String)]) -> Step {
-    let runner: &[&str] = if has_nextest() { &["nextest", "run"] } else { &["test", "--lib", "--bins", "--tests"] };
-    Step::cargo(name, &[runner, packages].concat(), variables)
+/// Library, binary and integration tests: by cargo-nextest where it is installed (it ends a test that hangs, see `.config/nextest.toml`), else by
+/// `cargo test`. Every step selects the whole workspace and then filters: another selection of packages means other features of what they
+/// depend on, and building all of that again.
+fn tests(unit: bool) -> Vec<Step> {
+    if !has_nextest() {
+        return vec![Step::cargo("tests", &["test", "--workspace", "--lib", "--bins", "--tests"], &[ops(MODEL_OPS_UNIT)])];
+    }
+    let run = |name, filter| Step::cargo(name, &["nextest", "run", "--workspace", "--filterset", filter], &[]);
+    let scenarios = run("conformance and scenarios", "package(umach-tests)");
+    // The model has a step of its own.
+    let units = unit.then(|| run("unit and integration tests", "not package(umach-tests) and not binary(model)"));
+    units.into_iter().chain([scenarios]).collect()
 }
 
 fn has_nextest() -> bool {
