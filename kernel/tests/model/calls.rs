@@ -10,7 +10,7 @@ use umach_abi::records::{TaskRow, kobject};
 use umach_abi::rights::{ConstructFlags, flavor, special};
 use umach_abi::{Code, Disposition, Name, RightKind, notify};
 
-use super::mail::{is_plain, received_kind};
+use super::mail::{NOTIFICATION, is_plain, received_kind};
 use super::state::*;
 
 type Codes = Vec<Code>;
@@ -79,7 +79,7 @@ impl World {
                     return self.finish(lane, &[Code::KERN_INVALID_VALUE]);
                 }
                 let name = self.granted_name(lane)?;
-                let port = self.new_port(kobject::NONE);
+                let port = self.new_port(kobject::NONE, Some(task));
                 let send = flags.contains(ConstructFlags::INSERT_SEND_RIGHT);
                 let record = &mut self.ports[port];
                 record.context = a.context;
@@ -445,7 +445,7 @@ impl World {
         }
         let got = self.granted_name(lane)?;
         let holds = match kind {
-            RightKind::Receive => Holding::Port { port: self.new_port(kobject::NONE), sends: 0, receive: true },
+            RightKind::Receive => Holding::Port { port: self.new_port(kobject::NONE, Some(task)), sends: 0, receive: true },
             RightKind::PortSet => Holding::Set(self.new_set()),
             _ => Holding::Dead { urefs: 1, was_once: false },
         };
@@ -784,6 +784,14 @@ impl World {
             [self.sets_of(port) > 0, self.count_sends(port) > 0, record.destroyed.is_some(), record.no_senders.is_some()];
         same("port status (in a set, send rights, port-destroyed, no-senders)", &flags, &expected)
     }
+    /// What is charged to a task for messages: those in queues that it pays for, those of senders that wait there, and for each send-once
+    /// right the notification that it may turn into.
+    pub(crate) fn queued_bytes(&self, task: TaskIx) -> u64 {
+        let mine = |port: PortIx| self.ports[port].payer == Some(task) && self.ports[port].alive;
+        let mail: u64 = self.mails().filter(|mail| mine(mail.port())).map(|mail| mail.price).sum();
+        let once: u64 = (0..self.ports.len()).filter(|port| mine(*port)).map(|port| self.count_onces(port) as u64).sum();
+        mail + NOTIFICATION * once
+    }
     fn check_task(&self, task: TaskIx, row: &TaskRow) -> R {
         let record = &self.tasks[task];
         let open = |lane: &&LaneIx| self.lanes[**lane].open;
@@ -794,20 +802,11 @@ impl World {
         let names = record.space.len() as u32;
         let expected = (record.core.to_raw(), names, record.suspended, count(&|_| true), count(&sending), count(&receiving));
         same("task row (id, names, suspended, lanes, blocked sends, blocked receives)", &seen, &expected)?;
-        // Room for the notification that each send-once right may turn into is charged from the start. A port in transit is still on
-        // its last receiver's account.
-        let holds = |port: PortIx| {
-            let record = &self.ports[port];
-            let sends = !record.queue.is_empty() || !self.blocked_on(port).is_empty();
-            record.alive && is_plain(record) && (sends || self.count_onces(port) > 0)
-        };
-        let held: Vec<_> = (0..self.ports.len()).filter(|port| holds(*port)).map(|port| self.find_receiver(port)).collect();
-        let here = held.iter().any(|receiver| receiver.is_some_and(|(owner, _)| owner == task));
-        match row.queued_bytes {
-            0 if here => Err("no bytes queued, though messages or send-once rights are there".into()),
-            bytes if bytes > 0 && !here && !held.contains(&None) => Err(format!("{bytes} bytes queued, though nothing is there")),
-            _ => Ok(()),
-        }
+        let mine = |port: &&Port| port.alive && port.payer == Some(task);
+        let owned = self.tasks[task].space.values().filter(|entry| matches!(entry.holds, Holding::Set(_))).count();
+        let ports = self.ports.iter().filter(mine).count() + owned;
+        same("task row (ports)", &row.ports, &(ports as u32))?;
+        same("task row (bytes queued)", &row.queued_bytes, &self.queued_bytes(task))
     }
 }
 

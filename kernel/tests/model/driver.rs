@@ -72,7 +72,7 @@ impl Run {
             thorough,
             log: tell.then(Vec::new),
         };
-        run.world.host = run.world.new_port(kobject::HOST);
+        run.world.host = run.world.new_port(kobject::HOST, None);
         for _ in 0..3 {
             run.connect()?;
         }
@@ -148,7 +148,7 @@ impl Run {
         let lane = self.core.connect(peer, n == 0).map_err(|code| format!("connect: {code}"))?;
         let task = self.world.tasks.len();
         let lane = self.add_lane(lane, task);
-        let (control, name_port) = (self.world.new_port(kobject::TASK), self.world.new_port(kobject::TASK_NAME));
+        let (control, name_port) = (self.world.new_port(kobject::TASK, None), self.world.new_port(kobject::TASK_NAME, None));
         self.introduce(lane, peer, control, name_port, self.world.host_bootstrap, [Right::Null; 3])
     }
     /// The first request of a new task, and its further lanes.
@@ -206,7 +206,7 @@ impl Run {
         let lane = self.world.tasks[0].probe;
         let answer = self.ask(lane, &Call::HostControl(control::HostControl {}))?;
         let host = answer::HostControl::take(&answer.fields).map_err(|e| e.to_string())?.name;
-        let port = self.world.new_port(kobject::HOST_CONTROL);
+        let port = self.world.new_port(kobject::HOST_CONTROL, None);
         self.world.copy_out(0, Right::Send(port), host, "host control right")?;
         for task in 1..self.world.tasks.len() {
             let id = self.world.tasks[task].core.to_raw();
@@ -620,7 +620,7 @@ impl Run {
         let answer = self.ask(lane, &Call::TaskCreate(control::TaskCreate { flags: 0, label: b"child" }))?;
         let created = answer::TaskCreate::take(&answer.fields).map_err(|e| e.to_string())?;
         let [Attach::NewLane(new)] = answer.attach[..] else { return Err("TaskCreate brought no lane".into()) };
-        let (control, name_port) = (self.world.new_port(kobject::TASK), self.world.new_port(kobject::TASK_NAME));
+        let (control, name_port) = (self.world.new_port(kobject::TASK, None), self.world.new_port(kobject::TASK_NAME, None));
         self.world.copy_out(parent, Right::Send(control), created.control, "control right of a new task")?;
         let (bootstrap, registered) = (self.world.tasks[parent].bootstrap, self.world.tasks[parent].registered);
         let n = self.world.tasks.len();

@@ -75,6 +75,19 @@ impl SendReq {
         message.extend(self.body());
         (message, annex)
     }
+    pub(crate) fn price(&self) -> u64 {
+        let (message, annex) = self.wire();
+        let rights: usize = self
+            .descs
+            .iter()
+            .map(|desc| match desc {
+                DescReq::Port(..) => 1,
+                DescReq::Ports(names, _) => names.len(),
+                _ => 0,
+            })
+            .sum();
+        OVERHEAD + (message.len() + annex.len()) as u64 + PER_RIGHT * rights as u64
+    }
     fn memory(&self, size: u8) -> Vec<u8> {
         (0..size).map(|i| i.wrapping_mul(7).wrapping_add(self.id as u8)).collect()
     }
@@ -82,6 +95,11 @@ impl SendReq {
         (0..self.words as u32).flat_map(|i| (i.wrapping_mul(2_654_435_761) ^ self.id as u32).to_le_bytes()).collect()
     }
 }
+
+/// What a message costs, beside its bytes; what each right in it costs; and what is set aside for a notification.
+const OVERHEAD: u64 = 256;
+const PER_RIGHT: u64 = 16;
+pub(crate) const NOTIFICATION: u64 = 256;
 
 /// Why a send was refused.
 #[derive(Debug)]
@@ -284,6 +302,7 @@ impl World {
             descs,
             body: req.body(),
             size: req.wire().0.len(),
+            price: req.price(),
             from: Some(task),
             note: None,
             batch: 0,
@@ -343,6 +362,7 @@ impl World {
             descs,
             body: Vec::new(),
             size,
+            price: 0,
             from: None,
             note: Some(what),
             batch: 0,
@@ -791,7 +811,11 @@ impl World {
             }
         };
         let holds = match right {
-            Right::Receive(_) => Holding::Port { port, sends, receive: true },
+            Right::Receive(_) => {
+                // The queue comes along, and is paid for by who has it now.
+                self.ports[port].payer = Some(task);
+                Holding::Port { port, sends, receive: true }
+            }
             _ => Holding::Port { port, sends: (sends + 1).min(UREFS_MAX), receive },
         };
         self.set_holding(task, got.0, holds);

@@ -78,6 +78,8 @@ pub(crate) struct Port {
     pub(crate) immovable: bool,
     pub(crate) no_senders: Option<PortIx>,
     pub(crate) destroyed: Option<PortIx>,
+    /// The task that pays for the port and its queue: its receiver, or the last one while the receive right is in transit.
+    pub(crate) payer: Option<TaskIx>,
     /// The core's id, once seen.
     pub(crate) object: Option<u64>,
 }
@@ -121,6 +123,9 @@ pub(crate) struct Mail {
     pub(crate) body: Vec<u8>,
     /// Bytes, trailer not counted.
     pub(crate) size: usize,
+    /// What it costs its receiver: a fixed part, its bytes, and a part for each right. The kernel's own are paid by the send-once rights
+    /// that they go to.
+    pub(crate) price: u64,
     /// The sending task; none for the kernel's own.
     pub(crate) from: Option<TaskIx>,
     pub(crate) note: Option<What>,
@@ -248,7 +253,7 @@ pub(crate) struct World {
 const QUARANTINE: usize = 24;
 
 impl World {
-    pub(crate) fn new_port(&mut self, kobject: u32) -> PortIx {
+    pub(crate) fn new_port(&mut self, kobject: u32, payer: Option<TaskIx>) -> PortIx {
         self.ports.push(Port {
             alive: true,
             kobject,
@@ -262,6 +267,7 @@ impl World {
             immovable: false,
             no_senders: None,
             destroyed: None,
+            payer,
             object: None,
         });
         self.ports.len() - 1
