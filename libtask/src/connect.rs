@@ -29,8 +29,13 @@ pub(crate) fn current() -> Result<Task> {
 }
 
 fn find() -> Result<Task> {
+    let named = std::env::var_os(SOCKET_VARIABLE).is_some_and(|value| !value.is_empty());
     if let Some(lane) = inherited_lane() {
-        return Task::from_lane(lane);
+        match Task::from_lane(lane) {
+            // A lane is one task's. A shell hands the same one to each program that it starts, and all but the first find it used up.
+            Err(Error::KernelGone) if named => {}
+            done => return done,
+        }
     }
     let path = socket_path();
     let why = match at(&path) {
@@ -39,7 +44,7 @@ fn find() -> Result<Task> {
         Err(e) => return Err(e),
     };
     // A socket that was named on purpose is meant.
-    if std::env::var_os(SOCKET_VARIABLE).is_some_and(|value| !value.is_empty()) {
+    if named {
         return Err(Error::NoKernel { why });
     }
     if std::env::var_os("UMACH_PRIVATE").is_some_and(|value| value == "0") {

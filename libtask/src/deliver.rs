@@ -11,7 +11,6 @@
 
 use std::time::Duration;
 
-use smallvec::SmallVec;
 use umach_abi::control::{self, Msg, PortAllocate, PortDeallocate, PortGetRefs, PortModRefs, answer, msg_flags};
 use umach_abi::limits::MESSAGE_MAX;
 use umach_abi::message::{Descriptor, Header, Options, Place, TRAILER_MAX, TrailerRequest, descriptors};
@@ -21,13 +20,13 @@ use umach_abi::{Code, Disposition, Name, RightKind};
 use crate::error::{Error, Result, RightLabel, SendError};
 use crate::message::{Message, Part, Reply};
 use crate::receive::{Next, ReceiveRight};
-use crate::received::{RawFrame, Received, ReplyRight, array_names, frames, take_attached};
+use crate::received::{Frames, RawFrame, Received, ReplyRight, array_names, take_attached};
 use crate::region::{Memory, Region};
 use crate::right::{Held, SendOnceRight, SendRight};
 use crate::task::Task;
 use crate::trace;
 use crate::transport::pool::Need;
-use crate::transport::{Attached, Lane, Wait};
+use crate::transport::{Lane, Wait};
 
 /// Offset of `send_size` in a `Msg` packet; `annex` follows it.
 const SEND_SIZE_AT: usize = umach_abi::control::HEAD + 24;
@@ -76,11 +75,10 @@ fn message_request(
     Ok(lane.exchange(wait, true)?.status)
 }
 
-/// The messages of the answer last read.
-fn take_received(lane: &mut Lane, task: &Task) -> Result<SmallVec<[Received; 1]>> {
-    let mut attached = std::mem::take(&mut lane.attached);
-    let mut received = SmallVec::new();
-    for frame in answer_frames(lane, &mut attached)? {
+/// The messages of the answer last read, one after the other.
+fn each_received(lane: &mut Lane, task: &Task, mut take: impl FnMut(Received)) -> Result<()> {
+    let mut frames = answer_frames(lane)?;
+    while let Some(frame) = frames.next()? {
         if frame.message.is_empty() {
             // Mach destroys a message whose header's rights find no room in the receiver's space.
             tracing::warn!(task = task.id(), code = ?frame.status, "a message was lost");
@@ -88,15 +86,15 @@ fn take_received(lane: &mut Lane, task: &Task) -> Result<SmallVec<[Received; 1]>
         }
         let message = Received::parse(task, frame)?;
         trace::received(&message);
-        received.push(message);
+        take(message);
     }
-    lane.attached = attached;
-    Ok(received)
+    Ok(())
 }
 
 fn first_received(lane: &mut Lane, task: &Task) -> Result<Received> {
-    let none = || Err(Error::mach(Code::MACH_RCV_INVALID_DATA, "receiving: the answer has no message"));
-    take_received(lane, task)?.pop().map_or_else(none, Ok)
+    let mut first = None;
+    each_received(lane, task, |received| first = Some(received))?;
+    first.ok_or_else(|| Error::mach(Code::MACH_RCV_INVALID_DATA, "receiving: the answer has no message"))
 }
 
 /// A receive that delivered a message, if with some slots empty.
@@ -174,27 +172,25 @@ fn send_failed(lane: &mut Lane, task: &Task, code: Code, what: &'static str, on:
 /// Rebuilds a message that the kernel gave back (Mach's pseudo-receive): the rights are the same, their names may not be. `false`: the answer
 /// does not hold one, and the rights are lost.
 fn handed_back(lane: &mut Lane, task: &Task, message: Message) -> (Message, bool) {
-    let mut attached = std::mem::take(&mut lane.attached);
-    let frame = answer_frames(lane, &mut attached).ok().and_then(|mut frames| (!frames.is_empty()).then(|| frames.swap_remove(0)));
+    let frame = answer_frames(lane).and_then(|mut frames| frames.next()).ok().flatten();
     let Some(frame) = frame else {
         return (message, false);
     };
     let Some(header) = Header::read(frame.message) else {
         return (message, false);
     };
-    let RawFrame { message: bytes, annex, attached, .. } = frame;
-    let mut attached: Vec<_> = attached.into_iter().map(Some).collect();
+    let RawFrame { message: bytes, annex, mut attached, .. } = frame;
     let (mut shell, parts, reply) = message.take_apart();
     let mut parts = parts.into_iter();
     for (_, descriptor) in descriptors(bytes) {
         let old = parts.next();
         shell.parts.push(match (descriptor, old) {
             (Ok(Descriptor::Port { name, disposition } | Descriptor::Guarded { name, disposition, .. }), old) => {
-                old.into_iter().for_each(Part::sent);
+                old.iter().for_each(Part::sent);
                 right_part(task, name, disposition)
             }
             (Ok(Descriptor::Ports { address, count, .. }), old) => {
-                old.into_iter().for_each(Part::sent);
+                old.iter().for_each(Part::sent);
                 let names = array_names(annex, address, count).unwrap_or_default();
                 let rights = names.into_iter().filter(|name| name.is_valid()).map(|name| SendRight::adopt(task, name));
                 Part::Rights { rights: rights.collect(), moved: false }
@@ -249,9 +245,10 @@ fn right_part(task: &Task, name: Name, disposition: u8) -> Part {
     }
 }
 
-fn answer_frames<'l>(lane: &'l Lane, attached: &mut Vec<Attached>) -> Result<SmallVec<[RawFrame<'l>; 1]>> {
+fn answer_frames(lane: &mut Lane) -> Result<Frames<'_>> {
+    let attached = std::mem::take(&mut lane.attached);
     let tail = <answer::Msg<'_> as control::Reply<'_>>::take(lane.fields()).map_err(Error::Protocol)?.frames;
-    frames(tail, attached)
+    Ok(Frames::new(tail, attached))
 }
 
 pub(crate) fn receive(held: &Held, timeout: Option<Duration>) -> Result<Received> {
@@ -268,7 +265,11 @@ pub(crate) fn receive_batch(held: &Held, max: usize, timeout: Option<Duration>) 
     let mut lane = task.lane(need(timeout))?;
     let count = max.min(u32::MAX as usize) as u32;
     match message_request(&mut lane, task, None, Some(Receiving { from: held.name(), count }), 0, timeout)? {
-        code if delivered(code) => Ok(take_received(&mut lane, task)?.into_vec()),
+        code if delivered(code) => {
+            let mut received = Vec::new();
+            each_received(&mut lane, task, |message| received.push(message))?;
+            Ok(received)
+        }
         code => Err(Error::on(code, "receiving", held.kind(), held.name())),
     }
 }

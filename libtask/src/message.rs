@@ -28,10 +28,10 @@ pub struct Message {
     body: Vec<u8>,
     /// Whether the body goes as it is, without its length in front.
     raw: bool,
-    pub(crate) parts: SmallVec<[Part; 2]>,
+    pub(crate) parts: SmallVec<[Part; 1]>,
     pub(crate) reply: Option<Reply>,
     /// A body that could not be written (its type, and why); reported when sent.
-    failed: Option<(&'static str, String)>,
+    failed: Option<Box<(&'static str, String)>>,
 }
 
 /// A right or memory in a message.
@@ -102,8 +102,7 @@ impl Message {
     pub fn bytes(mut self, bytes: &[u8]) -> Message {
         self.raw = false;
         self.failed = None;
-        self.body.clear();
-        self.body.extend_from_slice(bytes);
+        self.body = bytes.to_vec();
         self
     }
     /// Sets the body to a value, encoded by postcard. If that fails, sending reports it.
@@ -114,7 +113,7 @@ impl Message {
         match postcard::to_extend(value, std::mem::take(&mut self.body)) {
             Ok(body) => self.body = body,
             Err(e) => {
-                self.failed = Some((std::any::type_name::<T>(), e.to_string()));
+                self.failed = Some(Box::new((std::any::type_name::<T>(), e.to_string())));
             }
         }
         self
@@ -191,7 +190,8 @@ impl Message {
 
     /// Does what needs requests of its own before the message can be written: bytes that do not fit the packet become regions.
     pub(crate) fn prepare(&mut self, task: &Task) -> Result<()> {
-        if let Some((what, why)) = &self.failed {
+        if let Some(failed) = &self.failed {
+            let (what, why) = &**failed;
             return Err(Error::Body { id: self.id, len: 0, what, why: why.clone() });
         }
         let mut annex = 0;
@@ -261,10 +261,8 @@ impl Message {
 
     /// The message was sent: what it moved is no longer this task's.
     pub(crate) fn sent(self) {
-        for part in self.parts {
-            part.sent();
-        }
-        if let Some(reply) = self.reply {
+        self.parts.iter().for_each(Part::sent);
+        if let Some(reply) = &self.reply {
             reply.sent();
         }
     }
@@ -274,13 +272,13 @@ impl Message {
     ///
     /// A receive right is unique in its space, so `still` can ask for it.
     pub(crate) fn lost(self, mut still: impl FnMut(Name) -> bool) {
-        for part in self.parts {
-            match &part {
+        for part in &self.parts {
+            match part {
                 Part::MoveReceive(right) if right.held.is_live() && still(right.name()) => {}
                 _ => part.sent(),
             }
         }
-        if let Some(reply) = self.reply {
+        if let Some(reply) = &self.reply {
             reply.sent();
         }
     }
@@ -291,7 +289,7 @@ impl Message {
     }
 
     /// Body, parts and reply apart: to rebuild a message that came back.
-    pub(crate) fn take_apart(mut self) -> (Message, SmallVec<[Part; 2]>, Option<Reply>) {
+    pub(crate) fn take_apart(mut self) -> (Message, SmallVec<[Part; 1]>, Option<Reply>) {
         let parts = std::mem::take(&mut self.parts);
         let reply = self.reply.take();
         (self, parts, reply)
@@ -373,7 +371,8 @@ impl Part {
         }
     }
 
-    pub(crate) fn sent(self) {
+    /// The message that it is part of was sent.
+    pub(crate) fn sent(&self) {
         match self {
             Part::MoveSend { right, moved: true } => right.held.forget(),
             Part::MoveSendOnce(right) => right.held.forget(),
@@ -401,7 +400,8 @@ impl Reply {
         };
         Ok((own(task, held)?.name(), disposition as u8))
     }
-    pub(crate) fn sent(self) {
+    /// The message that it is part of was sent.
+    pub(crate) fn sent(&self) {
         match self {
             Reply::Once(right) => right.held.forget(),
             Reply::Send { right, moved: true } => right.held.forget(),

@@ -23,12 +23,17 @@ use crate::transport::Attached;
 /// A received message. Rights and memory are counted from 0 in the order in which the sender added them; each is taken out once.
 /// Dropping the message releases everything that was not taken; dropping it unanswered tells a waiting caller at once.
 pub struct Received {
+    // One allocation, so that handing a message on costs a pointer.
+    inner: Box<Inner>,
+}
+
+struct Inner {
     task: Task,
     header: Header,
     trailer: Trailer,
-    message: Vec<u8>,
-    body_at: usize,
-    slots: SmallVec<[Slot; 2]>,
+    /// All behind the rights. Short ones need no allocation of their own.
+    body: SmallVec<[u8; 96]>,
+    slots: SmallVec<[Slot; 1]>,
     reply: Option<ReplyRight>,
     notification: Option<Notification>,
 }
@@ -100,26 +105,40 @@ pub(crate) struct RawFrame<'a> {
     pub(crate) message: &'a [u8],
     pub(crate) trailer: &'a [u8],
     pub(crate) annex: &'a [u8],
-    pub(crate) attached: Vec<Attached>,
+    /// Each is taken out once.
+    pub(crate) attached: Vec<Option<Attached>>,
 }
 
-/// Splits an answer's tail into messages. Every descriptor that came along goes to its message.
-pub(crate) fn frames<'a>(mut bytes: &'a [u8], attached: &mut Vec<Attached>) -> Result<SmallVec<[RawFrame<'a>; 1]>> {
-    let mut attached = attached.drain(..);
-    let mut out = SmallVec::new();
-    while !bytes.is_empty() {
+/// The messages of an answer's tail. Every descriptor that came along goes to its message; those of messages that were not read are closed.
+pub(crate) struct Frames<'a> {
+    rest: &'a [u8],
+    attached: std::vec::IntoIter<Attached>,
+}
+
+impl<'a> Frames<'a> {
+    pub(crate) fn new(tail: &'a [u8], attached: Vec<Attached>) -> Frames<'a> {
+        Frames { rest: tail, attached: attached.into_iter() }
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Option<RawFrame<'a>>> {
+        let bytes = self.rest;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
         let short = |need: usize| Error::Protocol(Malformed::Short { have: bytes.len(), need });
         let row = Frame::read(bytes).ok_or_else(|| short(Frame::SIZE))?;
         let sizes = [row.size as usize, row.trailer as usize, row.annex as usize];
         let whole = Frame::SIZE + sizes.iter().sum::<usize>();
         let frame = bytes.get(..whole).ok_or_else(|| short(whole))?;
-        bytes = &bytes[whole..];
+        self.rest = &bytes[whole..];
         let (message, rest) = frame[Frame::SIZE..].split_at(sizes[0]);
         let (trailer, annex) = rest.split_at(sizes[1]);
-        let attached = attached.by_ref().take(row.attach as usize).collect();
-        out.push(RawFrame { status: Code(row.status), message, trailer, annex, attached });
+        let attached = match row.attach {
+            0 => Vec::new(),
+            n => self.attached.by_ref().take(n as usize).map(Some).collect(),
+        };
+        Ok(Some(RawFrame { status: Code(row.status), message, trailer, annex, attached }))
     }
-    Ok(out)
 }
 
 fn right_slot(task: &Task, name: Name, disposition: u8) -> Slot {
@@ -154,14 +173,14 @@ pub(crate) fn take_attached(attached: &mut [Option<Attached>], n: u32) -> Option
 
 impl Received {
     /// Makes typed values of what arrived. From here on every right in the message belongs to one of them.
-    pub(crate) fn parse(task: &Task, frame: RawFrame<'_>) -> Result<Received> {
-        let malformed = || Error::Protocol(Malformed::Short { have: frame.message.len(), need: HEADER });
-        let header = Header::read(frame.message).ok_or_else(malformed)?;
+    pub(crate) fn parse(task: &Task, mut frame: RawFrame<'_>) -> Result<Received> {
+        let message = frame.message;
+        let malformed = || Error::Protocol(Malformed::Short { have: message.len(), need: HEADER });
+        let header = Header::read(message).ok_or_else(malformed)?;
         let trailer = Trailer::read(frame.trailer).unwrap_or_default();
-        let mut attached: Vec<_> = frame.attached.into_iter().map(Some).collect();
         let mut body_at = if header.is_complex() { HEADER + 4 } else { HEADER };
         let mut slots = SmallVec::new();
-        for (at, descriptor) in descriptors(frame.message) {
+        for (at, descriptor) in descriptors(message) {
             let descriptor = descriptor.map_err(|_| malformed())?;
             body_at = at + descriptor.size();
             slots.push(match descriptor {
@@ -178,7 +197,7 @@ impl Received {
                         Some(bytes) => Slot::Bytes(bytes.to_vec()),
                         None => Slot::Lost,
                     },
-                    Some(Place::Attached(n)) => match take_attached(&mut attached, n) {
+                    Some(Place::Attached(n)) => match take_attached(&mut frame.attached, n) {
                         Some(file) => Slot::Mapped { file, len: size },
                         None => Slot::Lost,
                     },
@@ -192,17 +211,18 @@ impl Received {
             _ => None,
         };
         let from_kernel = trailer.uid == notify::KERNEL_ID && trailer.gid == notify::KERNEL_ID && trailer.pid == 0;
-        let notification = if from_kernel { Notification::parse(task, frame.message) } else { None };
-        Ok(Received { task: task.clone(), header, trailer, message: frame.message.to_vec(), body_at, slots, reply, notification })
+        let notification = if from_kernel { Notification::parse(task, message) } else { None };
+        let body = SmallVec::from_slice(message.get(body_at..).unwrap_or_default());
+        Ok(Received { inner: Box::new(Inner { task: task.clone(), header, trailer, body, slots, reply, notification }) })
     }
 
     /// The task that received it.
     pub fn task(&self) -> &Task {
-        &self.task
+        &self.inner.task
     }
     /// The id that the sender gave it.
     pub fn id(&self) -> i32 {
-        self.header.id
+        self.inner.header.id
     }
     /// The body of a message that this library built, exactly as long as it was. For other programs' messages see [`Received::raw_body`];
     /// if the body does not start with its length, it is returned whole here too.
@@ -215,7 +235,7 @@ impl Received {
     }
     /// All bytes behind the rights, padding included.
     pub fn raw_body(&self) -> &[u8] {
-        &self.message[self.body_at.min(self.message.len())..]
+        &self.inner.body
     }
     /// The body as a value encoded by postcard.
     pub fn body<T: DeserializeOwned>(&self) -> Result<T> {
@@ -232,16 +252,16 @@ impl Received {
         T::read_from_bytes(bytes).map_err(|_| self.body_error::<T>(bytes.len(), format!("{} bytes expected", size_of::<T>())))
     }
     fn body_error<T>(&self, len: usize, why: String) -> Error {
-        Error::Body { id: self.header.id, len, what: std::any::type_name::<T>(), why }
+        Error::Body { id: self.inner.header.id, len, what: std::any::type_name::<T>(), why }
     }
 
     /// How many rights and memories it carries.
     pub fn parts(&self) -> usize {
-        self.slots.len()
+        self.inner.slots.len()
     }
     /// What kind of right is at index `i`: `DeadName` if its port died on the way, `None` if there is none (memory, null, taken).
     pub fn right_kind(&self, i: usize) -> Option<RightKind> {
-        match self.slots.get(i)? {
+        match self.inner.slots.get(i)? {
             Slot::Send(_) => Some(RightKind::Send),
             Slot::SendOnce(_) => Some(RightKind::SendOnce),
             Slot::Receive(_) => Some(RightKind::Receive),
@@ -289,7 +309,7 @@ impl Received {
     }
     /// Takes the memory at index `i`.
     pub fn memory(&mut self, i: usize) -> Result<Memory> {
-        if let Some(Slot::Lost) = self.slots.get(i) {
+        if let Some(Slot::Lost) = self.inner.slots.get(i) {
             return Err(Error::Memory {
                 why: "its file descriptor did not arrive: this process's table is full (see umach doctor)".into(),
             });
@@ -309,46 +329,46 @@ impl Received {
         SharedRegion::from_right(self.take_send(i)?)
     }
     fn take(&mut self, index: usize, wanted: &'static str, fits: impl Fn(&Slot) -> bool) -> Result<Slot> {
-        let found = match self.slots.get_mut(index) {
+        let found = match self.inner.slots.get_mut(index) {
             Some(slot) if fits(slot) => return Ok(std::mem::replace(slot, Slot::Taken)),
             Some(slot) => slot.name(),
             None => "absent",
         };
-        Err(Error::Part { id: self.header.id, index, found, wanted })
+        Err(Error::Part { id: self.inner.header.id, index, found, wanted })
     }
 
     /// Who sent it.
     pub fn sender(&self) -> Sender {
-        let Trailer { task, pid, uid, gid, .. } = self.trailer;
+        let Trailer { task, pid, uid, gid, .. } = self.inner.trailer;
         Sender { task, pid, uid, gid }
     }
     /// Its position among the messages received on its port.
     pub fn seqno(&self) -> u32 {
-        self.trailer.seqno
+        self.inner.trailer.seqno
     }
     /// The context of the port it came on (see [`ReceiveRight::set_context`]): the quickest way to tell the members of a set apart.
     pub fn context(&self) -> u64 {
-        self.trailer.context
+        self.inner.trailer.context
     }
     /// The name of the port it came on; compare with [`ReceiveRight::name`].
     pub fn port(&self) -> Name {
-        self.header.local
+        self.inner.header.local
     }
     /// Whether it came on this port.
     pub fn came_on(&self, port: &ReceiveRight) -> bool {
-        self.port() == port.name() && &self.task == port.task()
+        self.port() == port.name() && &self.inner.task == port.task()
     }
     /// Takes the right to answer, to keep it for later or give it to another thread or task.
     pub fn reply_right(&mut self) -> Option<ReplyRight> {
-        self.reply.take()
+        self.inner.reply.take()
     }
     /// Whether somebody waits for an answer.
     pub fn wants_reply(&self) -> bool {
-        self.reply.is_some()
+        self.inner.reply.is_some()
     }
     /// Answers. Fails with `MACH_SEND_INVALID_REPLY` if no answer was asked for, or it was given already.
     pub fn reply(&mut self, message: Message) -> Result<(), SendError> {
-        match self.reply.take() {
+        match self.inner.reply.take() {
             Some(right) => right.send(message),
             None => {
                 let error = Error::mach(Code::MACH_SEND_INVALID_REPLY, "answering a message that asked for no answer");
@@ -358,16 +378,16 @@ impl Received {
     }
     /// What the kernel process tells with this message; `None` for every message that a task sent, whatever its id.
     pub fn notification(&self) -> Option<&Notification> {
-        self.notification.as_ref()
+        self.inner.notification.as_ref()
     }
     /// The same, taken out.
     pub fn take_notification(&mut self) -> Option<Notification> {
-        self.notification.take()
+        self.inner.notification.take()
     }
 
     /// Whether the reply that was waited for will not come.
     pub(crate) fn is_send_once_notification(&self) -> bool {
-        matches!(self.notification, Some(Notification::SendOnce))
+        matches!(self.inner.notification, Some(Notification::SendOnce))
     }
 }
 
@@ -428,15 +448,15 @@ impl fmt::Debug for Slot {
 impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "message {} on {}, {} bytes", self.id(), self.port(), self.raw_body().len())?;
-        for slot in &self.slots {
+        for slot in &self.inner.slots {
             write!(f, ", {slot:?}")?;
         }
-        if let Some(reply) = &self.reply {
+        if let Some(reply) = &self.inner.reply {
             write!(f, ", reply to {reply:?}")?;
         }
-        match &self.notification {
+        match &self.inner.notification {
             Some(notification) => write!(f, ", the kernel says {notification:?}"),
-            None => write!(f, ", from task {} (pid {}, uid {})", self.trailer.task, self.trailer.pid, self.trailer.uid),
+            None => write!(f, ", from task {} (pid {}, uid {})", self.inner.trailer.task, self.inner.trailer.pid, self.inner.trailer.uid),
         }
     }
 }

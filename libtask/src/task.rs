@@ -16,7 +16,7 @@ use crate::receive::{PortOptions, PortSet, ReceiveRight};
 use crate::right::{Held, SendRight};
 use crate::sys;
 use crate::transport::pool::{Loan, Need, Pool, Release};
-use crate::transport::{Attached, Lane, Link};
+use crate::transport::{Attached, Lane, Link, attaches};
 
 /// This process's (or, in an in-process kernel, this logical task's) connection to the kernel: a space of rights.
 ///
@@ -218,7 +218,7 @@ impl Task {
     ) -> Result<Result<T, Code>> {
         let mut lane = self.lane(Need::Prompt)?;
         lane.begin(call);
-        let head = lane.exchange(crate::transport::Wait::FOREVER, true)?;
+        let head = lane.exchange(crate::transport::Wait::FOREVER, attaches::<C>())?;
         if !head.status.is_ok() {
             return Ok(Err(head.status));
         }

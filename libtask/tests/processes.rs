@@ -3,6 +3,7 @@
 //! This program starts itself again as the child: a test that finds `UMACH_TEST_PLAY` set plays the child's part.
 
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -284,6 +285,54 @@ fn variable_left_over_from_elsewhere_is_not_taken_for_a_lane() {
     child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     std::io::stdout().write_all(said.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn lane_that_is_used_up_is_no_obstacle_where_a_socket_is_named() {
+    if part().is_some() {
+        let task = Task::current().unwrap();
+        let kernel = task.host().unwrap().info().unwrap().pid;
+        assert_eq!(kernel.to_string(), std::env::var("TEST_KERNEL_PID").unwrap());
+        return;
+    }
+    let Some(program) = kernel_program() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("k/socket");
+    let mut command = std::process::Command::new(&program);
+    if program.ends_with("umach") {
+        command.arg("kernel");
+    }
+    let mut kernel = command.args(["--exit-when-idle", "--log", "warn", "--socket"]).arg(&path).spawn().unwrap();
+    let deadline = Instant::now() + SOON;
+    // This task also keeps the kernel process alive.
+    let task = loop {
+        match Task::connect(&path) {
+            Ok(task) => break task,
+            Err(Error::NoKernel { .. }) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            Err(e) => {
+                kernel.kill().unwrap();
+                panic!("{e}");
+            }
+        }
+    };
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    let (lane, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    drop(far);
+    // A duplicate without close-on-exec, which other tests' children may get too: it leads nowhere.
+    let lane = rustix::io::dup(&lane).unwrap();
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["lane_that_is_used_up_is_no_obstacle_where_a_socket_is_named", "--exact"])
+        .env(PLAY, "second")
+        .env("UMACH_LANE", lane.as_raw_fd().to_string())
+        .env("UMACH_LANE_INODE", rustix::fs::fstat(&lane).unwrap().st_ino.to_string())
+        .env("UMACH_SOCKET", &path)
+        .env("TEST_KERNEL_PID", kernel.id().to_string())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    drop(task);
+    assert!(kernel.wait().unwrap().success());
+    assert!(status.success());
 }
 
 #[test]

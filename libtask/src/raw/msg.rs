@@ -10,7 +10,7 @@ use umach_abi::{Code, Name};
 
 use super::{MsgBuffer, OolPart, Space};
 use crate::error::Error;
-use crate::received::{RawFrame, array_names, frames, take_attached};
+use crate::received::{Frames, RawFrame, array_names, take_attached};
 use crate::region::Memory;
 use crate::transport::Wait;
 use crate::transport::pool::Need;
@@ -176,10 +176,12 @@ impl Space<'_> {
             packet.extend_from_slice(&wire.annex);
         }
         let code = lane.exchange(wait, true)?.status;
-        let mut attached = std::mem::take(&mut lane.attached);
+        let attached = std::mem::take(&mut lane.attached);
         let tail = answer::Msg::take(lane.fields()).map_err(Error::Protocol)?.frames;
-        received.extend(frames(tail, &mut attached)?.into_iter().map(from_wire));
-        lane.attached = attached;
+        let mut frames = Frames::new(tail, attached);
+        while let Some(frame) = frames.next()? {
+            received.push(from_wire(frame));
+        }
         Ok(code)
     }
 
@@ -256,8 +258,7 @@ impl Space<'_> {
 
 /// The message as the program sees it: places become indices.
 fn from_wire(frame: RawFrame<'_>) -> MsgBuffer {
-    let RawFrame { message, trailer, annex, attached, .. } = frame;
-    let mut attached: Vec<_> = attached.into_iter().map(Some).collect();
+    let RawFrame { message, trailer, annex, mut attached, .. } = frame;
     let mut bytes = message.to_vec();
     let mut ool = Vec::new();
     for (at, descriptor) in descriptors(message) {

@@ -10,7 +10,7 @@ pub(crate) mod pool;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use umach_abi::control::{Call, Cancel, Head, Malformed, Reply, phase};
+use umach_abi::control::{Call, Cancel, Head, LaneOpen, Malformed, RegionCreate, RegionMap, Reply, TaskCreate, phase};
 use umach_abi::limits::PACKET_MAX;
 use umach_abi::{Code, Name};
 use umach_kernel::local::{Answer, Attached as LocalAttached, LocalLane};
@@ -49,6 +49,11 @@ pub(crate) enum Attached {
 pub(crate) enum Link {
     Socket(Socket),
     Local(LocalLane),
+}
+
+/// Whether the answer to a request may have descriptors attached. Messages may, too.
+pub(crate) const fn attaches<C: Call>() -> bool {
+    matches!(C::OP, LaneOpen::OP | TaskCreate::OP | RegionCreate::OP | RegionMap::OP)
 }
 
 impl Link {
@@ -137,7 +142,7 @@ impl Lane {
     /// A request whose answer comes at once. The answer's fields, or the kernel's refusal.
     pub(crate) fn request<C: Call>(&mut self, call: &C) -> Result<Result<C::Answer<'_>, Code>> {
         self.begin(call);
-        let head = self.exchange(Wait::FOREVER, true)?;
+        let head = self.exchange(Wait::FOREVER, attaches::<C>())?;
         if !head.status.is_ok() {
             return Ok(Err(head.status));
         }
@@ -182,7 +187,9 @@ impl Lane {
             Link::Socket(socket) => {
                 let fds = if attachments { Some(&mut self.fds) } else { None };
                 let waited = socket.receive(&mut self.input, fds, until);
-                self.attached.extend(self.fds.drain(..).map(Attached::Fd));
+                if !self.fds.is_empty() {
+                    self.attached.extend(self.fds.drain(..).map(Attached::Fd));
+                }
                 waited
             }
             Link::Local(lane) => match lane.receive(until.map(|(deadline, _)| deadline)) {

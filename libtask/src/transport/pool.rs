@@ -55,7 +55,8 @@ thread_local! {
 }
 
 struct State {
-    free: Vec<Lane>,
+    // Boxed: a lane on loan moves often.
+    free: Vec<Box<Lane>>,
     total: usize,
     max: usize,
     waiting: usize,
@@ -65,14 +66,14 @@ struct State {
 /// A lane on loan.
 pub(crate) struct Loan<'p> {
     pool: &'p Pool,
-    lane: Option<Lane>,
+    lane: Option<Box<Lane>>,
     /// What `HOLDING` was before.
     before: usize,
 }
 
 impl Pool {
     pub(crate) fn new(first: Lane, task_self: Name) -> Pool {
-        let state = State { free: vec![first], total: 1, max: LANES_MAX, waiting: 0, gone: false };
+        let state = State { free: vec![Box::new(first)], total: 1, max: LANES_MAX, waiting: 0, gone: false };
         Pool {
             state: Mutex::new(state),
             returned: Condvar::new(),
@@ -86,7 +87,7 @@ impl Pool {
         std::ptr::from_ref(self).addr()
     }
 
-    fn loan(&self, lane: Lane) -> Loan<'_> {
+    fn loan(&self, lane: Box<Lane>) -> Loan<'_> {
         Loan { pool: self, lane: Some(lane), before: HOLDING.replace(self.address()) }
     }
 
@@ -104,10 +105,7 @@ impl Pool {
     }
 
     pub(crate) fn take(&self, need: Need) -> Result<Loan<'_>> {
-        let deadline = match need {
-            Need::Blocking(Some(timeout)) => Some(Instant::now() + timeout),
-            _ => None,
-        };
+        let mut deadline = None;
         let mut state = self.state.lock();
         loop {
             if state.gone {
@@ -130,6 +128,9 @@ impl Pool {
                 // The last one is for those who need it only for a moment.
                 state.free.push(lane);
             }
+            if let (Need::Blocking(Some(timeout)), None) = (need, deadline) {
+                deadline = Some(Instant::now() + timeout);
+            }
             state.waiting += 1;
             let late = match deadline {
                 None => {
@@ -150,7 +151,7 @@ impl Pool {
         let opened = loan.request(&LaneOpen {})?.map(drop);
         match (opened, loan.attached.pop()) {
             (Ok(()), Some(attached)) => {
-                let lane = Lane::new(Link::from_attached(attached));
+                let lane = Box::new(Lane::new(Link::from_attached(attached)));
                 let mut state = self.state.lock();
                 state.total += 1;
                 state.free.push(lane);
