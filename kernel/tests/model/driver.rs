@@ -547,34 +547,39 @@ impl Run {
         match act {
             Act::Call(lane, call) => {
                 self.request(lane, &call)?;
-                self.follow(|world| world.call(lane, &call))
+                self.world.call(lane, &call)?;
+                self.world.settle()
             }
             Act::SetLimit { lane, task, name, qlimit } => {
                 let info = qlimit.to_le_bytes();
                 let call = Call::PortSetAttributes(control::PortSetAttributes { task, name, flavor: flavor::LIMITS_INFO, info: &info });
                 self.request(lane, &call)?;
-                self.follow(|world| world.call(lane, &call))
+                self.world.call(lane, &call)?;
+                self.world.settle()
             }
             Act::Msg { lane, send, receive } => {
                 let (message, annex) = send.as_ref().map_or_else(Default::default, SendReq::wire);
                 let tail = [&message[..], &annex[..]].concat();
                 let call = Call::Msg(msg_request(send.as_ref(), receive.as_ref(), message.len() as u32, annex.len() as u32, &tail));
                 self.request(lane, &call)?;
-                self.follow(|world| match (&send, receive) {
-                    (Some(send), then) => world.send(lane, send, then),
-                    (None, Some(args)) => world.receive(lane, args),
-                    (None, None) => Ok(()),
-                })
+                match (&send, receive) {
+                    (Some(send), then) => self.world.send(lane, send, then)?,
+                    (None, Some(args)) => self.world.receive(lane, args)?,
+                    (None, None) => {}
+                }
+                self.world.settle()
             }
             Act::SendMany { lane, sends } => {
                 self.request_many(lane, &sends)?;
-                self.follow(|world| world.send_many(lane, &sends))
+                self.world.send_many(lane, &sends)?;
+                self.world.settle()
             }
             Act::Cancel { lane, phases, interrupted } => {
                 let seq = self.world.lanes[lane].seq;
                 Call::Cancel(control::Cancel { seq, phases, interrupted: interrupted as u32 }).encode(seq, &mut self.packet);
                 self.send_packet(lane)?;
-                self.follow(|world| world.cancel(lane, phases, interrupted))
+                self.world.cancel(lane, phases, interrupted)?;
+                self.world.settle()
             }
             Act::Connect => self.connect(),
             Act::Create { lane } => self.create(lane),
@@ -585,23 +590,16 @@ impl Run {
                     _ => self.core.hang_up(self.world.lanes[self.world.tasks[task].probe].core, &mut self.effects),
                 }
                 self.collect()?;
-                self.follow(|world| world.end_task(task))
+                self.world.end_task(task)?;
+                self.world.settle()
             }
             Act::CloseLane(lane) => {
                 self.core.hang_up(self.world.lanes[lane].core, &mut self.effects);
                 self.collect()?;
-                self.follow(|world| world.close_lane(lane))
+                self.world.close_lane(lane);
+                self.world.settle()
             }
         }
-    }
-    /// Lets the model follow what the core did. When the notices of teardown come, after a request's receive or before it, is the
-    /// core's choice: the model tries one, then the other.
-    fn follow(&mut self, step: impl Fn(&mut World) -> R) -> R {
-        let before = self.world.clone();
-        self.world.lazy = true;
-        let Err(lazy) = step(&mut self.world).and_then(|()| self.world.settle()) else { return Ok(()) };
-        self.world = before;
-        step(&mut self.world).and_then(|()| self.world.settle()).map_err(|_| lazy)
     }
     fn request_many(&mut self, lane: LaneIx, sends: &[SendReq]) -> R {
         let mut tail = Vec::new();

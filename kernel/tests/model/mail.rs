@@ -308,11 +308,11 @@ impl World {
             batch: 0,
         };
         if let Some(code) = failed {
-            self.destroy_mail(mail)?;
+            self.destroy_mail(&mail);
             return Ok(Err(Refusal::Body(code)));
         }
         if dest == Right::Dead {
-            self.destroy_mail(mail)?;
+            self.destroy_mail(&mail);
             return Ok(Err(Refusal::Lost));
         }
         Ok(Ok(mail))
@@ -334,7 +334,8 @@ impl World {
     /// Queues a message.
     pub(crate) fn post(&mut self, mut mail: Mail) -> R {
         if !self.ports[mail.port()].alive || self.closes_circle(&mail) {
-            return self.destroy_mail(mail);
+            self.destroy_mail(&mail);
+            return Ok(());
         }
         mail.batch = self.batch;
         let port = mail.port();
@@ -475,11 +476,10 @@ impl World {
         }
     }
     /// Nobody is at the other end of a lane any more: what it was sending is lost.
-    pub(crate) fn close_lane(&mut self, lane: LaneIx) -> R {
+    pub(crate) fn close_lane(&mut self, lane: LaneIx) {
         self.lanes[lane].open = false;
-        match std::mem::replace(&mut self.lanes[lane].state, State::Idle) {
-            State::Sending { mail, .. } => self.destroy_mail(mail),
-            _ => Ok(()),
+        if let State::Sending { mail, .. } = std::mem::replace(&mut self.lanes[lane].state, State::Idle) {
+            self.destroy_mail(&mail);
         }
     }
     /// Pseudo-receive: a send that was given up brings the message back, header ports not swapped.
@@ -559,9 +559,18 @@ impl World {
         let Some(status) = self.actual.get(&lane).map(|answer| answer.status) else {
             return if args.try_only { Err(format!("lane {lane}: no answer although a message is there")) } else { Ok(false) };
         };
-        self.check_first_in_line(lane, source)?;
         let answer = self.take_answer(lane, &[Code::SUCCESS, Code::MACH_RCV_TOO_LARGE])?;
         let frames = read_frames(&answer.fields)?;
+        if let (Code::SUCCESS, Some(frame)) = (status, frames.first()) {
+            self.decide_either(task, source, frame);
+            if !self.available(source).iter().any(|at| self.looks_like(task, *at, frame)) {
+                // Perhaps somebody who waits elsewhere comes first.
+                let wrong = self.unexpected(&self.available(source), frame);
+                self.actual.insert(lane, answer);
+                return if args.try_only { Err(wrong) } else { Ok(false) };
+            }
+        }
+        self.check_first_in_line(lane, source)?;
         self.lanes[lane].state = State::Idle;
         if status == Code::MACH_RCV_TOO_LARGE {
             self.too_large(task, source, &args, &frames)?;
@@ -703,7 +712,8 @@ impl World {
         if let Right::Once(_) = rights[0] {
             rights[0] = Right::Null;
         }
-        self.drop_all(rights)
+        self.ruins.extend(rights);
+        Ok(())
     }
 
     fn check_fixed(&self, mail: &Mail, frame: &FrameView<'_>) -> R<Header> {
@@ -904,19 +914,25 @@ impl World {
     /// Runs until nothing follows any more.
     pub(crate) fn settle(&mut self) -> R {
         self.settle_receives()?;
-        self.lazy = false;
-        let ruins = std::mem::take(&mut self.ruins);
-        self.drop_all(ruins)?;
-        self.notes.append(&mut self.late);
-        self.settle_receives()?;
-        for lane in self.waiting() {
+        while !self.ruins.is_empty() || !self.late.is_empty() {
+            let ruins = std::mem::take(&mut self.ruins);
+            self.drop_all(ruins)?;
+            self.notes.append(&mut self.late);
+            self.settle_receives()?;
+        }
+        for lane in self.waiting().into_iter().filter(|lane| !self.actual.contains_key(lane)) {
             let State::Receiving { source, .. } = self.lanes[lane].state else { continue };
             if let Some((port, at)) = self.available(source).first() {
                 let mail = &self.ports[*port].queue[*at];
                 return Err(format!("lane {lane} still waits at {source:?} although this is queued at port {port}: {mail:?}"));
             }
         }
-        if let Some((lane, answer)) = self.actual.iter().next() {
+        if let Some((&lane, answer)) = self.actual.iter().next() {
+            if let State::Receiving { source, .. } = self.lanes[lane].state
+                && let Some(frame) = read_frames(&answer.fields)?.first()
+            {
+                return Err(format!("lane {lane} {}", self.unexpected(&self.available(source), frame)));
+            }
             let code = answer.status;
             return Err(format!("lane {lane} was answered ({code:?}, request {}), which the model does not expect", answer.op));
         }

@@ -231,9 +231,8 @@ pub(crate) struct World {
     pub(crate) limbo: Vec<Right>,
     /// Notifications on their way, with the port that they go to.
     pub(crate) notes: VecDeque<(PortIx, What)>,
-    /// Teardown is done in pieces, so what it has to tell may come only after the request that set it off, its receive included. When
-    /// this is set, it does: rights to be destroyed wait in `ruins`, notifications in `late`.
-    pub(crate) lazy: bool,
+    /// Teardown is done in pieces after the request that set it off, its receive included: rights that it will destroy wait in `ruins`,
+    /// what a dying port has to tell waits in `late`.
     pub(crate) ruins: Vec<Right>,
     pub(crate) late: VecDeque<(PortIx, What)>,
     dying: u32,
@@ -472,7 +471,7 @@ impl World {
     // Loss of rights.
 
     pub(crate) fn notify(&mut self, to: PortIx, what: What) {
-        let notes = if self.lazy && self.dying > 0 { &mut self.late } else { &mut self.notes };
+        let notes = if self.dying > 0 { &mut self.late } else { &mut self.notes };
         notes.push_back((to, what));
     }
     /// Drops a right that is in nobody's hands any more.
@@ -502,15 +501,12 @@ impl World {
             self.notify(notify, What::NoSenders { port, count, or_once: false });
         }
     }
-    /// Drops everything that a message holds. All of it is in limbo until its turn comes, so that counts stay true.
-    pub(crate) fn destroy_mail(&mut self, mail: Mail) -> R {
-        self.drop_all(mail.rights().collect())
+    /// A message is to be destroyed, with everything in it.
+    pub(crate) fn destroy_mail(&mut self, mail: &Mail) {
+        self.ruins.extend(mail.rights());
     }
+    /// Drops rights, one after the other. Each is in limbo until its turn comes, so that counts stay true.
     pub(crate) fn drop_all(&mut self, rights: Vec<Right>) -> R {
-        if self.lazy {
-            self.ruins.extend(rights);
-            return Ok(());
-        }
         let base = self.limbo.len();
         self.limbo.extend(rights.into_iter().rev());
         while self.limbo.len() > base {
@@ -572,17 +568,17 @@ impl World {
         for lane in self.blocked_on(port) {
             let State::Sending { mail, then } = std::mem::replace(&mut self.lanes[lane].state, State::Idle) else { continue };
             self.send_done(lane, then)?;
-            self.destroy_mail(mail)?;
+            self.destroy_mail(&mail);
         }
         let queue = std::mem::take(&mut self.ports[port].queue);
-        self.drop_all(queue.iter().flat_map(Mail::rights).collect())?;
+        self.ruins.extend(queue.iter().flat_map(Mail::rights));
         for task in 0..self.tasks.len() {
             self.names_die(task, port);
         }
         Ok(())
     }
     fn names_die(&mut self, task: TaskIx, port: PortIx) {
-        let notes = if self.lazy { &mut self.late } else { &mut self.notes };
+        let notes = &mut self.late;
         for (name, entry) in &mut self.tasks[task].space {
             let (urefs, was_once) = match entry.holds {
                 Holding::Port { port: p, sends, .. } if p == port => (sends, false),
@@ -643,7 +639,7 @@ impl World {
             }
         }
         let (control, name_port) = (self.tasks[task].control, self.tasks[task].name_port);
-        self.drop_all(rights)?;
+        self.ruins.extend(rights);
         self.die(control)?;
         self.die(name_port)
     }
