@@ -4,16 +4,16 @@
 //! arguments are wrong at once, or the name is null), any of the codes that apply will do.
 
 use umach_abi::control::{Reply, Request as Call, answer};
-use umach_abi::limits::{QLIMIT_MAX, UREFS_MAX};
+use umach_abi::limits::QLIMIT_MAX;
 use umach_abi::message::{TrailerRequest, u32_at};
 use umach_abi::records::{TaskRow, kobject};
 use umach_abi::rights::{ConstructFlags, flavor, special};
-use umach_abi::{Code, Disposition, Name, RightKind, notify};
+use umach_abi::{Code, Disposition, Name, RightKind};
 
-use super::mail::{NOTIFICATION, is_plain, received_kind};
+use super::message::{NOTIFICATION, received_kind};
 use super::state::*;
 
-type Codes = Vec<Code>;
+pub(crate) type Codes = Vec<Code>;
 
 macro_rules! or_refuse {
     ($world:ident, $lane:ident, $what:expr) => {
@@ -24,7 +24,10 @@ macro_rules! or_refuse {
     };
 }
 
-const GUARDED: [Code; 3] = [Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_ARGUMENT, Code::KERN_FAILURE];
+pub(crate) use or_refuse;
+
+/// What a guarded port's destruction is refused with.
+pub(crate) const GUARDED: [Code; 3] = [Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_ARGUMENT, Code::KERN_FAILURE];
 
 impl World {
     /// The live task whose control right has this name.
@@ -38,29 +41,29 @@ impl World {
             _ => Err(bad()),
         }
     }
-    fn lookup(&self, task: TaskIx, name: Name) -> Result<Entry, Codes> {
+    pub(crate) fn lookup(&self, task: TaskIx, name: Name) -> Result<Entry, Codes> {
         if !name.is_valid() {
             return Err(vec![Code::KERN_INVALID_NAME, Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_ARGUMENT]);
         }
         self.entry(task, name.0).ok_or_else(|| vec![Code::KERN_INVALID_NAME])
     }
-    fn receive_named(&self, task: TaskIx, name: Name) -> Result<PortIx, Codes> {
+    pub(crate) fn receive_named(&self, task: TaskIx, name: Name) -> Result<PortIx, Codes> {
         match self.lookup(task, name)?.holds {
             Holding::Port { port, receive: true, .. } => Ok(port),
             _ => Err(vec![Code::KERN_INVALID_RIGHT]),
         }
     }
-    fn set_named(&self, task: TaskIx, name: Name) -> Result<SetIx, Codes> {
+    pub(crate) fn set_named(&self, task: TaskIx, name: Name) -> Result<SetIx, Codes> {
         match self.lookup(task, name)?.holds {
             Holding::Set(set) => Ok(set),
             _ => Err(vec![Code::KERN_INVALID_RIGHT]),
         }
     }
-    fn granted<T>(&mut self, lane: LaneIx, read: impl FnOnce(&[u8]) -> R<T>) -> R<T> {
+    pub(crate) fn granted<T>(&mut self, lane: LaneIx, read: impl FnOnce(&[u8]) -> R<T>) -> R<T> {
         let answer = self.take_answer(lane, &[Code::SUCCESS])?;
         read(&answer.fields)
     }
-    fn granted_name(&mut self, lane: LaneIx) -> R<Name> {
+    pub(crate) fn granted_name(&mut self, lane: LaneIx) -> R<Name> {
         self.granted(lane, |fields| u32_at(fields, 0).filter(|_| fields.len() == 4).map(Name).ok_or("answer is no name".into()))
     }
 
@@ -398,7 +401,7 @@ impl World {
         }
     }
 
-    fn expect_number(&mut self, lane: LaneIx, expected: u32) -> R {
+    pub(crate) fn expect_number(&mut self, lane: LaneIx, expected: u32) -> R {
         let number = self.granted_name(lane)?.0;
         if number != expected {
             return Err(format!("lane {lane}: answered {number:#x}, expected {expected:#x}"));
@@ -406,356 +409,18 @@ impl World {
         Ok(())
     }
     /// A copy of a send right of the caller; null is null.
-    fn copied(&self, lane: LaneIx, me: TaskIx, name: Name) -> Result<Right, Codes> {
+    pub(crate) fn copied(&self, lane: LaneIx, me: TaskIx, name: Name) -> Result<Right, Codes> {
         let bad = || vec![Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_NAME, Code::KERN_INVALID_CAPABILITY, Code::KERN_INVALID_VALUE];
         match (name, self.entry(me, name.0).map(|entry| entry.holds)) {
             (Name::NULL, _) => Ok(Right::Null),
             (_, Some(Holding::Port { port, sends, .. })) if sends > 0 => Ok(Right::Send(port)),
-            (Name::DEAD, _) | (_, Some(Holding::Dead { .. })) if self.actual.get(&lane).is_some_and(|a| a.status.is_ok()) => Ok(Right::Dead),
+            (Name::DEAD, _) | (_, Some(Holding::Dead { .. })) if self.actual.get(&lane).is_some_and(|a| a.status.is_ok()) => {
+                Ok(Right::Dead)
+            }
             _ => Err(bad()),
         }
     }
-    /// Everything under a name that was just freed.
-    fn drop_holding(&mut self, holds: Holding) -> R {
-        match holds {
-            Holding::Port { port, sends, receive } => {
-                let send = if sends > 0 { Right::Send(port) } else { Right::Null };
-                let receive = if receive { Right::Receive(port) } else { Right::Null };
-                self.drop_all(vec![send, receive])
-            }
-            Holding::Once { port } => self.drop_right(Right::Once(port)),
-            Holding::Dead { .. } => Ok(()),
-            Holding::Set(set) => self.destroy_set(set),
-        }
-    }
-
-    /// Whether a waiting lane got a message in this operation.
-    fn somebody_hears(&self) -> bool {
-        self.waiting().iter().any(|lane| self.actual.get(lane).is_some_and(|answer| answer.status.is_ok()))
-    }
-    fn allocate(&mut self, lane: LaneIx, task: TaskIx, kind: Option<RightKind>, name: Name) -> R {
-        let Some(kind @ (RightKind::Receive | RightKind::PortSet | RightKind::DeadName)) = kind else {
-            return self.finish(lane, &[Code::KERN_INVALID_VALUE]);
-        };
-        if name != Name::NULL {
-            let codes = self.refuse_picked(task, name, self.entry(task, name.0).is_some());
-            if !codes.is_empty() {
-                return self.finish(lane, &codes);
-            }
-        }
-        let got = self.granted_name(lane)?;
-        let holds = match kind {
-            RightKind::Receive => Holding::Port { port: self.new_port(kobject::NONE, Some(task)), sends: 0, receive: true },
-            RightKind::PortSet => Holding::Set(self.new_set()),
-            _ => Holding::Dead { urefs: 1, was_once: false },
-        };
-        if name == Name::NULL {
-            return self.enter_chosen(task, got, holds);
-        }
-        self.enter_picked(task, name, holds);
-        same("chosen name", &got, &name)
-    }
-
-    fn deallocate(&mut self, lane: LaneIx, task: TaskIx, name: Name) -> R {
-        if !name.is_valid() {
-            return self.finish(lane, &[Code::SUCCESS]);
-        }
-        let entry = or_refuse!(self, lane, self.lookup(task, name));
-        match entry.holds {
-            Holding::Port { sends: 0, .. } => return self.finish(lane, &[Code::KERN_INVALID_RIGHT]),
-            Holding::Port { port, sends, receive } => {
-                self.finish(lane, &[Code::SUCCESS])?;
-                if sends < UREFS_MAX {
-                    self.change_sends(task, name.0, port, sends, sends - 1, receive);
-                }
-            }
-            Holding::Once { .. } | Holding::Set(_) => {
-                self.finish(lane, &[Code::SUCCESS])?;
-                self.free_name(task, name.0);
-                self.drop_holding(entry.holds)?;
-            }
-            Holding::Dead { urefs, was_once } => {
-                self.finish(lane, &[Code::SUCCESS])?;
-                match urefs {
-                    1 => self.free_name(task, name.0),
-                    UREFS_MAX => {}
-                    _ => self.set_holding(task, name.0, Holding::Dead { urefs: urefs - 1, was_once }),
-                }
-            }
-        }
-        Ok(())
-    }
-    fn change_sends(&mut self, task: TaskIx, name: u32, port: PortIx, before: u32, after: u32, receive: bool) {
-        if after == 0 && !receive {
-            self.free_name(task, name);
-        } else {
-            self.set_holding(task, name, Holding::Port { port, sends: after, receive });
-        }
-        if before > 0 && after == 0 {
-            self.lost_send(port);
-        }
-    }
-    /// The receive right under a name is to go; send rights under it stay as a dead name, or as they are if the port lives on.
-    fn lose_receive(&mut self, task: TaskIx, name: u32, port: PortIx, sends: u32) -> R {
-        if sends > 0 {
-            self.set_holding(task, name, Holding::Port { port, sends, receive: false });
-        } else {
-            self.free_name(task, name);
-        }
-        self.drop_right(Right::Receive(port))
-    }
-    fn destruct(&mut self, lane: LaneIx, task: TaskIx, name: Name, srdelta: i32, guard: u64) -> R {
-        let entry = or_refuse!(self, lane, self.lookup(task, name));
-        let Holding::Port { port, sends, receive: true } = entry.holds else {
-            return self.finish(lane, &[Code::KERN_INVALID_RIGHT]);
-        };
-        let mut codes = Vec::new();
-        if srdelta > 0 || srdelta < 0 && srdelta.unsigned_abs() > sends {
-            codes.push(Code::KERN_INVALID_VALUE);
-        }
-        if srdelta < 0 && sends == 0 {
-            codes.push(Code::KERN_INVALID_RIGHT);
-        }
-        if self.ports[port].guard.is_some_and(|own| own.value != guard) {
-            codes.push(Code::KERN_INVALID_ARGUMENT);
-        }
-        if !codes.is_empty() {
-            return self.finish(lane, &codes);
-        }
-        self.finish(lane, &[Code::SUCCESS])?;
-        let delta = if sends == UREFS_MAX && srdelta != -(UREFS_MAX as i32) { 0 } else { srdelta };
-        let left = sends.saturating_add_signed(delta);
-        if left < sends {
-            self.change_sends(task, name.0, port, sends, left, true);
-            if self.somebody_hears() {
-                self.pump()?;
-            }
-        }
-        self.lose_receive(task, name.0, port, left)
-    }
-    fn mod_refs(&mut self, lane: LaneIx, task: TaskIx, name: Name, kind: Option<RightKind>, delta: i32) -> R {
-        let Some(kind) = kind else { return self.finish(lane, &[Code::KERN_INVALID_VALUE]) };
-        if !name.is_valid() {
-            return match kind {
-                RightKind::Send | RightKind::SendOnce => self.finish(lane, &[Code::SUCCESS]),
-                _ => self.finish(lane, &[Code::KERN_INVALID_NAME]),
-            };
-        }
-        let entry = or_refuse!(self, lane, self.lookup(task, name));
-        let changed = |count: u32| match delta {
-            d if count == UREFS_MAX && d != -(UREFS_MAX as i32) => Some(count),
-            d => Some(count.checked_add_signed(d)?.min(UREFS_MAX)),
-        };
-        let invalid = [Code::KERN_INVALID_VALUE];
-        match (entry.holds, kind) {
-            (Holding::Set(_), RightKind::PortSet) | (Holding::Once { .. }, RightKind::SendOnce) => match delta {
-                0 => self.finish(lane, &[Code::SUCCESS]),
-                -1 => {
-                    self.finish(lane, &[Code::SUCCESS])?;
-                    self.free_name(task, name.0);
-                    self.drop_holding(entry.holds)
-                }
-                _ => self.finish(lane, &invalid),
-            },
-            (Holding::Port { port, sends, receive: true }, RightKind::Receive) => match delta {
-                0 => self.finish(lane, &[Code::SUCCESS]),
-                -1 if self.ports[port].guard.is_some() => self.finish(lane, &GUARDED),
-                -1 => {
-                    self.finish(lane, &[Code::SUCCESS])?;
-                    self.lose_receive(task, name.0, port, sends)
-                }
-                _ => self.finish(lane, &invalid),
-            },
-            (Holding::Port { port, sends, receive }, RightKind::Send) if sends > 0 => match changed(sends) {
-                None if sends < UREFS_MAX => self.finish(lane, &invalid),
-                left => {
-                    self.finish(lane, &[Code::SUCCESS])?;
-                    self.change_sends(task, name.0, port, sends, left.unwrap_or(sends), receive);
-                    Ok(())
-                }
-            },
-            (Holding::Dead { urefs, was_once }, RightKind::DeadName) => match changed(urefs) {
-                None if urefs < UREFS_MAX => self.finish(lane, &invalid),
-                Some(0) => {
-                    self.free_name(task, name.0);
-                    self.finish(lane, &[Code::SUCCESS])
-                }
-                left => {
-                    self.set_holding(task, name.0, Holding::Dead { urefs: left.unwrap_or(urefs), was_once });
-                    self.finish(lane, &[Code::SUCCESS])
-                }
-            },
-            _ => self.finish(lane, &[Code::KERN_INVALID_RIGHT]),
-        }
-    }
-
-    fn insert_right(&mut self, lane: LaneIx, me: TaskIx, task: TaskIx, name: Name, right: Name, disposition: Option<Disposition>) -> R {
-        let mut codes = Vec::new();
-        if disposition.is_none() || !name.is_valid() || name.0 & 3 != 3 {
-            codes.extend([Code::KERN_INVALID_VALUE, Code::KERN_FAILURE]);
-        }
-        if !right.is_valid() {
-            codes.extend([Code::KERN_INVALID_CAPABILITY, Code::KERN_INVALID_VALUE]);
-        }
-        let entry = self.entry(me, right.0);
-        let takes = disposition.is_some_and(|d| self.can_take(me, right.0, d));
-        match entry {
-            None => codes.push(Code::KERN_INVALID_NAME),
-            Some(Entry { holds: Holding::Dead { .. }, .. }) => codes.extend([Code::KERN_INVALID_CAPABILITY, Code::KERN_INVALID_RIGHT]),
-            Some(_) if !takes => codes.extend([Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_CAPABILITY]),
-            Some(_) => {}
-        }
-        let (Some(entry), Some(disposition), true) = (entry, disposition, codes.is_empty()) else { return self.finish(lane, &codes) };
-        let (port, emptied) = match (entry.holds, disposition) {
-            (Holding::Port { port, sends, .. }, Disposition::MoveReceive) => (port, sends == 0),
-            (Holding::Port { port, sends, receive }, Disposition::MoveSend) => (port, sends == 1 && !receive),
-            (Holding::Port { port, .. }, _) => (port, false),
-            (Holding::Once { port }, _) => (port, true),
-            _ => return Err("model: inserted from nothing".into()),
-        };
-        let emptied = emptied && me == task;
-        let once = disposition.becomes() == RightKind::SendOnce;
-        let held = self.find_name(task, port).filter(|held| !once && !(emptied && *held == right.0));
-        let used = self.entry(task, name.0).is_some() && !(emptied && name == right);
-        let same_slot = emptied && right.index() == name.index() && right != name;
-        let picked = if held == Some(name.0) || same_slot { Vec::new() } else { self.refuse_picked(task, name, false) };
-        let clash = match held {
-            Some(held) if held != name.0 => Some(Code::KERN_RIGHT_EXISTS),
-            None if used => Some(Code::KERN_NAME_EXISTS),
-            None => picked.first().copied(),
-            _ => None,
-        };
-        if let Some(code) = clash {
-            // The right travelled with the request, as it does in XNU: a refused one is gone.
-            self.finish(lane, &[&[code], &picked[..]].concat())?;
-            let taken = self.take(me, right.0, disposition)?;
-            return self.drop_right(taken);
-        }
-        self.finish(lane, &[Code::SUCCESS])?;
-        let taken = self.take(me, right.0, disposition)?;
-        if self.entry(task, name.0).is_none() {
-            let holds = if once { Holding::Once { port } } else { Holding::Port { port, sends: 0, receive: false } };
-            self.enter_picked(task, name, holds);
-        }
-        if once { Ok(()) } else { self.copy_out(task, taken, name, "inserted right") }
-    }
-
-    fn request_notification(&mut self, lane: LaneIx, me: TaskIx, task: TaskIx, a: &umach_abi::control::PortRequestNotification) -> R {
-        let status = self.actual.get(&lane).map(|answer| answer.status);
-        let mut codes = Vec::new();
-        // The notify right comes from the caller. It travels with the request: if that is refused, the right is gone.
-        let disposition = Disposition::from_raw(a.disposition as u8).filter(|d| d.becomes() == RightKind::SendOnce);
-        if a.notify != Name::NULL {
-            match (disposition, self.entry(me, a.notify.0).map(|entry| entry.holds)) {
-                (None, _) => codes.extend([Code::KERN_INVALID_VALUE, Code::KERN_INVALID_ARGUMENT, Code::KERN_INVALID_CAPABILITY]),
-                (_, None) => codes.extend([Code::KERN_INVALID_NAME, Code::KERN_INVALID_CAPABILITY]),
-                (_, Some(Holding::Dead { .. })) => codes.extend([Code::KERN_INVALID_CAPABILITY, Code::KERN_INVALID_RIGHT]),
-                (Some(d), _) if !self.can_take(me, a.notify.0, d) => codes.extend([Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_CAPABILITY]),
-                _ => {}
-            }
-        }
-        let notify = match disposition {
-            Some(disposition) if a.notify != Name::NULL && codes.is_empty() => self.take(me, a.notify.0, disposition)?,
-            _ => Right::Null,
-        };
-        let possible = a.id as i32 == notify::SEND_POSSIBLE;
-        let entry = self.lookup(task, a.name);
-        match a.id as i32 {
-            notify::NO_SENDERS | notify::PORT_DESTROYED => {
-                let port = self.receive_named(task, a.name);
-                if a.id as i32 == notify::PORT_DESTROYED && a.sync != 0 {
-                    codes.push(Code::KERN_INVALID_VALUE);
-                }
-                match port {
-                    Err(more) => codes.extend(more),
-                    Ok(port) if a.id as i32 == notify::PORT_DESTROYED && self.ports[port].destroyed.is_some() => {
-                        // Asking again fails; whether taking the request back does is left open.
-                        if a.notify != Name::NULL || status == Some(Code::KERN_FAILURE) {
-                            codes.push(Code::KERN_FAILURE);
-                        }
-                    }
-                    Ok(_) => {}
-                }
-            }
-            notify::DEAD_NAME | notify::SEND_POSSIBLE => match entry {
-                Err(more) => codes.extend(more),
-                Ok(Entry { holds: Holding::Set(_), .. }) => codes.push(Code::KERN_INVALID_RIGHT),
-                Ok(Entry { holds: Holding::Dead { .. }, .. }) if !possible => codes.push(Code::KERN_INVALID_ARGUMENT),
-                Ok(_) => {}
-            },
-            _ => codes.push(Code::KERN_INVALID_VALUE),
-        }
-        // Taking back what was never asked for, on a dead name: nothing to do either way.
-        let dead = matches!(self.entry(task, a.name.0), Some(Entry { holds: Holding::Dead { .. }, .. }));
-        if a.notify == Name::NULL && (dead || matches!(self.entry(task, a.name.0), Some(Entry { holds: Holding::Set(_), .. })))
-            && matches!(a.id as i32, notify::DEAD_NAME | notify::SEND_POSSIBLE)
-        {
-            return self.finish_null(lane);
-        }
-        if !codes.is_empty() {
-            self.finish(lane, &codes)?;
-            return self.drop_right(notify);
-        }
-        let previous = self.granted_name(lane)?;
-        let notify = match notify {
-            Right::Once(port) => Some(port),
-            _ => None,
-        };
-        let old = match a.id as i32 {
-            notify::NO_SENDERS | notify::PORT_DESTROYED => {
-                let Ok(port) = self.receive_named(task, a.name) else { return self.previous_out(me, None, previous) };
-                if a.id as i32 == notify::PORT_DESTROYED {
-                    std::mem::replace(&mut self.ports[port].destroyed, notify)
-                } else {
-                    let old = self.ports[port].no_senders.take();
-                    let count = self.ports[port].mscount;
-                    match notify {
-                        Some(to) if self.count_sends(port) == 0 && a.sync <= count => {
-                            self.notify(to, What::NoSenders { port, count, or_once: false });
-                        }
-                        notify => self.ports[port].no_senders = notify,
-                    }
-                    old
-                }
-            }
-            _ => self.request_on_name(task, a.name.0, notify, possible, a.sync != 0),
-        };
-        self.previous_out(me, old, previous)
-    }
-    fn finish_null(&mut self, lane: LaneIx) -> R {
-        let answer = self.take_answer(lane, &[Code::SUCCESS, Code::KERN_INVALID_ARGUMENT, Code::KERN_INVALID_RIGHT])?;
-        if answer.status.is_ok() { same("previous", &u32_at(&answer.fields, 0), &Some(0)) } else { Ok(()) }
-    }
-    fn request_on_name(&mut self, task: TaskIx, name: u32, notify: Option<PortIx>, possible: bool, now: bool) -> Option<PortIx> {
-        let entry = self.entry(task, name)?;
-        let old = entry.request.map(|request| request.notify);
-        let mut request = notify.map(|notify| Request { notify, possible, armed: possible && now });
-        match (entry.holds, notify) {
-            (Holding::Dead { urefs, was_once }, Some(to)) => {
-                self.set_holding(task, name, Holding::Dead { urefs: (urefs + 1).min(UREFS_MAX), was_once: was_once && false });
-                self.notify(to, What::DeadName(name));
-                request = None;
-            }
-            (Holding::Once { .. }, Some(to)) if possible && now => {
-                self.notify(to, What::Possible(name));
-                request = None;
-            }
-            (Holding::Port { port, .. }, Some(to)) if possible && now && (!self.is_full(port) || !is_plain(&self.ports[port])) => {
-                self.notify(to, What::Possible(name));
-                request = None;
-            }
-            _ => {}
-        }
-        if let Some(entry) = self.tasks[task].space.get_mut(&name) {
-            entry.request = request;
-        }
-        old
-    }
-    fn previous_out(&mut self, me: TaskIx, old: Option<PortIx>, previous: Name) -> R {
-        self.copy_out(me, old.map_or(Right::Null, Right::Once), previous, "previous notify right")
-    }
-
-    fn peek(&mut self, lane: LaneIx, port: PortIx, seqno: u32) -> R {
+    pub(crate) fn peek(&mut self, lane: LaneIx, port: PortIx, seqno: u32) -> R {
         let first = self.ports[port].seqno;
         let at = if seqno == 0 { 0 } else { seqno.wrapping_sub(first) as usize };
         if at >= self.ports[port].queue.len() {
@@ -766,22 +431,22 @@ impl World {
             Ok((answer.seqno, answer.size, answer.id))
         })?;
         let mail = &self.ports[port].queue[at];
-        let like = |mail: &Mail| (mail.size as u32 + 8, mail.id) == (size, id);
-        let shuffled = mail.note.is_some() && self.ports[port].queue.iter().any(|other| other.batch == mail.batch && like(other));
+        let open = |mail: &Mail| matches!(mail.note, Some(What::NoSenders { or_once: true, .. } | What::Ended { .. }));
+        let like = |mail: &Mail| (mail.size as u32 + 8, mail.id) == (size, id) || open(mail);
+        let shuffled = self.ports[port].queue.iter().any(|other| other.batch == mail.batch && like(other));
         if seqno != first.wrapping_add(at as u32) || !(like(mail) || shuffled) {
             return Err(format!("peeked seqno {seqno}, size {size}, id {id}; at {at} is {mail:?}"));
         }
         Ok(())
     }
-    fn check_status(&self, port: PortIx, info: &[u8]) -> R {
+    pub(crate) fn check_status(&self, port: PortIx, info: &[u8]) -> R {
         let word = |at: usize| u32_at(info, 4 * at).ok_or("port status too short");
         let record = &self.ports[port];
         let seen = [word(1)?, word(2)?, word(3)?, word(4)?, word(5)?];
         let flags = [word(0)? != 0, word(6)? != 0, word(7)? != 0, word(8)? != 0];
         let expected = [record.seqno, record.mscount, record.qlimit, record.queue.len() as u32, self.count_onces(port)];
         same("port status (seqno, mscount, qlimit, messages, send-once rights)", &seen, &expected)?;
-        let expected =
-            [self.sets_of(port) > 0, self.count_sends(port) > 0, record.destroyed.is_some(), record.no_senders.is_some()];
+        let expected = [self.sets_of(port) > 0, self.count_sends(port) > 0, record.destroyed.is_some(), record.no_senders.is_some()];
         same("port status (in a set, send rights, port-destroyed, no-senders)", &flags, &expected)
     }
     /// What is charged to a task for messages: those in queues that it pays for, those of senders that wait there, and for each send-once
@@ -792,7 +457,7 @@ impl World {
         let once: u64 = (0..self.ports.len()).filter(|port| mine(*port)).map(|port| self.count_onces(port) as u64).sum();
         mail + NOTIFICATION * once
     }
-    fn check_task(&self, task: TaskIx, row: &TaskRow) -> R {
+    pub(crate) fn check_task(&self, task: TaskIx, row: &TaskRow) -> R {
         let record = &self.tasks[task];
         let open = |lane: &&LaneIx| self.lanes[**lane].open;
         let sending = |lane: &&LaneIx| matches!(self.lanes[**lane].state, State::Sending { .. });

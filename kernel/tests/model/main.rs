@@ -1,8 +1,8 @@
 //! A state-machine property test of the core against an independent, set-based model of Mach's message passing.
 //!
-//! The model ([`state`], [`mail`], [`calls`]) is written from `docs/semantics.md` alone: ports are plain records, queues are plain lists,
+//! The model ([`state`], [`loss`], [`send`], [`receive`], [`settle`], [`calls`], [`rights`]) is written from `docs/semantics.md` alone: ports are plain records, queues are plain lists,
 //! and every count is found by looking at the whole world. The generator ([`ops`]) makes operations that collide: few tasks, few ports,
-//! queues of none to three. The driver ([`driver`]) hands each operation to the core as the packet that a task would send, takes the
+//! queues of none to three; [`plan`] gives them names. The driver ([`driver`]) hands each operation to the core as the packet that a task would send, takes the
 //! answers, lets the model say what they had to be, and then compares every name of every space.
 //!
 //! Names are the core's choice: the model learns them from the answers and checks that each was free, of the right form, and not freed a
@@ -14,9 +14,15 @@
 
 mod calls;
 mod driver;
-mod mail;
+mod loss;
+mod message;
 mod ops;
+mod plan;
+mod receive;
+mod rights;
 mod rng;
+mod send;
+mod settle;
 mod shrink;
 mod state;
 

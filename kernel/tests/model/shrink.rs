@@ -78,10 +78,12 @@ pub(crate) fn report(seed: u64, mut list: Vec<Op>, first: Failure, limits: Limit
     // Panics on the way are results, not news; where they happened belongs to the result.
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        PLACE.with_borrow_mut(|at| *at = if std::env::var_os("UMACH_MODEL_TRACE").is_some() {
-            format!("{place}\n{}", std::backtrace::Backtrace::force_capture())
-        } else {
-            place
+        PLACE.with_borrow_mut(|at| {
+            *at = if std::env::var_os("UMACH_MODEL_TRACE").is_some() {
+                format!("{place}\n{}", std::backtrace::Backtrace::force_capture())
+            } else {
+                place
+            }
         });
     }));
     let mut last = first;
