@@ -69,6 +69,21 @@ impl Kernel {
         Some(listing.count())
     }
 
+    /// Where the process listens.
+    pub fn socket(&self) -> Option<PathBuf> {
+        match &self.0 {
+            Inner::Local(_) => None,
+            Inner::Process(process) => Some(process.socket()),
+        }
+    }
+
+    /// KiB of memory that the kernel process uses.
+    pub fn memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?)).expect("look at umachd");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS in /proc/PID/status");
+        Some(line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number of KiB"))
+    }
+
     /// Checks the kernel's invariants now. A kernel process does so by itself after each request.
     pub fn check(&self) {
         if let Inner::Local(kernel) = &self.0 {

@@ -16,6 +16,7 @@
 pub mod crash;
 pub mod kernel;
 pub mod rows;
+pub mod scenario;
 pub mod world;
 
 use std::time::{Duration, Instant};
@@ -84,13 +85,18 @@ macro_rules! world_tests {
 
 /// Runs one test in one mode, and looks for what it left behind.
 pub fn run(mode: Mode, name: &'static str, test: fn(&World)) {
+    run_with(mode, &[], name, test);
+}
+
+/// The same on a kernel with limits of the test's own.
+pub fn run_with(mode: Mode, limits: &[kernel::Limit], name: &'static str, test: fn(&World)) {
     if !mode.is_wanted() {
         eprintln!("{name}: left out, UMACH_TEST_MODE does not name {}", mode.name());
         return;
     }
     // A thread of its own, so that a test that hangs fails by name. The thread is then left to itself; the kernel process ends with this one's
     // handle on it.
-    let world = World::start(mode, &[]);
+    let world = World::start(mode, limits);
     let kernel = world.kernel();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         test(&world);

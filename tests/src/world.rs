@@ -56,7 +56,8 @@ impl World {
         self.mode
     }
 
-    pub(crate) fn kernel(&self) -> Kernel {
+    /// The kernel.
+    pub fn kernel(&self) -> Kernel {
         self.kernel.clone()
     }
 
