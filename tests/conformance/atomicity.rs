@@ -117,15 +117,19 @@ fn s1_2_body_errors_destroy_what_was_taken(world: &World) {
         world.assert_silent(&load.task, load.dest);
     }
     // A message that ends before its descriptors do, or within the count.
-    for size in [24, 36] {
+    for (size, count) in [(24, 1), (36, 1), (40, 2), (40, u32::MAX)] {
         let load = Load::new(world);
         let space = load.task.raw();
         let mut message = MsgBuffer::new(1).remote(load.dest, Disposition::MoveSend).local(load.reply, Disposition::MoveSendOnce);
         message = message.descriptor(Descriptor::Port { name: load.last, disposition: 17 });
         message.bytes.truncate(size);
+        if let Some(field) = message.bytes.get_mut(24..28) {
+            field.copy_from_slice(&count.to_le_bytes());
+        }
         assert_eq!(try_send(&space, message), Code::MACH_SEND_MSG_TOO_SMALL);
         assert_eq!(sends(&space, load.dest), 1);
         assert_eq!(notification(&space, load.told), notify::Notification::SendOnce);
-        assert_eq!(sends(&space, load.last), 1);
+        let taken = size == 40;
+        assert_eq!(space.port_get_refs(load.last, RightKind::Send), Ok(!taken as u32), "{size} bytes, {count} descriptors");
     }
 }

@@ -141,6 +141,14 @@ fn s1_4_options_without_effect(world: &World) {
         let got = receive(&space, name);
         assert_eq!((got.header().id, got.trailer().unwrap().task), (option as i32, task.id()), "{option:#x}");
     }
+    // So is a voucher field that names nothing.
+    for disposition in [Disposition::CopySend, Disposition::MoveSend] {
+        let mut message = to(name, 1);
+        message.edit_header(|header| header.bits |= (disposition as u32) << 16);
+        send(&space, message);
+        let header = receive(&space, name).header();
+        assert_eq!((header.voucher, header.bits), (Name::NULL, 17 << 8));
+    }
     for option in receiving {
         send(&space, to(name, option));
         let mut buffer = MsgBuffer::default();
