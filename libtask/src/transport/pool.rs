@@ -55,7 +55,7 @@ thread_local! {
 }
 
 struct State {
-    // Boxed: a lane on loan moves often.
+    #[allow(clippy::vec_box)] // a lane moves on loan and back with every request: a pointer, not all of it
     free: Vec<Box<Lane>>,
     total: usize,
     max: usize,
