@@ -14,7 +14,7 @@ use umach_abi::message::{Header, descriptors};
 use umach_kernel::config::KernelArgs;
 use umach_kernel::shell;
 
-use crate::process::input;
+use crate::process::{die_with_parent, input};
 use crate::wire::{MESSAGE_AT, Wire, msg};
 
 /// The hidden argument that makes a process a child.
@@ -58,8 +58,7 @@ enum Role {
 
 impl Child {
     pub(crate) fn run(self) -> Result<()> {
-        // Whatever ends the bench, its children end with it: a kernel and its idle tasks would wait for each other for ever.
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        die_with_parent()?;
         match self.role {
             Role::Kernel(args) => {
                 shell::init_log(args.log.as_deref()).map_err(anyhow::Error::msg)?;

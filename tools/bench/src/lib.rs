@@ -6,7 +6,8 @@
 //!    that a busy machine troubles both alike. Figures are medians; the ratio is the one to trust.
 //! 2. Each end is a process of its own, and so is the kernel: this program started again with a hidden argument ([`child`]). So kernel and bench
 //!    are always of the same build.
-//! 3. A goal is never reached by measuring something easier; where there are two ways to read it, the harder one has the goal.
+//! 3. All of it runs in a session of its own, which on a busy machine goes before everything else if this user may do that.
+//! 4. A goal is never reached by measuring something easier; where there are two ways to read it, the harder one has the goal.
 //!
 //! To add a work beside `mail`: a variant of [`Work`], a module with a `run(&Options, &mut Table)`, and the roles of its processes in [`child`].
 //!
@@ -108,12 +109,21 @@ fn measure(work: &'static str, parts: &[Part], options: &Options) -> Result<Exit
         let names: Vec<_> = parts.iter().map(|part| part.name).collect();
         bail!("no part of {work} is called {unknown}; there are: {}", names.join(", "));
     }
+    // A quick run is for others to get on with their work.
+    if !options.quick
+        && let Some(done) = process::in_own_session()?
+    {
+        return Ok(done);
+    }
     let mut table = Table::new(work);
     if cfg!(debug_assertions) {
         table.note("built without optimisation: the figures mean little (use cargo run --release)".into());
     }
     if let Some(busy) = busy() {
         table.note(busy);
+        if !options.quick && !process::go_first() {
+            table.note("as root the measurement would go before everything else on this machine".into());
+        }
     }
     for part in parts.iter().filter(|part| options.only.is_empty() || options.only.iter().any(|only| only == part.name)) {
         process::progress(&format!("{work}: {}", part.name));
@@ -131,6 +141,8 @@ fn busy() -> Option<String> {
     let load: f64 = std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()?;
     let cpus = std::thread::available_parallelism().ok()?.get();
     (load > 0.5 * cpus as f64).then(|| {
-        format!("the machine is busy (load {load} on {cpus} CPUs): medians and their ratios hold, rates and 99th percentiles suffer")
+        format!(
+            "the machine is busy (load {load} on {cpus} CPUs): medians and their ratios hold best; rates and 99th percentiles may suffer"
+        )
     })
 }
