@@ -2,7 +2,7 @@
 
 use umach_abi::limits::UREFS_MAX;
 use umach_abi::message::{self, Descriptor, Header, Place, Trailer};
-use umach_abi::notify::{KERNEL_ID, Notification};
+use umach_abi::notify::{self, KERNEL_ID, Notification};
 use umach_abi::{Code, Name};
 
 use super::message::*;
@@ -22,18 +22,23 @@ impl World {
         let Some(source) = self.source(task, args.name) else { return self.finish(lane, &[Code::MACH_RCV_INVALID_NAME]) };
         self.lanes[lane].since = self.tick();
         self.lanes[lane].state = State::Receiving { args, source };
+        if self.serve(lane)? || !args.try_only {
+            return Ok(());
+        }
         // What the same request set off may still be on its way: teardown is done in pieces.
         let fresh = |(port, at): &(PortIx, usize)| {
             let mail = &self.ports[*port].queue[*at];
             mail.batch == self.batch && mail.note.is_some()
         };
-        let timed_out = self.actual.get(&lane).is_some_and(|answer| answer.status == Code::MACH_RCV_TIMED_OUT);
-        let missed = timed_out && self.available(source).iter().all(fresh);
-        if missed || !self.serve(lane)? && args.try_only {
+        match self.actual.get(&lane).map(|answer| answer.status) {
+            // Served when it arrives.
+            Some(Code::SUCCESS | Code::MACH_RCV_TOO_LARGE) => Ok(()),
+            _ if !self.available(source).iter().all(fresh) => {
+                Err(format!("lane {lane}: nothing received, though {:?} is there", self.available(source)))
+            }
             // An interrupted receive that had not begun may say so.
-            self.finish(lane, &[Code::MACH_RCV_TIMED_OUT, Code::MACH_RCV_INTERRUPTED])?;
+            _ => self.finish(lane, &[Code::MACH_RCV_TIMED_OUT, Code::MACH_RCV_INTERRUPTED]),
         }
-        Ok(())
     }
     /// Messages that a receive from `source` may get next: `(port, position)`.
     pub(crate) fn available(&self, source: Source) -> Vec<(PortIx, usize)> {
@@ -64,22 +69,26 @@ impl World {
     pub(crate) fn serve(&mut self, lane: LaneIx) -> R<bool> {
         let State::Receiving { args, source } = self.lanes[lane].state else { return Ok(false) };
         let task = self.lanes[lane].task;
-        if self.available(source).is_empty() {
-            return Ok(false);
-        }
-        let Some(status) = self.actual.get(&lane).map(|answer| answer.status) else {
-            return if args.try_only { Err(format!("lane {lane}: no answer although a message is there")) } else { Ok(false) };
-        };
-        let answer = self.take_answer(lane, &[Code::SUCCESS, Code::MACH_RCV_TOO_LARGE])?;
+        let status = self.actual.get(&lane).map(|answer| answer.status);
+        let Some(status @ (Code::SUCCESS | Code::MACH_RCV_TOO_LARGE)) = status else { return Ok(false) };
+        let answer = self.take_answer(lane, &[status])?;
         let frames = read_frames(&answer.fields)?;
-        if let (Code::SUCCESS, Some(frame)) = (status, frames.first()) {
+        let first = frames.first();
+        if let Some(frame) = first {
             self.decide_either(task, source, frame);
-            if !self.available(source).iter().any(|at| self.looks_like(task, *at, frame)) {
-                // Perhaps somebody who waits elsewhere comes first.
-                let wrong = self.unexpected(&self.available(source), frame);
-                self.actual.insert(lane, answer);
-                return if args.try_only { Err(wrong) } else { Ok(false) };
-            }
+        }
+        let found = self.available(source);
+        let fits = |at: &(PortIx, usize)| self.ports[at.0].queue[at.1].size + args.trailer.size() <= args.limit;
+        let mut likely = found.iter().filter(|at| first.is_some_and(|frame| self.looks_like(task, **at, frame)));
+        let plausible = match status {
+            Code::SUCCESS => likely.next().is_some(),
+            _ if args.large => found.iter().any(|at| !fits(at)),
+            _ => likely.any(|at| !fits(at)),
+        };
+        if !plausible {
+            // Perhaps somebody who waits elsewhere comes first, or the message is still on its way.
+            self.actual.insert(lane, answer);
+            return Ok(false);
         }
         self.check_first_in_line(lane, source)?;
         self.lanes[lane].state = State::Idle;
@@ -91,10 +100,13 @@ impl World {
             return Err(format!("lane {lane}: {} messages for a receive of at most {}", frames.len(), args.count));
         }
         for frame in &frames {
-            self.decide_either(task, source, frame);
-            let found = self.available(source);
-            let chosen = found.iter().copied().find(|at| self.looks_like(task, *at, frame));
-            let Some((port, position)) = chosen else { return Err(self.unexpected(&found, frame)) };
+            let mut chosen = self.find_like(task, source, frame);
+            if chosen.is_none() {
+                // What the operation destroys may tell of it between two messages.
+                self.collapse()?;
+                chosen = self.find_like(task, source, frame);
+            }
+            let Some((port, position)) = chosen else { return Err(self.unexpected(&self.available(source), frame)) };
             let mail = self.ports[port].queue.remove(position).ok_or("model: message vanished")?;
             if mail.size + args.trailer.size() > args.limit {
                 return Err(format!(
@@ -129,6 +141,10 @@ impl World {
         }
         Ok(true)
     }
+    fn find_like(&mut self, task: TaskIx, source: Source, frame: &FrameView<'_>) -> Option<(PortIx, usize)> {
+        self.decide_either(task, source, frame);
+        self.available(source).into_iter().find(|at| self.looks_like(task, *at, frame))
+    }
     pub(crate) fn next_seqno(&mut self, port: PortIx) -> u32 {
         let seqno = self.ports[port].seqno;
         self.ports[port].seqno = seqno.wrapping_add(1);
@@ -160,6 +176,9 @@ impl World {
             (Some(Notification::NoSenders(seen)), What::NoSenders { count, .. }) => seen == count,
             (Some(Notification::SendOnce), What::SendOnce | What::NoSenders { or_once: true, .. }) => true,
             (Some(Notification::PortDestroyed(name)), What::Destroyed(port)) => self.would_name(task, Right::Receive(port), name),
+            // Of one that was too large only the header arrives.
+            (None, What::Ended { port, .. }) if header.id == notify::DEAD_NAME => !self.ports[port].alive,
+            (None, _) => header.id == mail.id && frame.message.len() == message::HEADER,
             _ => false,
         }
     }
@@ -200,43 +219,33 @@ impl World {
         }
     }
     pub(crate) fn too_large(&mut self, task: TaskIx, source: Source, args: &RecvArgs, frames: &[FrameView<'_>]) -> R {
-        if let Some(frame) = frames.first() {
-            self.decide_either(task, source, frame);
-        }
-        let fits = |world: &World, at: (PortIx, usize)| world.ports[at.0].queue[at.1].size + args.trailer.size() <= args.limit;
-        let Some(chosen) = self.available(source).into_iter().find(|at| !fits(self, *at)) else {
-            return Err(format!("too large, but everything there fits into {}", args.limit));
-        };
-        let mail = &self.ports[chosen.0].queue[chosen.1];
+        let fits = |at: &(PortIx, usize)| self.ports[at.0].queue[at.1].size + args.trailer.size() <= args.limit;
+        let found = self.available(source);
         let header = frames.first().and_then(|frame| Header::read(frame.message));
         if args.large {
-            let need = mail.size + args.trailer.size();
+            let needs = found.iter().filter(|at| !fits(at)).map(|at| self.ports[at.0].queue[at.1].size + args.trailer.size());
             return match header {
-                Some(header) if matches!(source, Source::Port(_)) && mail.note.is_none() && header.size as usize != need => {
-                    Err(format!("too large: says {} bytes are needed, not {need}", header.size))
+                Some(header) if !needs.clone().any(|need| need == header.size as usize) => {
+                    Err(format!("too large: says {} bytes are needed, not {:?}", header.size, needs.collect::<Vec<_>>()))
                 }
                 _ => Ok(()),
             };
         }
-        let at = header.and_then(|header| {
-            self.available(source).into_iter().find(|at| {
-                let mail = &self.ports[at.0].queue[at.1];
-                mail.id == header.id && self.find_receiver(at.0) == Some((task, header.local.0)) && !fits(self, *at)
-            })
-        });
-        let (port, position) = at.ok_or_else(|| format!("too large: delivered header {header:?} fits no queued message"))?;
+        let like = |at: &&(PortIx, usize)| frames.first().is_some_and(|frame| self.looks_like(task, **at, frame)) && !fits(at);
+        let Some(&(port, position)) = found.iter().find(like) else {
+            return Err(format!("too large: delivered header {header:?} fits no queued message"));
+        };
         let mail = self.ports[port].queue.remove(position).ok_or("model: message vanished")?;
         self.next_seqno(port);
-        let base = self.limbo.len();
-        self.limbo.extend(mail.rights());
+        // The header is received: its destination right is used up, not destroyed unused. All else is destroyed.
+        let (dest, rest) = (mail.dest, mail.rights().skip(1));
+        self.ruins.extend(rest);
+        self.limbo.push(dest);
         self.fill(port)?;
-        self.limbo.truncate(base);
-        let mut rights: Vec<Right> = mail.rights().collect();
-        // The header is received: its destination right is used up, not destroyed unused.
-        if let Right::Once(_) = rights[0] {
-            rights[0] = Right::Null;
+        self.limbo.pop();
+        if let Right::Send(port) = dest {
+            self.lost_send(port);
         }
-        self.ruins.extend(rights);
         Ok(())
     }
 

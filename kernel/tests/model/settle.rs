@@ -83,17 +83,25 @@ impl World {
         }
         Ok(())
     }
+    /// Does the teardown that is due, and posts what it has to tell.
+    pub(crate) fn collapse(&mut self) -> R {
+        let ruins = std::mem::take(&mut self.ruins);
+        self.drop_all(ruins)?;
+        self.notes.append(&mut self.late);
+        self.flush_notes()
+    }
     /// Runs until nothing follows any more.
     pub(crate) fn settle(&mut self) -> R {
         self.settle_receives()?;
         while !self.ruins.is_empty() || !self.late.is_empty() {
-            let ruins = std::mem::take(&mut self.ruins);
-            self.drop_all(ruins)?;
-            self.notes.append(&mut self.late);
+            self.collapse()?;
             self.settle_receives()?;
         }
         for lane in self.waiting().into_iter().filter(|lane| !self.actual.contains_key(lane)) {
-            let State::Receiving { source, .. } = self.lanes[lane].state else { continue };
+            let State::Receiving { source, args } = self.lanes[lane].state else { continue };
+            if args.try_only {
+                return Err(format!("lane {lane} was not answered, though it does not want to wait"));
+            }
             if let Some((port, at)) = self.available(source).first() {
                 let mail = &self.ports[*port].queue[*at];
                 return Err(format!("lane {lane} still waits at {source:?} although this is queued at port {port}: {mail:?}"));
