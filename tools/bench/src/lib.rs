@@ -122,7 +122,7 @@ fn measure(work: &'static str, parts: &[Part], options: &Options) -> Result<Exit
     if let Some(busy) = busy() {
         table.note(busy);
         if !options.quick && !process::go_first() {
-            table.note("as root the measurement would go before everything else on this machine".into());
+            table.note("this user may not put the measurement before other work; as root it would be, and the figures steadier".into());
         }
     }
     for part in parts.iter().filter(|part| options.only.is_empty() || options.only.iter().any(|only| only == part.name)) {
