@@ -11,6 +11,7 @@ use crate::{Actor, die};
 pub(crate) fn frail(actor: &Actor) -> Result<()> {
     let crash_after = actor.number(0)?;
     let port = Names::from_bootstrap(&actor.task)?.check_in(&std::env::var(SERVICE_VARIABLE)?)?;
+    actor.report(&Report::Ready(std::process::id()))?;
     for taken in 1..=crash_after {
         let mut request = port.receive_within(2 * SOON)?;
         let id: u32 = request.body()?;

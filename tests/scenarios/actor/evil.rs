@@ -59,7 +59,9 @@ fn flood(actor: &Actor) -> Result<()> {
 /// Leaves many threads waiting in sends, and vanishes.
 fn park(actor: &Actor) -> Result<()> {
     const THREADS: u32 = 40;
-    let ports: Vec<_> = (0..THREADS / 4).map(|_| actor.task.new_port_with(PortOptions { queue_limit: Some(1), ..PortOptions::default() })).collect::<Result<_, _>>()?;
+    let ports: Vec<_> = (0..THREADS / 4)
+        .map(|_| actor.task.new_port_with(PortOptions { queue_limit: Some(1), ..PortOptions::default() }))
+        .collect::<Result<_, _>>()?;
     for port in &ports {
         port.make_send()?.send(Message::new(NUMBER))?;
     }

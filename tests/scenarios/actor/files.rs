@@ -5,8 +5,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use libtask::{Message, Notification, ReceiveRight};
 use nix::sys::signal::{SigSet, Signal};
-use umach_file_api::{Dir, FileError, File, OpenOptions};
 use umach_file_api::protocol::Access;
+use umach_file_api::{Dir, File, FileError, OpenOptions};
 use umach_name_api::{Names, SERVICE_VARIABLE};
 use umach_tests::scenario::{GIFT, ROUNDS, Report, SOON, contents, file_name};
 

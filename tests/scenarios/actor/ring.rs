@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use libtask::{Message, Notification, SendRight};
-use umach_tests::scenario::{BATON, Baton, FATAL, FINISH, HOPS, NUMBER, NUMBERS, Report, RIGHTS, SOON, baton, pass_on};
+use umach_tests::scenario::{BATON, Baton, FATAL, FINISH, HOPS, NUMBER, NUMBERS, RIGHTS, Report, SOON, baton, pass_on};
 
 use crate::{Actor, die};
 
@@ -55,7 +55,8 @@ pub(crate) fn sender(actor: &Actor) -> Result<()> {
     for port in &ports {
         let _ = port.notify_dead(&notify)?;
     }
-    let threads: Vec<_> = ports.iter().map(|port| (port.duplicate(), me)).map(|work| std::thread::spawn(move || send(&work.0, work.1))).collect();
+    let threads: Vec<_> =
+        ports.iter().map(|port| (port.duplicate(), me)).map(|work| std::thread::spawn(move || send(&work.0, work.1))).collect();
     let mut sent = vec![];
     for thread in threads {
         sent.push(thread.join().expect("no sender panics")?);
