@@ -133,7 +133,14 @@ fn prepare_directory(directory: &Path) -> Result<(), ShellError> {
         return Err(refuse(format!("it belongs to user {}, and this is user {me}; choose another place with --socket", found.uid())));
     }
     if found.mode() & 0o077 != 0 {
-        return Err(refuse(format!("others may enter it (mode {:o}); try: chmod 700 {}", found.mode() & 0o7777, directory.display())));
+        let mode = found.mode() & 0o7777;
+        // A directory that everybody writes to is meant to be shared: closing it would break other programs.
+        let mend = if mode & 0o002 != 0 {
+            "choose a place inside a directory of your own with --socket; it is made if it is missing".to_owned()
+        } else {
+            format!("try: chmod 700 {}", directory.display())
+        };
+        return Err(refuse(format!("others may enter it (mode {mode:o}); {mend}")));
     }
     Ok(())
 }
