@@ -123,9 +123,10 @@ impl Demo {
         let files = [private.socket().to_owned(), private.folder().to_owned()];
         let mut play = Play { stage: &mut stage, private: &mut private, interrupted: &interrupted, processes: &mut processes };
         let outcome = play.perform(&root, limits);
-        // Whatever happened on stage, the house is emptied, and looked at.
-        private.end()?;
+        // Whatever happened on stage, the house is emptied; what went wrong first is what gets reported.
+        let ended = private.end();
         let outcome = outcome?;
+        ended?;
         let left = before.left(&processes, &files);
         stage.check("nothing is left behind", left.is_empty(), &left_detail(&left, &processes));
         self.finish(stage, &root, outcome, &left)
