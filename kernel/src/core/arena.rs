@@ -1,12 +1,12 @@
 //! Tables with stable indices and generations.
 //!
-//! Slots live in chunks, so growing never moves or copies what is there and no insertion takes long. A freed slot goes to the *end*
+//! Slots live in chunks, so growing copies little (the first chunk only) and no insertion takes long. A freed slot goes to the *end*
 //! of the free list and its generation rises: an id is never used again before 2^32 reuses of its slot.
 
 use std::fmt;
 use std::ops::{Index, IndexMut};
 
-const CHUNK_BITS: u32 = 7;
+const CHUNK_BITS: u32 = 12;
 const CHUNK: usize = 1 << CHUNK_BITS;
 const END: u32 = u32::MAX;
 
