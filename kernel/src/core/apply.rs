@@ -300,10 +300,10 @@ impl Core {
             return Err(Code::MACH_SEND_TIMED_OUT);
         }
         if let Some(mail) = self.copy_in(task, bytes, annex, options)?
-            && let Posted::Full(mail, _) = self.post(mail)
+            && let Posted::Full(mail, port) = self.post(mail)
         {
-            self.destroy_mail(mail);
-            return Err(Code::MACH_SEND_TIMED_OUT);
+            // There was room; a notification that the message's own rights set off has taken it. The message is consumed, so it goes in.
+            self.enqueue(port, mail);
         }
         self.count_sent(task);
         Ok(())
