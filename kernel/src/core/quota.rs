@@ -165,7 +165,13 @@ impl Ledger {
         }
         user.tasks += 1;
         user.accounts += 1;
-        Some(self.accounts.insert(Account { user: uid, closed: false, used: [0; KINDS], shares: BTreeMap::new(), user_shares: BTreeMap::new() }))
+        Some(self.accounts.insert(Account {
+            user: uid,
+            closed: false,
+            used: [0; KINDS],
+            shares: BTreeMap::new(),
+            user_shares: BTreeMap::new(),
+        }))
     }
 
     /// The task is gone; the account goes when nothing is charged to it any more.
