@@ -29,7 +29,7 @@ impl Stage {
     }
 
     fn command(&self, arguments: &[&str], other: Option<&SendRight>) -> Command {
-        let command = Command::new(ACTOR).args(arguments).label(arguments.join(" ")).kill_on_drop();
+        let command = Command::new(ACTOR).args(arguments).label(arguments[..arguments.len().min(2)].join(" ")).kill_on_drop();
         command.registered([Some(&self.director), other, None])
     }
 
