@@ -10,7 +10,7 @@ use umach_abi::records::{TaskRow, kobject};
 use umach_abi::rights::{ConstructFlags, flavor, special};
 use umach_abi::{Code, Disposition, Name, RightKind};
 
-use super::message::{NOTIFICATION, received_kind};
+use super::message::received_kind;
 use super::state::*;
 
 pub(crate) type Codes = Vec<Code>;
@@ -175,6 +175,9 @@ impl World {
                 let dead = matches!(self.entry(task, a.name.0), Some(Entry { holds: Holding::Dead { .. }, .. }));
                 if !self.can_take(task, a.name.0, disposition) || dead && refused {
                     return self.finish(lane, &[Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_CAPABILITY]);
+                }
+                if self.is_short(task, a.name.0, disposition) {
+                    return self.finish(lane, &[Code::KERN_RESOURCE_SHORTAGE]);
                 }
                 let (name, kind) = self.granted(lane, |fields| {
                     let answer = answer::PortExtractRight::take(fields).map_err(|e| e.to_string())?;
@@ -448,14 +451,6 @@ impl World {
         same("port status (seqno, mscount, qlimit, messages, send-once rights)", &seen, &expected)?;
         let expected = [self.sets_of(port) > 0, self.count_sends(port) > 0, record.destroyed.is_some(), record.no_senders.is_some()];
         same("port status (in a set, send rights, port-destroyed, no-senders)", &flags, &expected)
-    }
-    /// What is charged to a task for messages: those in queues that it pays for, those of senders that wait there, and for each send-once
-    /// right the notification that it may turn into.
-    pub(crate) fn queued_bytes(&self, task: TaskIx) -> u64 {
-        let mine = |port: PortIx| self.ports[port].payer == Some(task) && self.ports[port].alive;
-        let mail: u64 = self.mails().filter(|mail| mine(mail.port())).map(|mail| mail.price).sum();
-        let once: u64 = (0..self.ports.len()).filter(|port| mine(*port)).map(|port| self.count_onces(port) as u64).sum();
-        mail + NOTIFICATION * once
     }
     pub(crate) fn check_task(&self, task: TaskIx, row: &TaskRow) -> R {
         let record = &self.tasks[task];

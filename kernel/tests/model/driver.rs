@@ -43,7 +43,7 @@ impl Run {
         let features = Features::PROCESSES | Features::PIDFD_DEATH;
         let mut run = Run {
             core: Core::new(Config { pid: 1, features, limits }),
-            world: World::default(),
+            world: World { budget: limits.task_queued_bytes, ..World::default() },
             by_lane: HashMap::new(),
             objects: HashMap::new(),
             effects: Vec::new(),
@@ -110,7 +110,7 @@ impl Run {
         }
         Ok(())
     }
-    pub(crate) fn ask<'a>(&mut self, lane: LaneIx, call: &Call<'_>) -> R<Answer> {
+    pub(crate) fn ask(&mut self, lane: LaneIx, call: &Call<'_>) -> R<Answer> {
         self.request(lane, call)?;
         self.world.take_answer(lane, &[Code::SUCCESS])
     }
@@ -325,10 +325,10 @@ impl Run {
         for task in self.alive() {
             self.compare_space(task)?;
         }
-        if self.thorough || self.steps % 8 == 0 {
+        if self.thorough || self.steps.is_multiple_of(8) {
             self.core.check().map_err(|broken| format!("the core's own check: {broken}"))?;
         }
-        if self.thorough || self.steps % 16 == 0 {
+        if self.thorough || self.steps.is_multiple_of(16) {
             same("tasks alive", &self.core.tasks(), &self.alive().len())?;
             for task in self.alive() {
                 let (lane, own) = (self.world.tasks[task].probe, Name(self.world.tasks[task].self_name));

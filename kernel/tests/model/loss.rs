@@ -91,7 +91,7 @@ impl World {
         if let Some(notify) = self.ports[port].no_senders.take() {
             // If all send rights are among what this operation destroys, no-senders may have come first.
             let falling = self.limbo.iter().chain(&self.ruins).filter(|right| **right == Right::Send(port)).count() as u32;
-            let either = falling > 0 && falling == self.count_sends(port);
+            let either = self.collapsing || falling > 0 && falling == self.count_sends(port);
             let what = if either { What::NoSenders { port, count, or_once: true } } else { What::SendOnce };
             self.notify(notify, what);
         }

@@ -12,6 +12,7 @@
 //! * `UMACH_MODEL_SEED`: where to start. A failure prints the seed of its world and the shortest list of operations that still fails.
 #![allow(unreachable_pub)]
 
+mod budget;
 mod calls;
 mod driver;
 mod loss;
@@ -38,17 +39,35 @@ fn number(variable: &str) -> Option<u64> {
     Some(parsed.unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
 }
 
-#[test]
-fn core_agrees_with_the_model() {
-    let ops = number("UMACH_MODEL_OPS").unwrap_or(100_000);
-    let start = number("UMACH_MODEL_SEED").unwrap_or(0x6d61_6368);
+/// Runs worlds until so many operations are done.
+fn compare(ops: u64, start: u64, limits: Limits) {
     for world in 0..ops.div_ceil(WORLD) {
         let seed = start.wrapping_add(world);
         let mut rng = rng::Rng::new(seed);
         let count = WORLD.min(ops - world * WORLD);
         let list: Vec<_> = (0..count as u32).map(|serial| ops::generate(1 + serial, &mut rng)).collect();
-        if let Some(failure) = shrink::failure(&list, Limits::default()) {
-            panic!("{}", shrink::report(seed, list, failure, Limits::default()));
+        if let Some(failure) = shrink::failure(&list, limits) {
+            panic!("{}", shrink::report(seed, list, failure, limits));
         }
     }
+}
+
+fn start() -> u64 {
+    number("UMACH_MODEL_SEED").unwrap_or(0x6d61_6368)
+}
+
+fn count() -> u64 {
+    number("UMACH_MODEL_OPS").unwrap_or(100_000)
+}
+
+#[test]
+fn core_agrees_with_the_model() {
+    compare(count(), start(), Limits::default());
+}
+
+/// The same with room for few messages: who may queue how much at whom, and that nothing breaks where it ends.
+#[test]
+fn core_agrees_with_the_model_when_budgets_are_small() {
+    let limits = Limits { task_queued_bytes: 6000, user_factor: 1 << 20, ..Limits::default() };
+    compare(count() / 8, start(), limits);
 }

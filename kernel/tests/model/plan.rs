@@ -57,7 +57,7 @@ impl Run {
             Class::Null => 0,
             Class::DeadConst => u32::MAX,
             Class::Retired if !retired.is_empty() => retired[n % retired.len()],
-            Class::Bogus | Class::Retired => (n as u32 % 48) << 8 | if n % 61 == 0 { 1 } else { 3 + 4 * (n as u32 / 64 % 3) },
+            Class::Bogus | Class::Retired => (n as u32 % 48) << 8 | if n.is_multiple_of(61) { 1 } else { 3 + 4 * (n as u32 / 64 % 3) },
             class => best(class).or_else(|| best(Class::Any)).unwrap_or(0x7f_ff03),
         };
         // A task that loses its own control right can do nothing any more.
@@ -121,12 +121,15 @@ impl Run {
             descs = vec![DescReq::Unknown];
         }
         let dest = (dest, self.sending(task, dest, plan.dest.1));
+        // Where room is short, room for one of two new send-once rights in a header is a case of its own: leave it out.
+        let once = Disposition::MakeSendOnce as u8;
+        let reply = if self.world.is_tight() && dest.1 == once && reply.1 == once { (0, 0) } else { reply };
         Some(SendReq { id: self.next_id, dest, reply, descs, words: plan.words, notify: plan.notify, try_only: !plan.wait })
     }
     pub(crate) fn plan_receive(&self, task: TaskIx, op: &Op) -> RecvArgs {
         RecvArgs {
             name: self.choose(task, op.a),
-            limit: if op.x % 8 == 0 { 24 + (op.y as usize % 25) * 4 } else { MESSAGE_MAX },
+            limit: if op.x.is_multiple_of(8) { 24 + (op.y as usize % 25) * 4 } else { MESSAGE_MAX },
             large: op.x & 0x100 != 0,
             trailer: TRAILERS[(op.x >> 10) as usize % TRAILERS.len()],
             count: if op.x & 0x200 != 0 { op.y >> 10 & 3 } else { 1 },
@@ -138,7 +141,7 @@ impl Run {
         let me = *alive.iter().max_by_key(|task| liking(op.task as u32, self.world.tasks[**task].tag))?;
         match op.kind {
             Kind::Connect => return (alive.len() < TASKS_MAX).then_some(Act::Connect),
-            Kind::End => return (alive.len() > 2 && op.x % 3 == 0).then_some(Act::End { task: me, by: op.y % 2 }),
+            Kind::End => return (alive.len() > 2 && op.x.is_multiple_of(3)).then_some(Act::End { task: me, by: op.y % 2 }),
             Kind::Cancel => {
                 let blocked: Vec<_> = (0..self.world.lanes.len())
                     .filter(|ix| self.world.lanes[*ix].open && self.world.lanes[*ix].state != State::Idle)
@@ -149,7 +152,7 @@ impl Run {
             }
             Kind::CloseLane => {
                 let lanes: Vec<_> = self.world.tasks[me].lanes.iter().copied().filter(|ix| self.world.lanes[*ix].open).collect();
-                return (lanes.len() > 2 && op.x % 4 == 0).then(|| Act::CloseLane(lanes[1 + op.y as usize % (lanes.len() - 1)]));
+                return (lanes.len() > 2 && op.x.is_multiple_of(4)).then(|| Act::CloseLane(lanes[1 + op.y as usize % (lanes.len() - 1)]));
             }
             _ => {}
         }
@@ -204,7 +207,7 @@ impl Run {
                 Act::SendMany { lane, sends }
             }
             Kind::Allocate => {
-                let right = if op.x % 11 == 0 { op.x % 7 } else { [1, 3, 1, 3, 4][op.x as usize % 5] };
+                let right = if op.x.is_multiple_of(11) { op.x % 7 } else { [1, 3, 1, 3, 4][op.x as usize % 5] };
                 Act::Call(lane, Call::PortAllocate(control::PortAllocate { task, right, name: Name::NULL }))
             }
             Kind::AllocateName => {
@@ -234,7 +237,7 @@ impl Run {
                     Holding::Set(_) => 3,
                     Holding::Dead { .. } => 4,
                 });
-                let right = if op.x % 10 == 0 { right } else { held };
+                let right = if op.x.is_multiple_of(10) { right } else { held };
                 Act::Call(lane, Call::PortModRefs(control::PortModRefs { task, name, right, delta }))
             }
             Kind::GetRefs => Act::Call(lane, Call::PortGetRefs(control::PortGetRefs { task, name, right })),
@@ -244,7 +247,7 @@ impl Run {
                 let disposition = self.disposition(me, right.0, op.y as u8) as u32;
                 // Often under the name that it has there already, or a new one.
                 let name = match self.world.entry(me, right.0).map(|entry| entry.holds) {
-                    Some(Holding::Port { port, .. }) if op.x % 3 == 0 => self.world.find_name(whose, port).map_or(name, Name),
+                    Some(Holding::Port { port, .. }) if op.x.is_multiple_of(3) => self.world.find_name(whose, port).map_or(name, Name),
                     _ => name,
                 };
                 Act::Call(lane, Call::PortInsertRight(control::PortInsertRight { task, name, right, disposition }))
@@ -258,15 +261,15 @@ impl Run {
             Kind::ExtractMember => Act::Call(lane, Call::PortExtractMember(control::PortExtractMember { task, member: name, set: b })),
             Kind::GetSetStatus => Act::Call(lane, Call::PortGetSetStatus(control::PortGetSetStatus { task, name, start: 0 })),
             Kind::GetAttributes => {
-                let flavor = if op.x % 4 == 0 { flavor::LIMITS_INFO } else { flavor::RECEIVE_STATUS };
+                let flavor = if op.x.is_multiple_of(4) { flavor::LIMITS_INFO } else { flavor::RECEIVE_STATUS };
                 Act::Call(lane, Call::PortGetAttributes(control::PortGetAttributes { task, name, flavor }))
             }
-            Kind::SetLimit => Act::SetLimit { lane, task, name, qlimit: if op.x % 40 == 0 { 1020 + op.y % 8 } else { op.y % 4 } },
+            Kind::SetLimit => Act::SetLimit { lane, task, name, qlimit: if op.x.is_multiple_of(40) { 1020 + op.y % 8 } else { op.y % 4 } },
             Kind::SetMscount => Act::Call(lane, Call::PortSetMscount(control::PortSetMscount { task, name, count: op.y % 4 })),
             Kind::SetSeqno => Act::Call(lane, Call::PortSetSeqno(control::PortSetSeqno { task, name, seqno: op.y % 64 })),
             Kind::RequestNotification => {
                 let ids = [notify::DEAD_NAME, notify::DEAD_NAME, notify::NO_SENDERS, notify::PORT_DESTROYED, notify::SEND_POSSIBLE, 67];
-                let id = ids[if op.x % 50 == 0 { 5 } else { op.x as usize % 5 }];
+                let id = ids[if op.x.is_multiple_of(50) { 5 } else { op.x as usize % 5 }];
                 let of_receive = matches!(id, notify::NO_SENDERS | notify::PORT_DESTROYED);
                 let class = if of_receive && op.a.class == Class::Any { Class::Receive } else { op.a.class };
                 let name = Name(self.choose(whose, Pick { class, n: op.a.n }));
@@ -289,7 +292,7 @@ impl Run {
                     Holding::Port { port, .. } => self.world.ports[port].guard,
                     _ => None,
                 });
-                let guard = port.filter(|_| op.x % 8 != 0).map_or(op.y as u64 % 4, |guard| guard.value);
+                let guard = port.filter(|_| !op.x.is_multiple_of(8)).map_or(op.y as u64 % 4, |guard| guard.value);
                 Act::Call(lane, Call::PortUnguard(control::PortUnguard { task, name, guard }))
             }
             Kind::SwapGuard => {
@@ -300,7 +303,7 @@ impl Run {
             Kind::SetContext => Act::Call(lane, Call::PortSetContext(control::PortSetContext { task, name, context: op.y as u64 })),
             Kind::Peek => {
                 let seqno = match self.world.entry(whose, name.0).map(|entry| entry.holds) {
-                    Some(Holding::Port { port, .. }) if op.x % 2 == 0 => self.world.ports[port].seqno.wrapping_add(op.y % 4),
+                    Some(Holding::Port { port, .. }) if op.x.is_multiple_of(2) => self.world.ports[port].seqno.wrapping_add(op.y % 4),
                     _ => 0,
                 };
                 let options = TrailerRequest::Full.options();

@@ -100,11 +100,11 @@ impl World {
             return Err(format!("lane {lane}: {} messages for a receive of at most {}", frames.len(), args.count));
         }
         for frame in &frames {
-            let mut chosen = self.find_like(task, source, frame);
+            let mut chosen = self.matching(task, source, frame).first().copied();
             if chosen.is_none() {
                 // What the operation destroys may tell of it between two messages.
                 self.collapse()?;
-                chosen = self.find_like(task, source, frame);
+                chosen = self.matching(task, source, frame).first().copied();
             }
             let Some((port, position)) = chosen else { return Err(self.unexpected(&self.available(source), frame)) };
             let mail = self.ports[port].queue.remove(position).ok_or("model: message vanished")?;
@@ -141,9 +141,17 @@ impl World {
         }
         Ok(true)
     }
-    fn find_like(&mut self, task: TaskIx, source: Source, frame: &FrameView<'_>) -> Option<(PortIx, usize)> {
+    /// The messages that may have come out as this frame, the certain ones first.
+    pub(crate) fn matching(&mut self, task: TaskIx, source: Source, frame: &FrameView<'_>) -> Vec<(PortIx, usize)> {
         self.decide_either(task, source, frame);
-        self.available(source).into_iter().find(|at| self.looks_like(task, *at, frame))
+        let mut found = self.available(source);
+        found.retain(|at| self.looks_like(task, *at, frame));
+        found.sort_by_key(|at| self.is_open(*at));
+        found
+    }
+    /// Whether it is not yet decided which of two notifications it is.
+    pub(crate) fn is_open(&self, (port, at): (PortIx, usize)) -> bool {
+        matches!(self.ports[port].queue[at].note, Some(What::NoSenders { or_once: true, .. } | What::Ended { .. }))
     }
     pub(crate) fn next_seqno(&mut self, port: PortIx) -> u32 {
         let seqno = self.ports[port].seqno;
@@ -206,9 +214,7 @@ impl World {
         };
         let found = self.available(source);
         let here = |at: &(PortIx, usize)| self.looks_like(task, *at, frame);
-        let open = |at: &(PortIx, usize)| {
-            matches!(self.ports[at.0].queue[at.1].note, Some(What::NoSenders { or_once: true, .. } | What::Ended { .. }))
-        };
+        let open = |at: &(PortIx, usize)| self.is_open(*at);
         if found.iter().any(|at| here(at) && !open(at)) {
             return;
         }
@@ -231,8 +237,9 @@ impl World {
                 _ => Ok(()),
             };
         }
-        let like = |at: &&(PortIx, usize)| frames.first().is_some_and(|frame| self.looks_like(task, **at, frame)) && !fits(at);
-        let Some(&(port, position)) = found.iter().find(like) else {
+        let like = frames.first().map(|frame| self.matching(task, source, frame)).unwrap_or_default();
+        let fits = |at: &(PortIx, usize)| self.ports[at.0].queue[at.1].size + args.trailer.size() <= args.limit;
+        let Some(&(port, position)) = like.iter().find(|at| !fits(at)) else {
             return Err(format!("too large: delivered header {header:?} fits no queued message"));
         };
         let mail = self.ports[port].queue.remove(position).ok_or("model: message vanished")?;
@@ -361,6 +368,12 @@ impl World {
             Right::Receive(_) => {
                 // The queue comes along, and is paid for by who has it now.
                 self.ports[port].payer = Some(task);
+                let queue = self.ports[port].queue.iter_mut();
+                let blocked = self.lanes.iter_mut().filter_map(|lane| match &mut lane.state {
+                    State::Sending { mail, .. } if mail.port() == port => Some(mail),
+                    _ => None,
+                });
+                queue.chain(blocked).filter(|mail| mail.sharer == Some(task)).for_each(|mail| mail.sharer = None);
                 Holding::Port { port, sends, receive: true }
             }
             _ => Holding::Port { port, sends: (sends + 1).min(UREFS_MAX), receive },

@@ -206,6 +206,7 @@ impl World {
             None => codes.push(Code::KERN_INVALID_NAME),
             Some(Entry { holds: Holding::Dead { .. }, .. }) => codes.extend([Code::KERN_INVALID_CAPABILITY, Code::KERN_INVALID_RIGHT]),
             Some(_) if !takes => codes.extend([Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_CAPABILITY]),
+            Some(_) if disposition.is_some_and(|d| self.is_short(me, right.0, d)) => codes.push(Code::KERN_RESOURCE_SHORTAGE),
             Some(_) => {}
         }
         let (Some(entry), Some(disposition), true) = (entry, disposition, codes.is_empty()) else { return self.finish(lane, &codes) };
@@ -218,7 +219,8 @@ impl World {
         };
         let emptied = emptied && me == task;
         let once = disposition.becomes() == RightKind::SendOnce;
-        let held = self.find_name(task, port).filter(|held| !once && !(emptied && *held == right.0));
+        let leaves = |held: u32| emptied && held == right.0;
+        let held = if once { None } else { self.find_name(task, port).filter(|held| !leaves(*held)) };
         let used = self.entry(task, name.0).is_some() && !(emptied && name == right);
         let same_slot = emptied && right.index() == name.index() && right != name;
         let picked = if held == Some(name.0) || same_slot { Vec::new() } else { self.refuse_picked(task, name, false) };
@@ -253,6 +255,7 @@ impl World {
                 (None, _) => codes.extend([Code::KERN_INVALID_VALUE, Code::KERN_INVALID_ARGUMENT, Code::KERN_INVALID_CAPABILITY]),
                 (_, None) => codes.extend([Code::KERN_INVALID_NAME, Code::KERN_INVALID_CAPABILITY]),
                 (_, Some(Holding::Dead { .. })) => codes.extend([Code::KERN_INVALID_CAPABILITY, Code::KERN_INVALID_RIGHT]),
+                (Some(d), _) if self.is_short(me, a.notify.0, d) => codes.push(Code::KERN_RESOURCE_SHORTAGE),
                 (Some(d), _) if !self.can_take(me, a.notify.0, d) => {
                     codes.extend([Code::KERN_INVALID_RIGHT, Code::KERN_INVALID_CAPABILITY])
                 }
@@ -337,8 +340,8 @@ impl World {
         let old = entry.request.map(|request| request.notify);
         let mut request = notify.map(|notify| Request { notify, possible, armed: possible && now });
         match (entry.holds, notify) {
-            (Holding::Dead { urefs, was_once }, Some(to)) => {
-                self.set_holding(task, name, Holding::Dead { urefs: (urefs + 1).min(UREFS_MAX), was_once: was_once && false });
+            (Holding::Dead { urefs, .. }, Some(to)) => {
+                self.set_holding(task, name, Holding::Dead { urefs: (urefs + 1).min(UREFS_MAX), was_once: false });
                 self.notify(to, What::DeadName(name));
                 request = None;
             }

@@ -17,7 +17,7 @@ impl Rng {
     }
     /// Below `n`, which is not zero.
     pub(crate) fn below(&mut self, n: u32) -> u32 {
-        ((self.next() >> 32) * n as u64 >> 32) as u32
+        (((self.next() >> 32) * n as u64) >> 32) as u32
     }
     pub(crate) fn byte(&mut self) -> u8 {
         self.next() as u8

@@ -82,6 +82,9 @@ impl World {
             return refuse(&[Code::MACH_SEND_INVALID_HEADER]);
         }
         let Some(dest_disposition) = dest_disposition else { return refuse(&[Code::MACH_SEND_INVALID_HEADER]) };
+        // With several things wrong, any of the codes will do.
+        let tight = status == Some(Code::MACH_SEND_NO_BUFFER) && self.lacks_room(task, req);
+        let refuse = |codes: &[Code]| refuse(&[codes, if tight { &[Code::MACH_SEND_NO_BUFFER] } else { &[] }].concat());
         let is_dead = |name: u32| matches!(self.entry(task, name), Some(Entry { holds: Holding::Dead { .. }, .. }));
         let dest_ok = self.can_take(task, req.dest.0, dest_disposition) && !is_dead(req.dest.0);
         let lost_once = matches!(self.entry(task, req.dest.0), Some(Entry { holds: Holding::Dead { was_once: true, .. }, .. }))
@@ -109,8 +112,12 @@ impl World {
         if lost_once && status == Some(Code::MACH_SEND_INVALID_DEST) {
             return refuse(&[Code::MACH_SEND_INVALID_DEST]);
         }
+        if self.lacks_room(task, req) {
+            return refuse(&[Code::MACH_SEND_NO_BUFFER]);
+        }
 
-        // Point of no return for the header. Copies before moves, so that a pair of the same name works out.
+        // Point of no return for the header. Copies before moves, so that a pair of the same name works out. What is taken is in limbo.
+        let base = self.limbo.len();
         let mut rights = [Right::Null; 2];
         let mut order = [(0, req.dest.0, Some(dest_disposition)), (1, req.reply.0, reply_disposition)];
         if matches!(order[0].2, Some(Disposition::MoveSend | Disposition::MoveSendOnce)) {
@@ -122,38 +129,48 @@ impl World {
                 (u32::MAX, _) => Right::Dead,
                 (_, Some(disposition)) => self.take(task, name, disposition)?,
             };
+            self.limbo.push(rights[slot]);
         }
         let [dest, reply] = rights;
+        if let Right::Send(port) | Right::Once(port) = dest {
+            self.entering = Some((port, req.price()));
+        }
+        self.hear()?;
         if matches!(dest, Right::Send(port) if self.is_full(port)) {
             self.arm(task, req);
         }
         let mut descs = Vec::new();
         let mut failed = None;
         for desc in &req.descs {
-            let pick = |world: &mut World, name: u32, disposition: u8, into: &mut Vec<Right>| -> R<bool> {
-                into.push(match name {
-                    0 => Right::Null,
-                    u32::MAX => Right::Dead,
-                    _ => match Disposition::from_raw(disposition) {
-                        Some(disposition) if world.can_take(task, name, disposition) => world.take(task, name, disposition)?,
-                        _ => return Ok(false),
-                    },
-                });
-                Ok(true)
+            // What became of one right: taken, or why not.
+            let pick = |world: &mut World, name: u32, disposition: u8, into: &mut Vec<Right>| -> R<Option<Code>> {
+                let right = match (name, Disposition::from_raw(disposition)) {
+                    (0, _) => Right::Null,
+                    (u32::MAX, _) => Right::Dead,
+                    (_, Some(disposition)) if world.can_take(task, name, disposition) => {
+                        if world.is_short(task, name, disposition) {
+                            return Ok(Some(Code::MACH_SEND_NO_BUFFER));
+                        }
+                        world.take(task, name, disposition)?
+                    }
+                    _ => return Ok(Some(Code::MACH_SEND_INVALID_RIGHT)),
+                };
+                into.push(right);
+                world.limbo.push(right);
+                world.hear()?;
+                Ok(None)
             };
             let mut rights = Vec::new();
             let kind = |disposition: u8| Disposition::from_raw(disposition).map_or(0, received_kind);
             match desc {
                 DescReq::Port(name, disposition) => {
-                    if !pick(self, *name, *disposition, &mut rights)? {
-                        failed = Some(Code::MACH_SEND_INVALID_RIGHT);
-                    }
+                    failed = pick(self, *name, *disposition, &mut rights)?;
                     descs.extend(rights.into_iter().map(|right| Desc::Port { right, kind: kind(*disposition) }));
                 }
                 DescReq::Ports(names, disposition) => {
                     for name in names {
-                        if failed.is_none() && !pick(self, *name, *disposition, &mut rights)? {
-                            failed = Some(Code::MACH_SEND_INVALID_RIGHT);
+                        if failed.is_none() {
+                            failed = pick(self, *name, *disposition, &mut rights)?;
                         }
                     }
                     descs.push(Desc::Ports { rights, kind: kind(*disposition) });
@@ -176,9 +193,12 @@ impl World {
             size: req.wire().0.len(),
             price: req.price(),
             from: Some(task),
+            sharer: Some(task).filter(|sender| self.payer(dest) != Some(*sender)),
             note: None,
             batch: 0,
         };
+        self.limbo.truncate(base);
+        self.entering = None;
         if let Some(code) = failed {
             self.destroy_mail(&mail);
             return Ok(Err(Refusal::Body(code)));
@@ -192,6 +212,10 @@ impl World {
 
     // Sending.
 
+    /// A thread that waits may get what the taking of a right has to tell, before the next one is taken.
+    fn hear(&mut self) -> R {
+        if !self.notes.is_empty() && self.somebody_hears() { self.pump() } else { Ok(()) }
+    }
     /// The send found a full queue: a send-possible request on the destination's name is armed, if the sender wants that.
     pub(crate) fn arm(&mut self, task: TaskIx, req: &SendReq) {
         if let Some(Entry { request: Some(request), .. }) = self.tasks[task].space.get_mut(&req.dest.0) {
@@ -237,6 +261,7 @@ impl World {
             size,
             price: 0,
             from: None,
+            sharer: None,
             note: Some(what),
             batch: 0,
         })

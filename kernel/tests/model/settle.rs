@@ -85,8 +85,15 @@ impl World {
     }
     /// Does the teardown that is due, and posts what it has to tell.
     pub(crate) fn collapse(&mut self) -> R {
-        let ruins = std::mem::take(&mut self.ruins);
-        self.drop_all(ruins)?;
+        self.collapsing = true;
+        // Piece by piece, the newest first. Who is freed by one piece goes on before the next one falls.
+        while let Some(right) = self.ruins.pop() {
+            self.drop_right(right)?;
+            if !self.resumed.is_empty() {
+                self.settle_receives()?;
+            }
+        }
+        self.collapsing = false;
         self.notes.append(&mut self.late);
         self.flush_notes()
     }

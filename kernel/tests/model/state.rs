@@ -146,6 +146,8 @@ pub(crate) struct Mail {
     pub(crate) price: u64,
     /// The sending task; none for the kernel's own.
     pub(crate) from: Option<TaskIx>,
+    /// The task whose share of the receiver's budget this takes, if that is another's.
+    pub(crate) sharer: Option<TaskIx>,
     pub(crate) note: Option<What>,
     /// The operation in which it was queued. Notifications of one operation have no promised order.
     pub(crate) batch: u64,
@@ -247,6 +249,10 @@ pub(crate) struct World {
     pub(crate) host_bootstrap: Right,
     /// Rights taken from somewhere and not yet put anywhere: they count.
     pub(crate) limbo: Vec<Right>,
+    /// The message that is being taken from its sender is paid for already.
+    pub(crate) entering: Option<(PortIx, u64)>,
+    /// Bytes that may be queued for one task.
+    pub(crate) budget: u64,
     /// Notifications on their way, with the port that they go to.
     pub(crate) notes: VecDeque<(PortIx, What)>,
     /// Teardown is done in pieces after the request that set it off, its receive included: rights that it will destroy wait in `ruins`,
@@ -254,9 +260,11 @@ pub(crate) struct World {
     pub(crate) ruins: Vec<Right>,
     pub(crate) late: VecDeque<(PortIx, What)>,
     pub(crate) dying: u32,
+    /// Many things fall at once.
+    pub(crate) collapsing: bool,
     /// The operation's number in its list as generated, and how many names it has made: what names are recognised by.
     pub(crate) serial: u32,
-    made: u32,
+    pub(crate) made: u32,
     /// Lanes whose send is done and whose receive is next.
     pub(crate) resumed: VecDeque<(LaneIx, RecvArgs)>,
     /// Counts operations.
