@@ -11,7 +11,7 @@ use umach_abi::{Code, Disposition, Name, RightKind, TypeBits};
 
 use super::arena::Arena;
 use super::effect::{LaneId, TaskId};
-use super::mail::{Carried, Mail, MailId, Right, Sender, price};
+use super::mail::{Carried, Mail, MailId, NOTIFICATION, Right, Sender, price};
 use super::port::{Kobject, PortId, Receiver};
 use super::task::{Lane, Wait};
 use super::{Core, destroy::Work};
@@ -64,7 +64,7 @@ impl Core {
         let price = price(bytes.len(), annex.len(), rights);
         let dest = self.tasks[task.0].space.get(ends.remote.0).and_then(|entry| entry.port()).filter(|&port| self.alive(port));
         if let Some(port) = dest {
-            self.check_room(port, ends.remote.1, actor, price)?;
+            self.check_room(port, &ends, actor, price)?;
             let waits = ends.remote.1.becomes() == RightKind::Send;
             if waits && options.contains(Options::SEND_NOTIFY) && self.ports[port.0].full() {
                 self.arm_send_possible(task, ends.remote.0, port);
@@ -99,15 +99,18 @@ impl Core {
         Ok(Some(mail))
     }
 
-    fn check_room(&self, id: PortId, disposition: Disposition, actor: super::quota::AccountId, price: u64) -> Result<(), Code> {
+    /// Room for the message at its receiver, and for the notifications of the send-once rights that the header makes, at the sender.
+    fn check_room(&self, id: PortId, ends: &Ends, actor: super::quota::AccountId, price: u64) -> Result<(), Code> {
         let port = &self.ports[id.0];
-        if disposition.becomes() == RightKind::SendOnce && port.queue.len() >= QUEUE_HARD_MAX as usize {
+        if ends.remote.1.becomes() == RightKind::SendOnce && port.queue.len() >= QUEUE_HARD_MAX as usize {
             return Err(Code::MACH_SEND_NO_BUFFER);
         }
-        match self.payer(id) {
-            Some(payer) if !self.ledger.may_queue(payer, actor, price) => Err(Code::MACH_SEND_NO_BUFFER),
-            _ => Ok(()),
-        }
+        let made = [Some(ends.remote), ends.local].into_iter().flatten();
+        let made = made.filter(|(name, how)| *how == Disposition::MakeSendOnce && name.is_valid()).count() as u64 * NOTIFICATION;
+        let payer = self.payer(id);
+        let own = made + if payer == Some(actor) { price } else { 0 };
+        let room = payer.is_none_or(|payer| self.ledger.may_queue(payer, actor, price));
+        if room && self.ledger.may_queue(actor, actor, own) { Ok(()) } else { Err(Code::MACH_SEND_NO_BUFFER) }
     }
 
     fn check_header(&mut self, task: TaskId, header: &Header) -> Result<Ends, Code> {
@@ -182,8 +185,10 @@ impl Core {
         let take = |core: &mut Core, (name, disposition): (Name, Disposition)| match name {
             Name::NULL => Right::Null,
             Name::DEAD => Right::Dead,
-            // Checked, but room for two send-once rights may have been seen where there is room for one.
-            _ => core.take(task, name, disposition, true).unwrap_or(Right::Dead),
+            _ => core.take(task, name, disposition, true).unwrap_or_else(|code| {
+                debug_assert!(false, "the header was checked, and yet: {code}");
+                Right::Dead
+            }),
         };
         let Some(local) = ends.local else { return (take(self, ends.remote), Right::Null) };
         if ends.remote.1 == Disposition::MoveSend {
