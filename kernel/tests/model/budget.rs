@@ -3,7 +3,7 @@
 //! The receiver of a port pays for its queue. A sender may take of another's budget only its share: of what is free or its own already,
 //! at most one part in n + 1, where n tasks of its user hold a share; and if it is of another user, that user likewise among users.
 
-use umach_abi::Disposition;
+use umach_abi::{Disposition, Name};
 
 use super::message::{NOTIFICATION, SendReq};
 use super::state::*;
@@ -59,13 +59,15 @@ impl World {
         fair(shares.get(&sender).copied().unwrap_or(0), of_user(uid(sender)).count())
             && (uid(sender) == uid(owner) || fair(user_share, foreign.len()))
     }
-    /// Whether a send is refused for want of room: for its bytes, or for a send-once right that it makes. Each is looked at alone.
+    /// Whether a send is refused for want of room: for its bytes at the receiver, or for the notifications of the send-once rights that its
+    /// header makes at the sender.
     pub(crate) fn lacks_room(&self, task: TaskIx, req: &SendReq) -> bool {
-        let short = |(name, raw): (u32, u8)| Disposition::from_raw(raw).is_some_and(|d| self.is_short(task, name, d));
         let owner = match self.entry(task, req.dest.0).map(|entry| entry.holds) {
             Some(Holding::Port { port, .. } | Holding::Once { port }) => self.ports[port].payer,
             _ => None,
         };
-        short(req.dest) || short(req.reply) || owner.is_some_and(|owner| !self.may_queue(owner, task, req.price()))
+        let once = |(name, raw): (u32, u8)| u64::from(Name(name).is_valid() && raw == Disposition::MakeSendOnce as u8);
+        let own = NOTIFICATION * (once(req.dest) + once(req.reply)) + if owner == Some(task) { req.price() } else { 0 };
+        own > self.free(task) || owner.is_some_and(|owner| !self.may_queue(owner, task, req.price()))
     }
 }

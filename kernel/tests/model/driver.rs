@@ -238,39 +238,34 @@ impl Run {
         match act {
             Act::Call(lane, call) => {
                 self.request(lane, &call)?;
-                self.world.call(lane, &call)?;
-                self.world.settle()
+                self.follow(|world| world.call(lane, &call))
             }
             Act::SetLimit { lane, task, name, qlimit } => {
                 let info = qlimit.to_le_bytes();
                 let call = Call::PortSetAttributes(control::PortSetAttributes { task, name, flavor: flavor::LIMITS_INFO, info: &info });
                 self.request(lane, &call)?;
-                self.world.call(lane, &call)?;
-                self.world.settle()
+                self.follow(|world| world.call(lane, &call))
             }
             Act::Msg { lane, send, receive } => {
                 let (message, annex) = send.as_ref().map_or_else(Default::default, SendReq::wire);
                 let tail = [&message[..], &annex[..]].concat();
                 let call = Call::Msg(msg_request(send.as_ref(), receive.as_ref(), message.len() as u32, annex.len() as u32, &tail));
                 self.request(lane, &call)?;
-                match (&send, receive) {
-                    (Some(send), then) => self.world.send(lane, send, then)?,
-                    (None, Some(args)) => self.world.receive(lane, args)?,
-                    (None, None) => {}
-                }
-                self.world.settle()
+                self.follow(|world| match (&send, receive) {
+                    (Some(send), then) => world.send(lane, send, then),
+                    (None, Some(args)) => world.receive(lane, args),
+                    (None, None) => Ok(()),
+                })
             }
             Act::SendMany { lane, sends } => {
                 self.request_many(lane, &sends)?;
-                self.world.send_many(lane, &sends)?;
-                self.world.settle()
+                self.follow(|world| world.send_many(lane, &sends))
             }
             Act::Cancel { lane, phases, interrupted } => {
                 let seq = self.world.lanes[lane].seq;
                 Call::Cancel(control::Cancel { seq, phases, interrupted: interrupted as u32 }).encode(seq, &mut self.packet);
                 self.send_packet(lane)?;
-                self.world.cancel(lane, phases, interrupted)?;
-                self.world.settle()
+                self.follow(|world| world.cancel(lane, phases, interrupted))
             }
             Act::Connect => self.connect(),
             Act::Create { lane } => self.create(lane),
@@ -281,16 +276,38 @@ impl Run {
                     _ => self.core.hang_up(self.world.lanes[self.world.tasks[task].probe].core, &mut self.effects),
                 }
                 self.collect()?;
-                self.world.end_task(task)?;
-                self.world.settle()
+                self.follow(|world| world.end_task(task))
             }
             Act::CloseLane(lane) => {
                 self.core.hang_up(self.world.lanes[lane].core, &mut self.effects);
                 self.collect()?;
-                self.world.close_lane(lane);
-                self.world.settle()
+                self.follow(|world| {
+                    world.close_lane(lane);
+                    Ok(())
+                })
             }
         }
+    }
+    /// Lets the model follow what the core did. Where a blocked sender goes on to receive while teardown is under way, it matters which
+    /// piece falls first, and that is open: if one order does not explain what is seen, the other must.
+    pub(crate) fn follow(&mut self, step: impl Fn(&mut World) -> R) -> R {
+        self.world.answered = self.world.actual.len();
+        let resumes = |lane: &Lane| matches!(lane.state, State::Sending { then: Some(_), .. });
+        if !self.world.lanes.iter().any(resumes) {
+            return step(&mut self.world).and_then(|()| self.world.settle());
+        }
+        let before = (self.world.clone(), self.objects.clone());
+        let look = |run: &mut Run| {
+            step(&mut run.world)?;
+            run.world.settle()?;
+            run.compare_all()
+        };
+        let Err(wrong) = look(self) else { return Ok(()) };
+        (self.world, self.objects) = before;
+        self.world.header_first = true;
+        let other = look(self);
+        self.world.header_first = false;
+        other.map_err(|_| wrong)
     }
     pub(crate) fn request_many(&mut self, lane: LaneIx, sends: &[SendReq]) -> R {
         let mut tail = Vec::new();
@@ -321,6 +338,24 @@ impl Run {
 
     // Comparing what can be seen.
 
+    /// Every name, and the state of every port that somebody receives on.
+    pub(crate) fn compare_all(&mut self) -> R {
+        self.looking = true;
+        for task in self.alive() {
+            self.compare_space(task)?;
+            let (lane, own) = (self.world.tasks[task].probe, Name(self.world.tasks[task].self_name));
+            let received = |entry: &Entry| matches!(entry.holds, Holding::Port { receive: true, .. });
+            let names: Vec<_> =
+                self.world.tasks[task].space.iter().filter(|(_, entry)| received(entry)).map(|(name, _)| Name(*name)).collect();
+            for name in names {
+                let call = Call::PortGetAttributes(control::PortGetAttributes { task: own, name, flavor: flavor::RECEIVE_STATUS });
+                self.request(lane, &call)?;
+                self.world.call(lane, &call)?;
+            }
+        }
+        self.looking = false;
+        Ok(())
+    }
     pub(crate) fn compare(&mut self) -> R {
         for task in self.alive() {
             self.compare_space(task)?;

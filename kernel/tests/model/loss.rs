@@ -34,12 +34,19 @@ impl World {
         }
         if let Some(notify) = self.ports[port].no_senders.take() {
             let count = self.ports[port].mscount;
-            self.notify(notify, What::NoSenders { port, count, or_once: false });
+            self.notify(notify, What::NoSenders { port, count, or_once: self.collapsing });
         }
     }
     /// A message is to be destroyed, with everything in it.
     pub(crate) fn destroy_mail(&mut self, mail: &Mail) {
-        self.ruins.extend(mail.rights());
+        let header = [mail.dest, mail.reply];
+        if !self.header_first {
+            self.ruins.extend(header);
+        }
+        self.ruins.extend(mail.rights().skip(2));
+        if self.header_first {
+            self.ruins.extend(header);
+        }
     }
     /// Drops rights, one after the other. Each is in limbo until its turn comes, so that counts stay true.
     pub(crate) fn drop_all(&mut self, rights: Vec<Right>) -> R {
@@ -143,7 +150,7 @@ impl World {
     /// The whole space goes; its lanes are closed by the kernel.
     pub(crate) fn end_task(&mut self, task: TaskIx) -> R {
         self.tasks[task].alive = false;
-        let mut rights = Vec::new();
+        let mut unsent = Vec::new();
         for ix in 0..self.lanes.len() {
             if self.lanes[ix].task != task || !self.lanes[ix].open {
                 continue;
@@ -151,11 +158,12 @@ impl World {
             self.lanes[ix].open = false;
             self.actual.remove(&ix);
             if let State::Sending { mail, .. } = std::mem::replace(&mut self.lanes[ix].state, State::Idle) {
-                rights.extend(mail.rights());
+                unsent.push(mail);
             }
         }
         let owner = &mut self.tasks[task];
-        rights.extend([owner.bootstrap].into_iter().chain(owner.registered));
+        self.ruins.extend([owner.bootstrap].into_iter().chain(owner.registered));
+        let mut rights = Vec::new();
         for (name, entry) in std::mem::take(&mut owner.space) {
             match entry.holds {
                 Holding::Port { port, sends, receive } => {
@@ -179,7 +187,9 @@ impl World {
             }
         }
         let (control, name_port) = (self.tasks[task].control, self.tasks[task].name_port);
-        self.ruins.extend(rights);
+        // What it was sending goes first, then its names from the first to the last.
+        self.ruins.extend(rights.into_iter().rev());
+        unsent.iter().for_each(|mail| self.destroy_mail(mail));
         self.die(control)?;
         self.die(name_port)
     }

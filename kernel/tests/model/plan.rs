@@ -121,9 +121,6 @@ impl Run {
             descs = vec![DescReq::Unknown];
         }
         let dest = (dest, self.sending(task, dest, plan.dest.1));
-        // Where room is short, room for one of two new send-once rights in a header is a case of its own: leave it out.
-        let once = Disposition::MakeSendOnce as u8;
-        let reply = if self.world.is_tight() && dest.1 == once && reply.1 == once { (0, 0) } else { reply };
         Some(SendReq { id: self.next_id, dest, reply, descs, words: plan.words, notify: plan.notify, try_only: !plan.wait })
     }
     pub(crate) fn plan_receive(&self, task: TaskIx, op: &Op) -> RecvArgs {

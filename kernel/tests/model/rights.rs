@@ -26,7 +26,8 @@ impl World {
 
     /// Whether a waiting lane got a message in this operation.
     pub(crate) fn somebody_hears(&self) -> bool {
-        self.waiting().iter().any(|lane| self.actual.get(lane).is_some_and(|answer| answer.status.is_ok()))
+        let hears = |code: Code| code.is_ok() || code == Code::MACH_RCV_TOO_LARGE;
+        self.waiting().iter().any(|lane| self.actual.get(lane).is_some_and(|answer| hears(answer.status)))
     }
     pub(crate) fn allocate(&mut self, lane: LaneIx, task: TaskIx, kind: Option<RightKind>, name: Name) -> R {
         let Some(kind @ (RightKind::Receive | RightKind::PortSet | RightKind::DeadName)) = kind else {

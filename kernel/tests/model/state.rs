@@ -260,6 +260,8 @@ pub(crate) struct World {
     pub(crate) ruins: Vec<Right>,
     pub(crate) late: VecDeque<(PortIx, What)>,
     pub(crate) dying: u32,
+    /// Of a message that is destroyed, the header's rights go before the others.
+    pub(crate) header_first: bool,
     /// Many things fall at once.
     pub(crate) collapsing: bool,
     /// The operation's number in its list as generated, and how many names it has made: what names are recognised by.
@@ -270,6 +272,8 @@ pub(crate) struct World {
     /// Counts operations.
     pub(crate) batch: u64,
     pub(crate) clock: u64,
+    /// How many lanes the core answered in this operation.
+    pub(crate) answered: usize,
     /// What the core answered in this operation and the model has not yet accounted for.
     pub(crate) actual: HashMap<LaneIx, Answer>,
 }
