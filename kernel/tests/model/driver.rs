@@ -131,7 +131,12 @@ impl Run {
         let task = self.world.tasks.len();
         let lane = self.add_lane(lane, task);
         let (control, name_port) = (self.world.new_port(kobject::TASK, None), self.world.new_port(kobject::TASK_NAME, None));
-        self.introduce(lane, peer, control, name_port, self.world.host_bootstrap, [Right::Null; 3])
+        // One that died is none.
+        let bootstrap = match self.world.host_bootstrap {
+            Right::Send(port) if self.world.ports[port].alive => Right::Send(port),
+            _ => Right::Null,
+        };
+        self.introduce(lane, peer, control, name_port, bootstrap, [Right::Null; 3])
     }
     /// The first request of a new task, and its further lanes.
     pub(crate) fn introduce(

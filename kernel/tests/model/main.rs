@@ -26,6 +26,7 @@ mod send;
 mod settle;
 mod shrink;
 mod state;
+mod storm;
 
 use umach_kernel::core::Limits;
 
@@ -70,4 +71,10 @@ fn core_agrees_with_the_model() {
 fn core_agrees_with_the_model_when_budgets_are_small() {
     let limits = Limits { task_queued_bytes: 6000, user_factor: 1 << 20, ..Limits::default() };
     compare(count() / 8, start(), limits);
+}
+
+/// No model: every limit is small, and nothing may break.
+#[test]
+fn small_limits_of_every_kind_end_in_codes_and_leave_nothing() {
+    storm::run(start(), (count() / 10).clamp(20_000, 100_000));
 }

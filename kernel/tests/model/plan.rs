@@ -5,7 +5,7 @@ use umach_abi::limits::{MESSAGE_MAX, UREFS_MAX};
 use umach_abi::message::TrailerRequest;
 use umach_abi::records::kobject;
 use umach_abi::rights::flavor;
-use umach_abi::{Disposition, Name, notify};
+use umach_abi::{Disposition, Name, RightKind, notify};
 
 use super::calls::TRAILERS;
 use super::driver::Run;
@@ -200,6 +200,11 @@ impl Run {
                     if let DescReq::Port(_, disposition @ 16) | DescReq::Ports(_, disposition @ 16) = desc {
                         *disposition = Disposition::MakeSend as u8;
                     }
+                }
+                // That the queue is full may be seen before that the destination is wrong: then nothing should be armed.
+                for send in &mut sends {
+                    let sendable = |d: Disposition| d.becomes() == RightKind::Send && self.world.can_take(me, send.dest.0, d);
+                    send.notify &= Disposition::from_raw(send.dest.1).is_some_and(sendable);
                 }
                 Act::SendMany { lane, sends }
             }

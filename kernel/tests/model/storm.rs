@@ -1,0 +1,259 @@
+//! Random requests under small limits of every kind. There is no model here: that limits end in clear codes and never in a broken state
+//! is checked by the core's own checker after each request, by the rows that the kernel shows, and by what is left at the end: nothing.
+
+use std::collections::HashMap;
+
+use umach_abi::control::{self, Head, Reply, Request as Call, answer, phase};
+use umach_abi::message::{self, Descriptor, Header, Options};
+use umach_abi::records::{SpaceRow, TaskRow};
+use umach_abi::{Code, Features, Name, RightKind, TypeBits, VERSION, notify};
+use umach_kernel::core::{Attach, Config, Core, Effect, Effects, LaneId, Limits, Peer, TaskId};
+
+use super::rng::Rng;
+
+const LIMITS: Limits = Limits {
+    task_ports: 10,
+    task_names: 14,
+    task_queued_bytes: 9000,
+    task_regions: 2,
+    task_region_bytes: 1 << 16,
+    task_notifications: 6,
+    task_lanes: 5,
+    user_tasks: 4,
+    user_factor: 3,
+};
+
+struct Member {
+    task: TaskId,
+    /// For looking only.
+    probe: LaneId,
+    lanes: Vec<LaneId>,
+    own: Name,
+}
+
+struct Storm {
+    core: Core,
+    rng: Rng,
+    members: Vec<Member>,
+    effects: Effects,
+    seq: u32,
+    /// Requests that were not answered yet.
+    pending: HashMap<LaneId, u32>,
+    /// How often each code was answered.
+    codes: HashMap<u32, u64>,
+}
+
+impl Storm {
+    fn ask(&mut self, lane: LaneId, call: &Call<'_>) -> Option<(Code, Vec<u8>, Vec<Attach>)> {
+        let mut packet = Vec::new();
+        self.seq += 1;
+        let seq = match call {
+            Call::Cancel(cancel) => cancel.seq,
+            _ => self.seq,
+        };
+        call.encode(seq, &mut packet);
+        let (head, call) = Call::decode(&packet).expect("just encoded");
+        if !matches!(call, Call::Cancel(_)) {
+            self.pending.insert(lane, seq);
+        }
+        self.core.request(lane, head, &call, &mut self.effects).expect("no violation");
+        self.collect(lane)
+    }
+    fn collect(&mut self, mine: LaneId) -> Option<(Code, Vec<u8>, Vec<Attach>)> {
+        assert!(!self.core.work(usize::MAX, &mut self.effects), "work(MAX) leaves nothing to do");
+        let mut got = None;
+        for effect in self.effects.drain(..) {
+            match effect {
+                Effect::Answer { lane, packet, attach } => {
+                    let (head, fields) = Head::read(&packet).expect("a readable answer");
+                    assert_eq!(self.pending.remove(&lane), Some(head.seq), "an answer nobody waits for");
+                    *self.codes.entry(head.status.plain().0).or_default() += 1;
+                    if lane == mine {
+                        got = Some((head.status, fields.to_vec(), attach));
+                    }
+                }
+                Effect::CloseLane(lane) => {
+                    self.pending.remove(&lane);
+                }
+                _ => {}
+            }
+        }
+        got
+    }
+    fn join(&mut self) {
+        let n = self.seq;
+        let Ok(probe) = self.core.connect(Peer { pid: 1 + n, uid: n % 2, gid: 0 }, true) else {
+            *self.codes.entry(Code::KERN_RESOURCE_SHORTAGE.0).or_default() += 1;
+            return;
+        };
+        let features = Features::all().bits();
+        let (_, fields, _) = self.ask(probe, &Call::Hello(control::Hello { version: VERSION, features })).expect("Hello is answered");
+        let own = answer::Hello::take(&fields).expect("a Hello").task_self;
+        let task = self.core.task_of(probe).expect("a task");
+        let mut member = Member { task, probe, lanes: Vec::new(), own };
+        while let Some((Code::SUCCESS, _, attach)) = self.ask(probe, &Call::LaneOpen(control::LaneOpen {})) {
+            let [Attach::NewLane(lane)] = attach[..] else { panic!("LaneOpen brings a lane") };
+            member.lanes.push(lane);
+        }
+        self.members.push(member);
+    }
+    fn rows(&mut self, at: usize) -> Vec<SpaceRow> {
+        let (probe, own) = (self.members[at].probe, self.members[at].own);
+        let (_, fields, _) = self.ask(probe, &Call::PortSpaceInfo(control::PortSpaceInfo { task: own, start: 0 })).expect("answered");
+        let page = answer::PortSpaceInfo::take(&fields).expect("a page");
+        assert_eq!(page.next, 0, "so few names fit on a page");
+        SpaceRow::all(page.rows).collect()
+    }
+    /// A name of this kind, if there is one, and a disposition that would do.
+    fn pick(&mut self, rows: &[SpaceRow], own: Name) -> (Name, u8) {
+        let row = rows[self.rng.below(rows.len() as u32) as usize];
+        let kind = TypeBits::from_bits_retain(row.kind);
+        let fitting: &[u8] = match kind & TypeBits::ALL_RIGHTS {
+            _ if row.name == own => &[19],
+            bits if bits == TypeBits::SEND_RECEIVE => &[16, 17, 19, 20, 21],
+            bits if bits == TypeBits::RECEIVE => &[16, 20, 21],
+            bits if bits == TypeBits::SEND => &[17, 19],
+            bits if bits == TypeBits::SEND_ONCE => &[18],
+            _ => &[17, 19],
+        };
+        (row.name, fitting[self.rng.below(fitting.len() as u32) as usize])
+    }
+    fn message(&mut self, rows: &[SpaceRow], own: Name) -> Vec<u8> {
+        let [dest, reply] = [(); 2].map(|()| self.pick(rows, own));
+        let reply = if self.rng.chance(40) && reply.1 != 16 { reply } else { (Name::NULL, 0) };
+        let count = self.rng.below(3);
+        let header = Header {
+            bits: Header::make_bits(if dest.1 == 16 { 20 } else { dest.1 }, reply.1, count > 0),
+            remote: dest.0,
+            local: reply.0,
+            id: 500,
+            ..Header::default()
+        };
+        let mut bytes = header.to_bytes().to_vec();
+        if count > 0 {
+            bytes.extend_from_slice(&count.to_le_bytes());
+        }
+        for _ in 0..count {
+            let (name, disposition) = self.pick(rows, own);
+            Descriptor::Port { name, disposition }.push(&mut bytes);
+        }
+        bytes.resize(bytes.len() + 4 * self.rng.below(300) as usize, 0);
+        assert!(bytes.len() >= message::HEADER);
+        bytes
+    }
+    fn step(&mut self) {
+        if self.members.is_empty() || self.rng.below(300) == 0 {
+            return self.join();
+        }
+        let at = self.rng.below(self.members.len() as u32) as usize;
+        if self.members.len() > 1 && self.rng.below(500) == 0 {
+            let member = self.members.swap_remove(at);
+            self.core.end_task(member.task, &mut self.effects);
+            self.collect(member.probe);
+            return;
+        }
+        let rows = self.rows(at);
+        let (task, lane) = {
+            let member = &self.members[at];
+            (member.own, member.lanes[self.rng.below(member.lanes.len() as u32) as usize])
+        };
+        let (mine, _) = self.pick(&rows, task);
+        let (name, disposition) = self.pick(&rows, task);
+        let name = if name == task { rows[rows.len() - 1].name } else { name };
+        if let Some(&seq) = self.pending.get(&lane) {
+            let cancel = control::Cancel { seq, phases: phase::SEND | phase::RECEIVE, interrupted: 0 };
+            self.ask(lane, &Call::Cancel(cancel));
+            return;
+        }
+        let tail = self.message(&rows, task);
+        let kind = self.rng.below(100);
+        let notifications = [notify::DEAD_NAME, notify::NO_SENDERS, notify::SEND_POSSIBLE, notify::PORT_DESTROYED];
+        let call = match kind {
+            0..35 => {
+                let (options, send_size) = (Options::SEND.bits(), tail.len() as u32);
+                let receive = Name::NULL;
+                Call::Msg(control::Msg {
+                    options,
+                    flags: 0,
+                    receive,
+                    limit: 0,
+                    notify: Name::NULL,
+                    count: 0,
+                    send_size,
+                    annex: 0,
+                    tail: &tail,
+                })
+            }
+            35..50 => {
+                let (options, limit) = (Options::RCV.bits(), 1 << 16);
+                Call::Msg(control::Msg {
+                    options,
+                    flags: 0,
+                    receive: mine,
+                    limit,
+                    notify: Name::NULL,
+                    count: 2,
+                    send_size: 0,
+                    annex: 0,
+                    tail: &[],
+                })
+            }
+            50..62 => {
+                let right = if kind < 57 { RightKind::Receive } else { RightKind::PortSet };
+                Call::PortAllocate(control::PortAllocate { task, right: right as u32, name: Name::NULL })
+            }
+            62..74 => Call::PortRequestNotification(control::PortRequestNotification {
+                task,
+                name,
+                id: notifications[(kind % 4) as usize] as u32,
+                sync: 0,
+                notify: mine,
+                disposition: 21,
+            }),
+            74..82 if name != task => Call::PortExtractRight(control::PortExtractRight { task, name, disposition: disposition as u32 }),
+            82..87 => Call::PortInsertMember(control::PortInsertMember { task, member: mine, set: name }),
+            87..91 => Call::TaskGetSpecialPort(control::TaskGetSpecialPort { task, which: kind % 4 + 1 }),
+            91..94 if name != task => Call::PortDestroy(control::PortDestroy { task, name }),
+            _ if name != task => Call::PortDeallocate(control::PortDeallocate { task, name }),
+            _ => return,
+        };
+        self.ask(lane, &call);
+    }
+    fn check(&mut self) {
+        self.core.check().expect("the core's own check");
+        for at in 0..self.members.len() {
+            let names = self.rows(at).len() as u64;
+            let (probe, own) = (self.members[at].probe, self.members[at].own);
+            let (_, fields, _) = self.ask(probe, &Call::TaskInfo(control::TaskInfo { task: own })).expect("answered");
+            let row = TaskRow::read(&fields).expect("a task row");
+            assert_eq!(u64::from(row.names), names, "names shown and names charged");
+            assert!(names <= LIMITS.task_names && u64::from(row.lanes) <= LIMITS.task_lanes, "more than the limit: {row:?}");
+        }
+    }
+}
+
+pub(crate) fn run(seed: u64, requests: u64) {
+    let config = Config { pid: 1, features: Features::PROCESSES, limits: LIMITS };
+    let mut storm = Storm {
+        core: Core::new(config),
+        rng: Rng::new(seed),
+        members: Vec::new(),
+        effects: Vec::new(),
+        seq: 0,
+        pending: HashMap::new(),
+        codes: HashMap::new(),
+    };
+    for _ in 0..requests {
+        storm.step();
+        storm.check();
+    }
+    for code in [Code::KERN_NO_SPACE, Code::KERN_RESOURCE_SHORTAGE, Code::MACH_SEND_NO_BUFFER, Code::MACH_RCV_BODY_ERROR] {
+        assert!(storm.codes.contains_key(&code.0), "{code:?} was never answered: the limits were not reached ({:?})", storm.codes);
+    }
+    while let Some(member) = storm.members.pop() {
+        storm.core.end_task(member.task, &mut storm.effects);
+        storm.collect(member.probe);
+        storm.check();
+    }
+    assert_eq!(storm.core.tasks(), 0);
+}
