@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 use umach_abi::control::Malformed;
 use umach_abi::message::{Descriptor, HEADER, Header, Place, Trailer, descriptors, u32_at};
-use umach_abi::records::Frame;
+use umach_abi::records::{Frame, Written};
 use umach_abi::rights::received;
 use umach_abi::{Code, Name, RightKind, notify};
 use zerocopy::FromBytes;
@@ -456,7 +456,10 @@ impl fmt::Debug for Received {
         }
         match &self.inner.notification {
             Some(notification) => write!(f, ", the kernel says {notification:?}"),
-            None => write!(f, ", from task {} (pid {}, uid {})", self.inner.trailer.task, self.inner.trailer.pid, self.inner.trailer.uid),
+            None => {
+                let sender = Written('T', self.inner.trailer.task);
+                write!(f, ", from {sender} (pid {}, uid {})", self.inner.trailer.pid, self.inner.trailer.uid)
+            }
         }
     }
 }

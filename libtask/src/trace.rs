@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::sync::OnceLock;
 
+use umach_abi::records::Written;
+
 use crate::error::RightLabel;
 use crate::message::Message;
 use crate::received::Received;
@@ -20,18 +22,18 @@ fn print(line: String) {
 
 pub(crate) fn sending(task: &Task, to: RightLabel, message: &Message) {
     if enabled() {
-        print(format!("umach: task {} sends to {to}: {message:?}\n", task.id()));
+        print(format!("umach: {} sends to {to}: {message:?}\n", Written('T', task.id())));
     }
 }
 
 pub(crate) fn calling(task: &Task, to: RightLabel, message: &Message) {
     if enabled() {
-        print(format!("umach: task {} calls {to}: {message:?}\n", task.id()));
+        print(format!("umach: {} calls {to}: {message:?}\n", Written('T', task.id())));
     }
 }
 
 pub(crate) fn received(message: &Received) {
     if enabled() {
-        print(format!("umach: task {} receives: {message:?}\n", message.task().id()));
+        print(format!("umach: {} receives: {message:?}\n", Written('T', message.task().id())));
     }
 }

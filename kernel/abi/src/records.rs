@@ -190,6 +190,23 @@ records! {
     }
 }
 
+/// How the id of a task (`T`), port (`P`) or set (`S`) is written for people: `T3`, or `T3.2` for the second task that used slot 3; `-` for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written(pub char, pub u64);
+
+impl std::fmt::Display for Written {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Written(letter, raw) = *self;
+        let (slot, generation) = (raw as u32, raw >> 32);
+        let text = match (raw, generation) {
+            (0, _) => "-".to_owned(),
+            (_, 1) => format!("{letter}{slot}"),
+            _ => format!("{letter}{slot}.{generation}"),
+        };
+        f.pad(&text)
+    }
+}
+
 /// What a port stands for when the kernel process itself receives on it.
 pub mod kobject {
     /// An ordinary port.

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use umach_kernel::core::Id;
+use umach_abi::records::Written;
 
 /// A task's id, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,20 +19,11 @@ pub(crate) struct PortNumber(pub(crate) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SetNumber(pub(crate) u64);
 
-fn write(f: &mut fmt::Formatter<'_>, letter: char, raw: u64) -> fmt::Result {
-    let text = match (raw, raw >> 32) {
-        (0, _) => "-".to_owned(),
-        (_, 1) => format!("{letter}{}", Id::from_raw(raw).index()),
-        (_, generation) => format!("{letter}{}.{generation}", Id::from_raw(raw).index()),
-    };
-    f.pad(&text)
-}
-
 macro_rules! written {
     ($($Number:ident $letter:literal),*) => {$(
         impl fmt::Display for $Number {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write(f, $letter, self.0)
+                fmt::Display::fmt(&Written($letter, self.0), f)
             }
         }
     )*};
