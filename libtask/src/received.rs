@@ -10,7 +10,7 @@ use umach_abi::message::{Descriptor, HEADER, Header, Place, Trailer, descriptors
 use umach_abi::records::{Frame, Written};
 use umach_abi::rights::received;
 use umach_abi::{Code, Name, RightKind, notify};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::error::{Error, Result, SendError};
 use crate::message::Message;
@@ -250,6 +250,27 @@ impl Received {
     pub fn pod<T: FromBytes>(&self) -> Result<T> {
         let bytes = self.bytes();
         T::read_from_bytes(bytes).map_err(|_| self.body_error::<T>(bytes.len(), format!("{} bytes expected", size_of::<T>())))
+    }
+    /// The body as plain old data, in place: nothing is copied. For types that may lie at any address (fields of zerocopy's `byteorder`, bytes).
+    ///
+    /// ```
+    /// use libtask::zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian::U32};
+    /// use libtask::{Message, run_local};
+    ///
+    /// #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+    /// #[repr(C)]
+    /// struct Sample { at: U32, value: U32 }
+    ///
+    /// run_local(|kernel| -> libtask::Result<()> {
+    ///     let port = kernel.task("meter")?.new_port()?;
+    ///     port.make_send()?.send(Message::new(1).pod(&Sample { at: 7.into(), value: 9.into() }))?;
+    ///     assert_eq!(port.receive()?.pod_ref::<Sample>()?.value, 9);
+    ///     Ok(())
+    /// }).unwrap();
+    /// ```
+    pub fn pod_ref<T: FromBytes + KnownLayout + Immutable + Unaligned>(&self) -> Result<&T> {
+        let bytes = self.bytes();
+        T::ref_from_bytes(bytes).map_err(|_| self.body_error::<T>(bytes.len(), format!("{} bytes expected", size_of::<T>())))
     }
     fn body_error<T>(&self, len: usize, why: String) -> Error {
         Error::Body { id: self.inner.header.id, len, what: std::any::type_name::<T>(), why }
