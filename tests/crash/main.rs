@@ -15,8 +15,14 @@ use libtask::{Command as TaskCommand, Message, Name, Notification, ReceiveRight,
 use umach_tests::crash::{BULK, ECHO, GIVE, Part, SERVE, SHOW, TAKE, can_trace, pattern};
 use umach_tests::{Mode, World};
 
-/// Calls that carry the conversation with the kernel process, then those around it.
-const CALLS: &[&str] = &["sendto", "recvmsg", "recvfrom", "setsockopt", "write", "fcntl", "close", "munmap"];
+/// Every kind of call that the victim makes: those that carry the conversation with the kernel process, then memory and descriptors, then those of
+/// starting and ending.
+#[rustfmt::skip]
+const CALLS: &[&str] = &[
+    "sendto", "recvmsg", "recvfrom", "setsockopt", "getsockopt",
+    "mmap", "munmap", "mremap", "mprotect", "madvise", "brk", "memfd_create", "fcntl", "fstat", "newfstatat", "statx", "write", "read", "lseek", "close",
+    "futex", "getrandom", "poll", "openat", "rt_sigaction", "sigaltstack", "prlimit64", "sched_getaffinity", "gettid", "exit_group",
+];
 /// No scenario makes so many calls of one kind.
 const MOST: usize = 400;
 const SOON: Duration = Duration::from_secs(20);

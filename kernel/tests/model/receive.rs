@@ -242,7 +242,8 @@ impl World {
         }
         let like = frames.first().map(|frame| self.matching(task, source, frame)).unwrap_or_default();
         let fits = |at: &(PortIx, usize)| self.ports[at.0].queue[at.1].size + args.trailer.size() <= args.limit;
-        let Some(&(port, position)) = like.iter().find(|at| !fits(at)) else {
+        let like: Vec<_> = like.into_iter().filter(|at| !fits(at)).collect();
+        let Some(&(port, position)) = like.get(self.choice % like.len().max(1)) else {
             return Err(format!("too large: delivered header {header:?} fits no queued message"));
         };
         let mail = self.ports[port].queue.remove(position).ok_or("model: message vanished")?;

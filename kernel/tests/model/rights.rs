@@ -267,6 +267,7 @@ impl World {
             Some(disposition) if a.notify != Name::NULL && codes.is_empty() => self.take(me, a.notify.0, disposition)?,
             _ => Right::Null,
         };
+        self.flush_notes()?;
         let possible = a.id as i32 == notify::SEND_POSSIBLE;
         let entry = self.lookup(task, a.name);
         match a.id as i32 {

@@ -260,6 +260,8 @@ pub(crate) struct World {
     pub(crate) ruins: Vec<Right>,
     pub(crate) late: VecDeque<(PortIx, What)>,
     pub(crate) dying: u32,
+    /// Which of the notifications that look the same was too large.
+    pub(crate) choice: usize,
     /// Of a message that is destroyed, the header's rights go before the others.
     pub(crate) header_first: bool,
     /// Many things fall at once.
