@@ -1,16 +1,21 @@
 //! A state-machine property test of the core against an independent, set-based model of Mach's message passing.
 //!
-//! The model ([`state`], [`loss`], [`send`], [`receive`], [`settle`], [`calls`], [`rights`]) is written from `docs/semantics.md` alone: ports are plain records, queues are plain lists,
-//! and every count is found by looking at the whole world. The generator ([`ops`]) makes operations that collide: few tasks, few ports,
-//! queues of none to three; [`plan`] gives them names. The driver ([`driver`]) hands each operation to the core as the packet that a task would send, takes the
-//! answers, lets the model say what they had to be, and then compares every name of every space.
+//! The model is written from the reference table of semantics, not from the core: [`state`] has ports as plain records and queues as plain
+//! lists, and every count is found by looking at the whole world; [`send`], [`receive`], [`calls`] and [`rights`] are the requests, [`loss`],
+//! [`settle`] and [`budget`] what follows from them. The generator ([`ops`]) makes operations that collide: few tasks, few ports, queues of
+//! none to three; [`plan`] gives them names. The driver ([`driver`]) hands each operation to the core as the packet that a task would send,
+//! takes the answers, lets the model say what they had to be, and then compares every name of every space, the state of every task, and
+//! what each is charged. [`shrink`] cuts a failing list down. [`storm`] goes without a model: small limits of every kind.
 //!
-//! Names are the core's choice: the model learns them from the answers and checks that each was free, of the right form, and not freed a
-//! moment ago. Where several notifications arise from one operation their order is open; nothing else is.
+//! What is the core's choice, the model takes from its answers, and checks that it is a legal one:
+//! * names: each was free, is of the right form, and was not freed a moment ago;
+//! * the order of several notifications that one operation raises, and whether teardown tells of itself before or after the rest of the
+//!   request that set it off. Messages keep their order, and each notification comes exactly once;
+//! * who is served first of threads that wait at different places for the same port;
+//! * which code is answered when several things are wrong at once.
 //!
 //! * `UMACH_MODEL_OPS`: how many operations (default 100,000).
 //! * `UMACH_MODEL_SEED`: where to start. A failure prints the seed of its world and the shortest list of operations that still fails.
-#![allow(unreachable_pub)]
 
 mod budget;
 mod calls;
