@@ -111,6 +111,12 @@ fn services(list: &[(String, Vec<String>)]) -> String {
 
 /// Runs the command to its end. Ctrl-C and Ctrl-\ at the terminal reach it by themselves; what is sent to us is passed on.
 fn spawn_and_wait(command: &mut Command) -> Result<Exit> {
+    // Before the command is there, so that a signal that comes early is passed on too. Exec sets handled signals back to their defaults.
+    let ignored = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGQUIT] {
+        signal_hook::flag::register(signal, ignored.clone())?;
+    }
+    let mut signals = Signals::new([SIGTERM, SIGHUP]).context("watch signals")?;
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -118,11 +124,6 @@ fn spawn_and_wait(command: &mut Command) -> Result<Exit> {
             return Ok(if error.kind() == ErrorKind::NotFound { Exit::NOT_FOUND } else { Exit::NOT_STARTED });
         }
     };
-    let ignored = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGQUIT] {
-        signal_hook::flag::register(signal, ignored.clone())?;
-    }
-    let mut signals = Signals::new([SIGTERM, SIGHUP]).context("watch signals")?;
     let handle = signals.handle();
     let pid = Pid::from_child(&child);
     let forward = std::thread::spawn(move || {
