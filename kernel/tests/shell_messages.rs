@@ -190,7 +190,7 @@ fn largest_packets_pass_in_both_directions() {
     let body = vec![9; 60_000];
     assert_eq!(task.post(port, &body, 0), Code::SUCCESS);
     let options = Options::RCV.bits();
-    let receive = Msg { options, flags: 0, receive: port, limit: 65_536, notify: Name::NULL, count: 0, send_size: 0, annex: 0, tail: &[] };
+    let receive = Msg { options, flags: 0, receive: port, limit: 65_536, route: 0, number: 0, count: 0, send_size: 0, annex: 0, tail: &[] };
     assert_eq!(message_of(&task.call(&receive)).1, body);
     for _ in 0..3000 {
         task.call(&PortAllocate { task: task.me(), right: RightKind::Receive as u32, name: Name::NULL }).ok::<PortAllocate>();

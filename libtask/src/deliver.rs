@@ -29,7 +29,7 @@ use crate::transport::pool::Need;
 use crate::transport::{Lane, Wait};
 
 /// Offset of `send_size` in a `Msg` packet; `annex` follows it.
-const SEND_SIZE_AT: usize = umach_abi::control::HEAD + 24;
+const SEND_SIZE_AT: usize = umach_abi::control::HEAD + 32;
 
 struct Sending<'m> {
     message: &'m mut Message,
@@ -65,7 +65,7 @@ fn message_request(
     let options = options.bits() | if receiving.is_some() { TrailerRequest::Context.options() } else { 0 };
     let flags = flags | if timeout == Some(Duration::ZERO) { msg_flags::TRY_SEND | msg_flags::TRY_RECEIVE } else { 0 };
     let limit = (MESSAGE_MAX + TRAILER_MAX) as u32;
-    let packet = lane.begin(&Msg { options, flags, receive, limit, notify: Name::NULL, count, send_size: 0, annex: 0, tail: &[] });
+    let packet = lane.begin(&Msg { options, flags, receive, limit, route: 0, number: 0, count, send_size: 0, annex: 0, tail: &[] });
     if let Some(sending) = sending {
         let sizes = sending.message.encode(task, sending.dest, sending.reply, packet)?;
         packet[SEND_SIZE_AT..SEND_SIZE_AT + 4].copy_from_slice(&sizes.send_size.to_le_bytes());

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! `length` counts the whole packet. `attached` is how many file descriptors came along (kernel to task only). When `status` is not
-//! success the fields are absent, except in answers to `Msg` and `SendMany`, which always have them.
+//! success the fields are absent, except in answers to `Msg` and `SendMany`, which always have them. Bit 15 of an answer's `op`
+//! ([`EVENTS_WAIT`]) says that the task has events to pull.
 
 use std::fmt;
 
@@ -20,6 +21,9 @@ use crate::{Code, Name};
 
 /// Bytes of a packet's head.
 pub const HEAD: usize = 16;
+
+/// Set in the `op` of an answer while the task has events to pull.
+pub const EVENTS_WAIT: u16 = 1 << 15;
 
 /// The head of a request or answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -343,8 +347,14 @@ protocol! {
 
     /// Sends, receives, or both (`mach_msg`). `flags`: 1 do not wait in the send, 2 do not wait in the receive. `count`: take at most so
     /// many messages that are ready now (0 counts as 1). The tail is `send_size` bytes of message, then `annex` bytes of annex.
+    /// `route` and `number` are zero except on a link's behalf: flag 4 sends the message as the `number`-th of that route, to be fetched when the
+    /// receiver comes to its place in the ring; flag 8 sends a message again that was published as the `number`-th of a route that was being
+    /// closed; flag 16 receives the message that was sent so as the `number`-th (the receive never waits).
+    /// A receive from a port that has routes, or a set with such a port, does not wait here: if there is no mail it is answered
+    /// `MACH_RCV_IN_PROGRESS`, and the task's attention tells when to ask again.
     /// Answer: frames, one per message (received, or handed back by a failed send).
-    10 Msg<'a> { options: u32, flags: u32, receive: Name, limit: u32, notify: Name, count: u32, send_size: u32, annex: u32, tail: &'a [u8] }
+    10 Msg<'a> { options: u32, flags: u32, receive: Name, limit: u32, route: u64, number: u32, count: u32, send_size: u32, annex: u32,
+        tail: &'a [u8] }
         => <'r> { frames: &'r [u8] };
     /// Sends several messages, none of which waits; stops at the first that fails, which is not consumed if its queue is full. The tail
     /// is `count` frames. Answer: how many were sent; the status is that of the one that failed.
@@ -454,6 +464,37 @@ protocol! {
     82 RegionDrop { region: u64 } => {};
     /// Maps a region: its memfd comes attached.
     83 RegionMap { name: Name } => { size: u64, shared: u32 };
+
+    /// Pulls what has happened to the task's links and routes (`records::Event`), in order. Memfds come attached, one for each event that
+    /// brings one. `more` is 1 if there is more to pull.
+    100 Events {} => <'r> { more: u32, events: &'r [u8] };
+    /// The same, but waits until there is an event or mail to look for: a lane on which it is asked is readable when there is.
+    /// `mail` is the attention word for mail that the task has seen.
+    101 EventsWait { mail: u32 } => <'r> { more: u32, events: &'r [u8] };
+    /// The receiver hands undelivered messages of an ended route back, in order, when the end said so: `count` frames. A frame with size 0 stands for a ticket,
+    /// whose number is in `options`; a frame with `attach` 1 + n wants its reply in slot n of the link, of the generation in `options`.
+    102 RouteReturn<'a> { route: u64, count: u32, tail: &'a [u8] } => { taken: u32 };
+    /// The receiver has closed an ended route: it took the first `accepted` messages of it, and no other.
+    103 RouteAck { route: u64, accepted: u32 } => {};
+    /// Takes a port off the direct plane: all routes to it end, their messages are to be returned. `seqno`: what the next message gets.
+    104 PortRecall { name: Name, seqno: u32 } => {};
+    /// Makes the reply that the caller owes on a link's slot an ordinary send-once right.
+    105 ReplyExplicit { link: u64, slot: u32, generation: u32 } => { name: Name };
+    /// Wakes the peer of a link, which asked to be woken this way.
+    106 LinkRing { link: u64 } => {};
+    /// Ends a link: the peer broke a rule (`why`, a number of `records::violation`), on the evidence of two numbers; or with `why` 0, because it is idle.
+    107 LinkEnd { link: u64, why: u32, found: u64, expected: u64 } => {};
+    /// All links (`records::LinkRow`), a page starting at slot `start`; needs the host's control right.
+    108 HostLinks { host: Name, start: u32 } => <'r> { next: u32, rows: &'r [u8] };
+    /// All routes (`records::RouteRow`), likewise.
+    109 HostRoutes { host: Name, start: u32 } => <'r> { next: u32, rows: &'r [u8] };
+    /// The memfd of a link comes attached, to read its counters; likewise.
+    110 HostLinkMap { host: Name, link: u64 } => {};
+    /// A connected pair of sockets between the two tasks of a link, for open files: the caller's end comes attached, the peer's with an event.
+    111 LinkLane { link: u64 } => {};
+    /// Memory of `size` bytes for the caller to lend parts of over a link: its memfd comes attached, and with an event to the peer as the
+    /// `arena`-th of the caller's.
+    112 LinkArena { link: u64, size: u64 } => { arena: u32 };
 }
 
 /// Flags of [`Msg`].
@@ -462,6 +503,12 @@ pub mod msg_flags {
     pub const TRY_SEND: u32 = 1;
     /// A receive that would wait is timed out at once.
     pub const TRY_RECEIVE: u32 = 2;
+    /// The send is the `number`-th message of `route`.
+    pub const TICKET: u32 = 4;
+    /// The send may already have arrived as the `number`-th message of `route`.
+    pub const DOUBT: u32 = 8;
+    /// The receive is for the `number`-th message of `route`.
+    pub const BY_TICKET: u32 = 16;
 }
 
 /// Phases of a blocked request, for [`Cancel`].
@@ -511,7 +558,7 @@ mod tests {
     #[test]
     fn request_cut_anywhere_is_refused() {
         let mut packet = Vec::new();
-        Msg { options: 3, flags: 0, receive: Name(1), limit: 2, notify: Name(0), count: 0, send_size: 24, annex: 0, tail: &[0; 24] }
+        Msg { options: 3, flags: 0, receive: Name(1), limit: 2, route: 0, number: 0, count: 0, send_size: 24, annex: 0, tail: &[0; 24] }
             .encode(1, &mut packet);
         for cut in 0..packet.len() {
             assert!(Request::decode(&packet[..cut]).is_err());

@@ -11,6 +11,7 @@
 pub mod control;
 pub mod error;
 pub mod limits;
+pub mod link;
 pub mod message;
 pub mod notify;
 pub mod records;
@@ -32,7 +33,7 @@ bitflags::bitflags! {
         const PIDFD_DEATH = 1 << 1;
         /// Tasks are processes of their own (absent: the in-process kernel).
         const PROCESSES = 1 << 2;
-        /// Reserved for links and routes (the direct plane).
+        /// Links and routes: plain messages go through memory that two tasks share (the direct plane).
         const DIRECT_PLANE = 1 << 32;
     }
 }

@@ -155,6 +155,72 @@ records! {
         parent: u64,
     }
 
+    /// What has happened to a link or a route: a row of `Events`. Fields that a kind does not use are zero.
+    Event {
+        /// One of [`crate::records::event`].
+        kind: u32,
+        /// See the kind.
+        flags: u32,
+        /// The link.
+        link: u64,
+        /// The route.
+        route: u64,
+        /// See the kind.
+        index: u32,
+        /// See the kind.
+        value: u32,
+        /// See the kind.
+        name: Name,
+        /// The peer's process.
+        pid: u32,
+        /// The peer's user.
+        uid: u32,
+        /// The peer's group.
+        gid: u32,
+        /// The peer's task id.
+        task: u64,
+        /// See the kind.
+        context: u64,
+    }
+
+    /// A row of `HostLinks`.
+    LinkRow {
+        /// The link.
+        link: u64,
+        /// The task whose half is the first.
+        first: u64,
+        /// The task whose half is the second.
+        second: u64,
+        /// Live routes from the first to the second.
+        forth: u32,
+        /// Live routes from the second to the first.
+        back: u32,
+        /// Messages with rights on their way.
+        tickets: u32,
+        /// 1: ending.
+        flags: u32,
+    }
+
+    /// A row of `HostRoutes`.
+    RouteRow {
+        /// The route.
+        route: u64,
+        /// Its link.
+        link: u64,
+        /// The task that sends.
+        sender: u64,
+        /// The port.
+        port: u64,
+        /// Index in the sender's direction of the link.
+        index: u32,
+        /// The sender's name for the port.
+        name: Name,
+        /// Tickets not fetched.
+        tickets: u32,
+        /// 0 live, 1 live but behind mail, 2 ended and not yet closed by the receiver.
+        state: u32,
+    }
+
     /// Answer of `HostInfo`.
     HostRow {
         /// [`crate::VERSION`].
@@ -204,6 +270,105 @@ impl std::fmt::Display for Written {
             _ => format!("{letter}{slot}.{generation}"),
         };
         f.pad(&text)
+    }
+}
+
+/// Kinds of [`Event`].
+pub mod event {
+    /// The task's attention page comes attached ([`crate::link::attention`]).
+    pub const ATTENTION: u32 = 1;
+    /// A link to the task `task` (`pid`, `uid`, `gid`); its memfd comes attached. `index`: which half is this task's to write, 0 or 1.
+    pub const LINK: u32 = 2;
+    /// The task may send on `route`, by its number `index` on `link`, what it would send to its right `name`; at most `value` messages
+    /// ahead of the receiver.
+    pub const ROUTE_OUT: u32 = 3;
+    /// Messages will come on `route`, number `index` of `link`, for the port `name`. `value`: how many ahead. `context`: the port's. `flags` 1: there is
+    /// mail of that sender's which comes first; [`ROUTE_OPEN`] tells when it has been received.
+    pub const ROUTE_IN: u32 = 4;
+    /// The mail that comes before the messages of an incoming `route` has been received.
+    pub const ROUTE_OPEN: u32 = 5;
+    /// An outgoing route has ended: send nothing more on it.
+    pub const ROUTE_STOP: u32 = 6;
+    /// An incoming route has ended: close it, look at the ring once more, and acknowledge. `value`: what to do with messages that have not been
+    /// delivered, one of [`super::undelivered`].
+    pub const ROUTE_END: u32 = 7;
+    /// An outgoing route that had ended is closed: the receiver took its first `value` messages and no other. `flags` 1: the receiver is dead
+    /// and took what it took.
+    pub const ROUTE_CLOSED: u32 = 8;
+    /// The link is over; its routes ended before. `value`: one of [`super::down`].
+    pub const LINK_DOWN: u32 = 9;
+    /// The reply to the call in slot `index` of generation `value` will come as a message to the port `name`, whose receive right comes with this.
+    pub const REPLY_MOVED: u32 = 10;
+    /// The port `name`, to which there are routes, is now (`flags` 1) or no longer (0) a member of the set whose name is `index`.
+    pub const MEMBER: u32 = 11;
+    /// The peer of `link` has something for this task, which asked to be woken through the kernel process.
+    pub const RANG: u32 = 12;
+    /// The far end of a socket pair for open files over `link` comes attached.
+    pub const LANE: u32 = 13;
+    /// The peer's `index`-th arena on `link`, of `context` bytes, comes attached.
+    pub const ARENA: u32 = 14;
+    /// Whether an event of this kind brings a descriptor.
+    pub const fn attaches(kind: u32) -> bool {
+        matches!(kind, ATTENTION | LINK | LANE | ARENA)
+    }
+}
+
+/// What to do with the undelivered messages of an ended route.
+pub mod undelivered {
+    /// Deliver them: the port is still this task's.
+    pub const KEEP: u32 = 0;
+    /// Hand them back: the receive right has moved, or is about to.
+    pub const RETURN: u32 = 1;
+    /// Drop them: the port is dead.
+    pub const DROP: u32 = 2;
+}
+
+/// Why a link is over.
+pub mod down {
+    /// The peer has ended.
+    pub const PEER_ENDED: u32 = 1;
+    /// The peer said that this task broke a rule.
+    pub const ACCUSED: u32 = 2;
+    /// This task said so of the peer.
+    pub const ACCUSER: u32 = 3;
+    /// Nothing used it.
+    pub const IDLE: u32 = 4;
+}
+
+/// Rules of a link that a peer can break.
+pub mod violation {
+    /// Not a violation: the link is idle.
+    pub const NONE: u32 = 0;
+    /// An index of the ring runs backwards or beyond the ring.
+    pub const INDEX: u32 = 1;
+    /// A record is shorter than its head or longer than what was published.
+    pub const RECORD: u32 = 2;
+    /// A record names a route that was never granted, or has ended.
+    pub const ROUTE: u32 = 3;
+    /// More messages on a route than its credit.
+    pub const CREDIT: u32 = 4;
+    /// A ticket that the kernel process does not know.
+    pub const TICKET: u32 = 5;
+    /// A slot out of range, or a second call in a slot that is in use.
+    pub const SLOT: u32 = 6;
+    /// A reply of impossible length or kind.
+    pub const REPLY: u32 = 7;
+    /// A lease outside its arena.
+    pub const LEASE: u32 = 8;
+    /// A name for people.
+    pub const fn name(why: u32) -> &'static str {
+        match why {
+            NONE => "idle",
+            INDEX => "ring index",
+            RECORD => "record length",
+            ROUTE => "route",
+            CREDIT => "credit",
+            TICKET => "ticket",
+            SLOT => "slot",
+            REPLY => "reply",
+            LEASE => "lease",
+            _ => "unknown rule",
+        }
     }
 }
 

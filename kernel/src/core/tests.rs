@@ -82,7 +82,7 @@ fn msg<'a>(options: Options, receive: Name, bytes: &'a [u8]) -> Request<'a> {
         flags: 0,
         receive,
         limit: 4096,
-        notify: Name::NULL,
+        route: 0, number: 0,
         count: 0,
         send_size: bytes.len() as u32,
         annex: 0,

@@ -342,7 +342,7 @@ pub fn send_request(message: &[u8], flags: u32) -> Msg<'_> {
         flags,
         receive: Name::NULL,
         limit: 0,
-        notify: Name::NULL,
+        route: 0, number: 0,
         count: 0,
         send_size: message.len() as u32,
         annex: 0,
@@ -352,7 +352,7 @@ pub fn send_request(message: &[u8], flags: u32) -> Msg<'_> {
 
 pub fn receive_request(port: Name, flags: u32) -> Msg<'static> {
     let options = Options::RCV.bits();
-    Msg { options, flags, receive: port, limit: 60_000, notify: Name::NULL, count: 0, send_size: 0, annex: 0, tail: &[] }
+    Msg { options, flags, receive: port, limit: 60_000, route: 0, number: 0, count: 0, send_size: 0, annex: 0, tail: &[] }
 }
 
 /// The one message of an answer.

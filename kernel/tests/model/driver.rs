@@ -458,7 +458,7 @@ fn msg_request<'a>(send: Option<&SendReq>, receive: Option<&RecvArgs>, size: u32
         flags,
         receive: Name(receive.map_or(0, |args| args.name)),
         limit: receive.map_or(0, |args| args.limit as u32),
-        notify: Name::NULL,
+        route: 0, number: 0,
         count: receive.map_or(0, |args| args.count),
         send_size: size,
         annex,

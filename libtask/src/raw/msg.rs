@@ -16,7 +16,7 @@ use crate::transport::Wait;
 use crate::transport::pool::Need;
 
 /// Offset of `send_size` in a `Msg` packet; `annex` follows it.
-const SEND_SIZE_AT: usize = umach_abi::control::HEAD + 24;
+const SEND_SIZE_AT: usize = umach_abi::control::HEAD + 32;
 
 /// A message in wire form: descriptors' addresses are places, and what they stand for is in the annex.
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl Space<'_> {
         self.mach_msg_options(buffer, options.bits(), rcv_size, rcv_name, timeout, notify)
     }
 
-    /// The same with raw option bits.
+    /// The same with raw option bits. The last argument, which XNU no longer uses either, is ignored.
     pub fn mach_msg_options(
         &self,
         buffer: &mut MsgBuffer,
@@ -49,9 +49,9 @@ impl Space<'_> {
         rcv_size: u32,
         rcv_name: Name,
         timeout: u32,
-        notify: Name,
+        _notify: Name,
     ) -> Code {
-        match self.message(buffer, options, rcv_size, rcv_name, timeout, notify) {
+        match self.message(buffer, options, rcv_size, rcv_name, timeout) {
             Ok(code) => code,
             Err(failed) => failed.code(),
         }
@@ -126,13 +126,12 @@ impl Space<'_> {
         rcv_size: u32,
         rcv_name: Name,
         timeout: u32,
-        notify: Name,
     ) -> Result<Code, Error> {
         let sends = options & Options::SEND.bits() != 0;
         let wire = if sends { Some(self.wire_form(buffer)?) } else { None };
         let mut received = Vec::new();
         let regions = wire.as_ref().map_or(Vec::new(), |wire| wire.regions.clone());
-        let code = self.exchange(wire.as_ref(), options, rcv_size, rcv_name, timeout, notify, 1, &mut received)?;
+        let code = self.exchange(wire.as_ref(), options, rcv_size, rcv_name, timeout, 1, &mut received)?;
         let receive_failed = code.0 >> 28 == 1 && code.0 & 0x4000 != 0;
         if !code.is_ok() && !receive_failed {
             // Those that the kernel took are no longer here, and releasing them again does nothing.
@@ -152,7 +151,6 @@ impl Space<'_> {
         limit: u32,
         receive: Name,
         timeout: u32,
-        notify: Name,
         count: u32,
         received: &mut Vec<MsgBuffer>,
     ) -> Result<Code, Error> {
@@ -168,7 +166,7 @@ impl Space<'_> {
         let wait = Wait { timeout: (timed != 0 && timeout > 0).then(|| Duration::from_millis(timeout as u64)), timed, interruptible };
         let may_block = has(Options::SEND) && flags & msg_flags::TRY_SEND == 0 || has(Options::RCV) && flags & msg_flags::TRY_RECEIVE == 0;
         let mut lane = self.task.lane(if may_block { Need::Blocking(None) } else { Need::Prompt })?;
-        let packet = lane.begin(&Msg { options, flags, receive, limit, notify, count, send_size: 0, annex: 0, tail: &[] });
+        let packet = lane.begin(&Msg { options, flags, receive, limit, route: 0, number: 0, count, send_size: 0, annex: 0, tail: &[] });
         if let Some(wire) = wire {
             packet[SEND_SIZE_AT..SEND_SIZE_AT + 4].copy_from_slice(&(wire.message.len() as u32).to_le_bytes());
             packet[SEND_SIZE_AT + 4..SEND_SIZE_AT + 8].copy_from_slice(&(wire.annex.len() as u32).to_le_bytes());

@@ -94,7 +94,7 @@ pub(crate) fn msg(options: u32, receive: Name, count: u32, message: &[u8], annex
     let tail = [message, annex].concat();
     let mut packet = Vec::new();
     let (send_size, annex) = (message.len() as u32, annex.len() as u32);
-    control::Msg { options, flags: 0, receive, limit: u32::MAX, notify: Name::NULL, count, send_size, annex, tail: &tail }
+    control::Msg { options, flags: 0, receive, limit: u32::MAX, route: 0, number: 0, count, send_size, annex, tail: &tail }
         .encode(0, &mut packet);
     packet
 }
