@@ -442,6 +442,19 @@ impl Core {
                 self.reply(lane, result);
             }
             Request::RegionMap(r) => self.region_map(lane, task, r.name),
+            Request::Events(_)
+            | Request::EventsWait(_)
+            | Request::RouteReturn(_)
+            | Request::RouteAck(_)
+            | Request::PortRecall(_)
+            | Request::ReplyExplicit(_)
+            | Request::LinkRing(_)
+            | Request::LinkEnd(_)
+            | Request::HostLinks(_)
+            | Request::HostRoutes(_)
+            | Request::HostLinkMap(_)
+            | Request::LinkLane(_)
+            | Request::LinkArena(_) => self.reply::<answer::RouteAck>(lane, Err(Code::KERN_NOT_SUPPORTED)),
         }
         Ok(())
     }
