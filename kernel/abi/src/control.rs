@@ -350,8 +350,9 @@ protocol! {
     /// `route` and `number` are zero except on a link's behalf: flag 4 sends the message as the `number`-th of that route, to be fetched when the
     /// receiver comes to its place in the ring; flag 8 sends a message again that was published as the `number`-th of a route that was being
     /// closed; flag 16 receives the message that was sent so as the `number`-th (the receive never waits).
-    /// A receive from a port that has routes, or a set with such a port, does not wait here: if there is no mail it is answered
-    /// `MACH_RCV_IN_PROGRESS`, and the task's attention tells when to ask again.
+    /// A receive from a port that has routes to the caller, or a set with such a port, does not wait here: if there is no mail it is answered
+    /// `MACH_RCV_IN_PROGRESS`, and the task's attention tells when to ask again. Flag 32 asks for that whatever the port. A receive also does not
+    /// wait while there are events to pull: it is answered `MACH_RCV_IN_PROGRESS`, and so is one that waits when an event comes up.
     /// Answer: frames, one per message (received, or handed back by a failed send).
     10 Msg<'a> { options: u32, flags: u32, receive: Name, limit: u32, route: u64, number: u32, count: u32, send_size: u32, annex: u32,
         tail: &'a [u8] }
@@ -509,6 +510,9 @@ pub mod msg_flags {
     pub const DOUBT: u32 = 8;
     /// The receive is for the `number`-th message of `route`.
     pub const BY_TICKET: u32 = 16;
+    /// The receive never waits: without mail it is answered `MACH_RCV_IN_PROGRESS`, whatever the port, and the task's attention tells when to
+    /// ask again.
+    pub const WATCH: u32 = 32;
 }
 
 /// Phases of a blocked request, for [`Cancel`].
