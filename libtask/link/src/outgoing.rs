@@ -1,0 +1,229 @@
+//! The producer of the own ring.
+//!
+//! Positions count the bytes ever written, modulo 2^32; the ring's size divides that. `head <= published <= tail <= head + size` holds in that
+//! arithmetic, where `tail` and `published` are private and `head` is a checked snapshot of the consumer's word, taken only when space seems short.
+//!
+//! 1. A record's bytes are written before the tail that covers them is published (Release; the consumer's Acquire of `TAIL` pairs with it).
+//! 2. Bytes are written again only after the consumer's head has passed them (Acquire; pairs with its Release of `HEAD`).
+//! 3. After a tail is published, a full fence, then the peer's flag: [`crate::bell`].
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use umach_abi::link::{HEAD, RECORD_ALIGN, RECORD_HEAD, RING, SPACE_WANTED, TAIL};
+use umach_abi::records::violation;
+
+use crate::bell::{self, Bell};
+use crate::evidence::Evidence;
+use crate::memory::{Fence, Memory, Word, base, other};
+
+/// The head of a record to be published; its length is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecordHead {
+    /// One of [`umach_abi::link::record`].
+    pub kind: u32,
+    /// The route's index.
+    pub route: u32,
+    /// 1 + the slot that the reply goes to, or 0.
+    pub slot: u32,
+    /// Generation of that slot.
+    pub generation: u32,
+    /// The message's id.
+    pub id: u32,
+}
+
+/// Why a record was not written. Nothing has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// No room now: wait for some ([`Outgoing::want_space`]) or send through the kernel process.
+    #[error("the ring of the link is full: wait for space, or send through the kernel process")]
+    Full,
+    /// The peer's head is impossible.
+    #[error(transparent)]
+    Corrupt(#[from] Evidence),
+}
+
+/// Bytes of the ring that a record with so many bytes of payload takes.
+#[inline]
+pub const fn record_size(payload: usize) -> usize {
+    (RECORD_HEAD + payload).next_multiple_of(RECORD_ALIGN)
+}
+
+/// The producer of one half's ring.
+#[derive(Debug)]
+pub struct Outgoing<M> {
+    mem: Arc<M>,
+    mine: usize,
+    /// Written up to here.
+    tail: u32,
+    /// The consumer knows up to here.
+    published: u32,
+    /// The last head that was checked.
+    head: u32,
+    /// Bytes promised to [`Outgoing::push_reserved`].
+    reserved: u32,
+    /// The arming that was rung for.
+    rung: u32,
+}
+
+impl<M: Memory> Outgoing<M> {
+    /// The producer of the ring in half `mine`, which nobody has written yet.
+    pub fn new(mem: Arc<M>, mine: usize) -> Outgoing<M> {
+        Outgoing::starting_at(mem, mine, 0)
+    }
+    /// As if `position` bytes (a multiple of eight) had been written and consumed: for tests of the positions' wrap.
+    #[doc(hidden)]
+    pub fn starting_at(mem: Arc<M>, mine: usize, position: u32) -> Outgoing<M> {
+        const { assert!(M::RING.is_power_of_two() && M::RING as usize >= 2 * RECORD_HEAD) };
+        mem.word(base(mine) + TAIL).store(position, Release);
+        Outgoing { mem, mine, tail: position, published: position, head: position, reserved: 0, rung: 0 }
+    }
+
+    /// Writes a record and publishes it, with all that [`Outgoing::push_quiet`] wrote. Ring the bell.
+    ///
+    /// Panics if the payload is longer than [`Memory::RECORD`].
+    #[inline]
+    pub fn push(&mut self, head: RecordHead, payload: &[&[u8]]) -> Result<Bell, PushError> {
+        self.push_quiet(head, payload)?;
+        Ok(self.flush())
+    }
+    /// Writes a record without publishing it: [`Outgoing::flush`] does that for any number of them. Flush before waiting for space.
+    #[inline]
+    pub fn push_quiet(&mut self, head: RecordHead, payload: &[&[u8]]) -> Result<(), PushError> {
+        let len = length::<M>(payload);
+        self.room(record_size(len))?;
+        self.put(head, len, payload);
+        Ok(())
+    }
+    /// Publishes what was written quietly. Ring the bell.
+    #[inline]
+    pub fn flush(&mut self) -> Bell {
+        if self.published == self.tail {
+            return Bell::None;
+        }
+        self.published = self.tail;
+        self.mem.word(self.tail_word()).store(self.tail, Release);
+        self.mem.fence(Fence::Published);
+        let armed = bell::armed(&*self.mem, self.mine ^ 1);
+        if armed == self.rung {
+            return Bell::None;
+        }
+        self.rung = armed;
+        Bell::wanted(armed, self.tail_word())
+    }
+
+    /// Sets room aside for one record with `payload` bytes, which [`Outgoing::push_reserved`] then cannot fail to find.
+    pub fn reserve(&mut self, payload: usize) -> Result<(), PushError> {
+        assert!(payload <= M::RECORD, "a record of {payload} bytes is longer than any");
+        let size = record_size(payload);
+        self.room(size)?;
+        self.reserved += size as u32;
+        Ok(())
+    }
+    /// Gives such room back.
+    pub fn unreserve(&mut self, payload: usize) {
+        let size = record_size(payload) as u32;
+        self.reserved = self.reserved.checked_sub(size).expect("no such room was set aside");
+    }
+    /// [`Outgoing::push`] into room that was set aside for as many bytes.
+    pub fn push_reserved(&mut self, head: RecordHead, payload: &[&[u8]]) -> Bell {
+        let len = length::<M>(payload);
+        self.unreserve(len);
+        self.put(head, len, payload);
+        self.flush()
+    }
+
+    /// Bytes that a record may take now, its head included. An impossible head of the peer is found by the next push.
+    pub fn space(&mut self) -> usize {
+        let _ = self.look();
+        self.free() as usize
+    }
+    /// Says whether this task waits for space. After saying so, push again; if that still finds the ring full, sleep on ([`Outgoing::head_word`],
+    /// [`Outgoing::head_seen`]). Each sleep needs a saying of its own.
+    pub fn want_space(&self, want: bool) {
+        let word = self.mem.word(base(self.mine) + SPACE_WANTED);
+        let count = word.load(Relaxed) & !1;
+        // The count tells the consumer one wish from the next: it rings once for each.
+        word.store(if want { count.wrapping_add(2) | 1 } else { count }, Relaxed);
+        if want {
+            self.mem.fence(Fence::SpaceWanted);
+        }
+    }
+    /// The word that changes when the consumer makes room.
+    pub fn head_word(&self) -> usize {
+        other(self.mine) + HEAD
+    }
+    /// The value of that word that the last push or [`Outgoing::space`] decided on.
+    pub fn head_seen(&self) -> u32 {
+        self.head
+    }
+    /// The word that the consumer sleeps on.
+    pub fn tail_word(&self) -> usize {
+        base(self.mine) + TAIL
+    }
+    /// Bytes written ever, modulo 2^32.
+    pub fn position(&self) -> u32 {
+        self.tail
+    }
+    /// The memory.
+    pub fn memory(&self) -> &Arc<M> {
+        &self.mem
+    }
+
+    #[inline]
+    fn free(&self) -> u32 {
+        M::RING - self.tail.wrapping_sub(self.head) - self.reserved
+    }
+    #[inline]
+    fn room(&mut self, size: usize) -> Result<(), PushError> {
+        if size > self.free() as usize {
+            self.look()?;
+            if size > self.free() as usize {
+                return Err(PushError::Full);
+            }
+        }
+        Ok(())
+    }
+    /// Takes a snapshot of the consumer's head and checks that it lies between the last one and what is published.
+    #[cold]
+    fn look(&mut self) -> Result<(), Evidence> {
+        let head = self.mem.word(self.head_word()).load(Acquire);
+        let open = self.published.wrapping_sub(self.head);
+        if head.wrapping_sub(self.head) > open || !(head as usize).is_multiple_of(RECORD_ALIGN) {
+            return Err(Evidence::new(violation::INDEX, head, self.published));
+        }
+        self.head = head;
+        Ok(())
+    }
+    /// Point of no return: there is room.
+    #[inline]
+    fn put(&mut self, head: RecordHead, len: usize, payload: &[&[u8]]) {
+        let mut bytes = [0; RECORD_HEAD];
+        for (at, word) in [len as u32, head.kind, head.route, head.slot, head.generation, head.id].into_iter().enumerate() {
+            bytes[4 * at..4 * at + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        let mut at = self.tail;
+        for part in [&bytes[..]].into_iter().chain(payload.iter().copied()) {
+            self.copy_in(at, part);
+            at = at.wrapping_add(part.len() as u32);
+        }
+        self.tail = self.tail.wrapping_add(record_size(len) as u32);
+    }
+    #[inline]
+    fn copy_in(&self, position: u32, bytes: &[u8]) {
+        let ring = base(self.mine) + RING;
+        let at = (position & (M::RING - 1)) as usize;
+        let first = bytes.len().min(M::RING as usize - at);
+        self.mem.write(ring + at, &bytes[..first]);
+        if first < bytes.len() {
+            self.mem.write(ring, &bytes[first..]);
+        }
+    }
+}
+
+#[inline]
+fn length<M: Memory>(payload: &[&[u8]]) -> usize {
+    let len = payload.iter().map(|part| part.len()).sum();
+    assert!(len <= M::RECORD, "a record of {len} bytes is longer than any");
+    len
+}

@@ -1,0 +1,108 @@
+//! Copying in and out of memory that another process writes whenever it likes.
+//!
+//! A plain copy would be a data race, which the language leaves undefined. Up to [`BULK`] bytes are copied by relaxed atomic accesses of eight bytes (and
+//! single bytes where the address is odd); beyond that by one string instruction, which the compiler does not look into. What comes out may be
+//! torn, and nothing else.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU64};
+
+/// Where the string instruction's start-up cost is paid back.
+const BULK: usize = 512;
+
+/// Copies `out.len()` bytes from `from`.
+///
+/// # Safety
+///
+/// * `from` is valid for reads and writes of `out.len()` bytes for the whole call;
+/// * whatever else this process does with these bytes meanwhile, it does by atomic accesses or by this module.
+#[inline]
+pub(super) unsafe fn copy_out(from: *mut u8, out: &mut [u8]) {
+    if out.len() > BULK {
+        // SAFETY: the caller's promise; `out` is ours alone.
+        unsafe { bulk(from, out.as_mut_ptr(), out.len()) };
+        return;
+    }
+    let odd = from.align_offset(8).min(out.len());
+    let (start, rest) = out.split_at_mut(odd);
+    let (words, end) = rest.as_chunks_mut::<8>();
+    // SAFETY: inside the bytes that the caller promised, and so is the step to them.
+    let byte = |at: usize| unsafe { AtomicU8::from_ptr(from.add(at)) }.load(Relaxed);
+    for (at, out) in start.iter_mut().enumerate() {
+        *out = byte(at);
+    }
+    for (at, out) in words.iter_mut().enumerate() {
+        // SAFETY: as above for eight bytes, and aligned to eight, since `odd` bytes were skipped.
+        *out = unsafe { AtomicU64::from_ptr(from.add(odd + 8 * at).cast()) }.load(Relaxed).to_ne_bytes();
+    }
+    let done = odd + 8 * words.len();
+    for (at, out) in end.iter_mut().enumerate() {
+        *out = byte(done + at);
+    }
+}
+
+/// Copies `bytes` to `to`.
+///
+/// # Safety
+///
+/// As for [`copy_out`], with `bytes.len()`.
+#[inline]
+pub(super) unsafe fn copy_in(to: *mut u8, bytes: &[u8]) {
+    if bytes.len() > BULK {
+        // SAFETY: the caller's promise; `bytes` does not change while we borrow it.
+        unsafe { bulk(bytes.as_ptr().cast_mut(), to, bytes.len()) };
+        return;
+    }
+    let odd = to.align_offset(8).min(bytes.len());
+    let (start, rest) = bytes.split_at(odd);
+    let (words, end) = rest.as_chunks::<8>();
+    // SAFETY: inside the bytes that the caller promised, and so is the step to them.
+    let byte = |at: usize, value| unsafe { AtomicU8::from_ptr(to.add(at)) }.store(value, Relaxed);
+    for (at, value) in start.iter().enumerate() {
+        byte(at, *value);
+    }
+    for (at, word) in words.iter().enumerate() {
+        // SAFETY: as above for eight bytes, and aligned to eight, since `odd` bytes were skipped.
+        unsafe { AtomicU64::from_ptr(to.add(odd + 8 * at).cast()) }.store(u64::from_ne_bytes(*word), Relaxed);
+    }
+    let done = odd + 8 * words.len();
+    for (at, value) in end.iter().enumerate() {
+        byte(done + at, *value);
+    }
+}
+
+/// Copies `len` bytes that do not overlap, where another process may write to either end.
+///
+/// # Safety
+///
+/// `from` is valid for reads and `to` for writes of `len` bytes.
+#[cfg(target_arch = "x86_64")]
+unsafe fn bulk(from: *mut u8, to: *mut u8, len: usize) {
+    // SAFETY:
+    // * it reads and writes the bytes that the caller promised, and nothing else;
+    // * the direction flag is clear on entry (the calling convention says so), flags are not changed, and the stack is not used;
+    // * the three registers that it changes are outputs.
+    unsafe {
+        std::arch::asm!("rep movsb", inout("rcx") len => _, inout("rsi") from => _, inout("rdi") to => _, options(nostack, preserves_flags));
+    }
+}
+
+/// Copies `len` bytes that do not overlap, where another process may write to either end.
+///
+/// # Safety
+///
+/// `from` is valid for reads and `to` for writes of `len` bytes.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn bulk(from: *mut u8, to: *mut u8, len: usize) {
+    let words = if from.align_offset(8) == 0 && to.align_offset(8) == 0 { len / 8 } else { 0 };
+    for at in 0..words {
+        // SAFETY: eight of the bytes that the caller promised, aligned to eight (just looked at).
+        let (from, to) = unsafe { (AtomicU64::from_ptr(from.add(8 * at).cast()), AtomicU64::from_ptr(to.add(8 * at).cast())) };
+        to.store(from.load(Relaxed), Relaxed);
+    }
+    for at in 8 * words..len {
+        // SAFETY: one of the bytes that the caller promised.
+        let (from, to) = unsafe { (AtomicU8::from_ptr(from.add(at)), AtomicU8::from_ptr(to.add(at))) };
+        to.store(from.load(Relaxed), Relaxed);
+    }
+}

@@ -1,0 +1,6 @@
+//! What needs unsafe code or the operating system: mapping the memory, copying in and out of it, and sleeping.
+#![allow(unsafe_code)]
+
+mod copy;
+pub mod futex;
+pub(crate) mod mapping;
