@@ -1,12 +1,18 @@
 //! Bells: how somebody who sleeps is woken, and that somebody who is awake is not.
 //!
-//! `ARMED` holds a [`umach_abi::link::bell`] in its two low bits and counts the times that it was armed in the others. A producer that has rung
-//! for one arming need not ring again until the next, for whoever armed sleeps on the tail that it saw, and that tail has changed for good.
-//! So a burst of messages to a sleeper costs one wake-up, not one a message until it runs. *Each sleep needs an arming of its own.*
+//! Who sleeps says at which position of the ring: `ARMED` is the position up to which it has consumed everything, with a
+//! [`umach_abi::link::bell`] in the low bits that positions leave free. Only the publishing that starts at this position rings:
+//!
+//! * one that ended there is what the sleeper saw before it armed;
+//! * one that starts later follows one that started there, and that one rang, or came before the arming, and then the sleeper saw it when it
+//!   looked once more.
+//!
+//! So a burst of messages to a sleeper costs one wake-up, not one a message until it runs. Space in a ring is asked for in the same way. *Each
+//! sleep needs an arming of its own, after the last record was consumed.*
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use umach_abi::link::{ARMED, bell};
+use umach_abi::link::{ARMED, HEAD, RECORD_ALIGN, bell};
 
 use crate::memory::{Fence, Memory, Word, base};
 
@@ -26,7 +32,7 @@ impl Bell {
     /// From what the peer says. What it says in words that are none of ours is its own loss.
     #[inline]
     pub(crate) fn wanted(flag: u32, word: usize) -> Bell {
-        match flag & 3 {
+        match flag & LOW {
             bell::FUTEX => Bell::Futex(word),
             bell::KERNEL => Bell::Kernel,
             _ => Bell::None,
@@ -42,22 +48,21 @@ impl Bell {
     }
 }
 
-/// Says how this task wants to be woken when the peer publishes something. Afterwards look once more ([`crate::Incoming::has_more`]), then
-/// sleep on ([`crate::Incoming::tail_word`], [`crate::Incoming::tail_seen`]).
+/// Bits of a position that say how to wake.
+pub(crate) const LOW: u32 = RECORD_ALIGN as u32 - 1;
+
+/// Says how this task wants to be woken when the peer publishes something, and that it has consumed all that it saw. Whoever calls it holds the
+/// [`crate::Incoming`]. Afterwards look once more ([`crate::Incoming::has_more`]), then sleep on ([`crate::Incoming::tail_word`],
+/// [`crate::Incoming::tail_seen`]).
 pub fn arm<M: Memory>(mem: &M, mine: usize, bell: u32) {
-    set(mem, mine, bell, 4);
+    let consumed = mem.word(base(mine) + HEAD).load(Relaxed);
+    mem.word(base(mine) + ARMED).store(consumed | (bell & LOW), Relaxed);
     mem.fence(Fence::Armed);
 }
 
 /// Says that this task looks by itself: none of its threads sleeps on the tail any more.
 pub fn disarm<M: Memory>(mem: &M, mine: usize) {
-    set(mem, mine, bell::NONE, 0);
-}
-
-fn set<M: Memory>(mem: &M, mine: usize, bell: u32, step: u32) {
-    let word = mem.word(base(mine) + ARMED);
-    let count = (word.load(Relaxed) & !3).wrapping_add(step);
-    word.store(count | (bell & 3), Relaxed);
+    mem.word(base(mine) + ARMED).store(bell::NONE, Relaxed);
 }
 
 /// What the task of `half` says.

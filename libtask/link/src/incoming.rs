@@ -5,12 +5,12 @@
 //! 2. A record's head is read once into a [`Record`]; whatever the peer writes there later does not exist.
 //! 3. The own position advances by what was checked, so it always meets the tail exactly, and every loop over records ends.
 //! 4. The head is published (Release) after the record's bytes were copied out, and lazily: when a quarter of the ring is free that the producer
-//!    does not know of, when nothing is left, or when the producer says that it waits.
+//!    does not know of, when nothing is left, or when the producer says that it waits. So with nothing left it is always published, which [`crate::arm`] relies on.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use umach_abi::link::{HEAD, RECORD_ALIGN, RECORD_HEAD, RING, SLOTS, SPACE_WANTED, TAIL, record};
+use umach_abi::link::{HEAD, RECORD_ALIGN, RECORD_HEAD, RING, SLOTS, SPACE_WANTED, TAIL, bell, record};
 use umach_abi::records::violation;
 
 use crate::bell::Bell;
@@ -49,8 +49,6 @@ pub struct Incoming<M> {
     published: u32,
     /// The last tail that was checked.
     tail: u32,
-    /// The wish for space that was rung for.
-    rung: u32,
 }
 
 impl<M: Memory> Incoming<M> {
@@ -62,7 +60,7 @@ impl<M: Memory> Incoming<M> {
     #[doc(hidden)]
     pub fn starting_at(mem: Arc<M>, mine: usize, position: u32) -> Incoming<M> {
         mem.word(base(mine) + HEAD).store(position, Release);
-        Incoming { mem, mine, head: position, published: position, tail: position, rung: 0 }
+        Incoming { mem, mine, head: position, published: position, tail: position }
     }
 
     /// The next record, if one is published. It stays the next until it is consumed.
@@ -100,23 +98,19 @@ impl<M: Memory> Incoming<M> {
         assert!(record.at == self.head, "records are consumed in order");
         self.head = self.head.wrapping_add(record_size(record.len as usize) as u32);
         let unknown = self.head.wrapping_sub(self.published);
-        if self.head == self.tail || unknown >= M::RING / 4 || self.wanted() & 1 != 0 { self.settle() } else { Bell::None }
+        let settle = self.head == self.tail || unknown >= M::RING / 4 || self.wanted_since(self.published);
+        if settle { self.settle() } else { Bell::None }
     }
     /// Publishes how far this side is, if the producer does not know: before doing something long. Ring the bell.
     pub fn settle(&mut self) -> Bell {
         if self.published == self.head {
             return Bell::None;
         }
-        self.published = self.head;
+        let start = std::mem::replace(&mut self.published, self.head);
         let word = base(self.mine) + HEAD;
         self.mem.word(word).store(self.head, Release);
         self.mem.fence(Fence::Consumed);
-        let wanted = self.wanted();
-        if wanted & 1 == 0 || wanted == self.rung {
-            return Bell::None;
-        }
-        self.rung = wanted;
-        Bell::Futex(word)
+        if self.wanted_since(start) { Bell::Futex(word) } else { Bell::None }
     }
 
     /// Whether there is something: never false if it was published before the last fence.
@@ -137,18 +131,19 @@ impl<M: Memory> Incoming<M> {
     pub fn tail_word(&self) -> usize {
         other(self.mine) + TAIL
     }
-    /// The value to sleep on: of that word, when all of it is consumed.
+    /// The value of that word to sleep on: that all of it is consumed.
     pub fn tail_seen(&self) -> u32 {
-        self.tail
+        self.head
     }
     /// The memory.
     pub fn memory(&self) -> &Arc<M> {
         &self.mem
     }
 
+    /// Whether the producer waits for more space than it had when the head was `head`.
     #[inline]
-    fn wanted(&self) -> u32 {
-        self.mem.word(other(self.mine) + SPACE_WANTED).load(Acquire)
+    fn wanted_since(&self, head: u32) -> bool {
+        self.mem.word(other(self.mine) + SPACE_WANTED).load(Acquire) == head | bell::FUTEX
     }
     /// Takes a snapshot of the tail and checks that it is not before the last one and not beyond the ring.
     #[inline]

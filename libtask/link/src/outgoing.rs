@@ -10,10 +10,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use umach_abi::link::{HEAD, RECORD_ALIGN, RECORD_HEAD, RING, SPACE_WANTED, TAIL};
+use umach_abi::link::{HEAD, RECORD_ALIGN, RECORD_HEAD, RING, SPACE_WANTED, TAIL, bell};
 use umach_abi::records::violation;
 
-use crate::bell::{self, Bell};
+use crate::bell::{Bell, LOW, armed};
 use crate::evidence::Evidence;
 use crate::memory::{Fence, Memory, Word, base, other};
 
@@ -62,8 +62,8 @@ pub struct Outgoing<M> {
     head: u32,
     /// Bytes promised to [`Outgoing::push_reserved`].
     reserved: u32,
-    /// The arming that was rung for.
-    rung: u32,
+    /// The head for which the consumer was asked for space.
+    asked: u32,
 }
 
 impl<M: Memory> Outgoing<M> {
@@ -76,7 +76,7 @@ impl<M: Memory> Outgoing<M> {
     pub fn starting_at(mem: Arc<M>, mine: usize, position: u32) -> Outgoing<M> {
         const { assert!(M::RING.is_power_of_two() && M::RING as usize >= 2 * RECORD_HEAD) };
         mem.word(base(mine) + TAIL).store(position, Release);
-        Outgoing { mem, mine, tail: position, published: position, head: position, reserved: 0, rung: 0 }
+        Outgoing { mem, mine, tail: position, published: position, head: position, reserved: 0, asked: position }
     }
 
     /// Writes a record and publishes it, with all that [`Outgoing::push_quiet`] wrote. Ring the bell.
@@ -101,15 +101,11 @@ impl<M: Memory> Outgoing<M> {
         if self.published == self.tail {
             return Bell::None;
         }
-        self.published = self.tail;
+        let start = std::mem::replace(&mut self.published, self.tail);
         self.mem.word(self.tail_word()).store(self.tail, Release);
         self.mem.fence(Fence::Published);
-        let armed = bell::armed(&*self.mem, self.mine ^ 1);
-        if armed == self.rung {
-            return Bell::None;
-        }
-        self.rung = armed;
-        Bell::wanted(armed, self.tail_word())
+        let armed = armed(&*self.mem, self.mine ^ 1);
+        if armed & !LOW == start { Bell::wanted(armed, self.tail_word()) } else { Bell::None }
     }
 
     /// Sets room aside for one record with `payload` bytes, which [`Outgoing::push_reserved`] then cannot fail to find.
@@ -140,22 +136,24 @@ impl<M: Memory> Outgoing<M> {
     }
     /// Says whether this task waits for space. After saying so, push again; if that still finds the ring full, sleep on ([`Outgoing::head_word`],
     /// [`Outgoing::head_seen`]). Each sleep needs a saying of its own.
-    pub fn want_space(&self, want: bool) {
+    pub fn want_space(&mut self, want: bool) {
         let word = self.mem.word(base(self.mine) + SPACE_WANTED);
-        let count = word.load(Relaxed) & !1;
-        // The count tells the consumer one wish from the next: it rings once for each.
-        word.store(if want { count.wrapping_add(2) | 1 } else { count }, Relaxed);
         if want {
+            self.asked = self.head;
+            // Which head it is about tells the consumer one wish from the next: see `bell`.
+            word.store(self.asked | bell::FUTEX, Relaxed);
             self.mem.fence(Fence::SpaceWanted);
+        } else {
+            word.store(bell::NONE, Relaxed);
         }
     }
     /// The word that changes when the consumer makes room.
     pub fn head_word(&self) -> usize {
         other(self.mine) + HEAD
     }
-    /// The value of that word that the last push or [`Outgoing::space`] decided on.
+    /// The value of that word that the last wish for space was about.
     pub fn head_seen(&self) -> u32 {
-        self.head
+        self.asked
     }
     /// The word that the consumer sleeps on.
     pub fn tail_word(&self) -> usize {
