@@ -3,7 +3,7 @@
 //! Each scenario is a function of the faults planted in the memory. Without any, all executions must be good; with each of those listed beside it,
 //! the checker must find a bad one, for the reason given. That keeps the scenarios honest: one that cannot fail shows nothing.
 //!
-//! Executions with up to two preemptions are tried, or as many as `LOOM_MAX_PREEMPTIONS` says (`cargo xtask loom`).
+//! Executions with up to three preemptions are tried, or as many as `LOOM_MAX_PREEMPTIONS` says (`cargo xtask loom`).
 
 mod rings;
 mod slots;
@@ -21,7 +21,7 @@ const RACE: &str = "Causality violation";
 /// Tries the scenario's executions.
 fn explore(faults: Faults, scenario: fn(Faults)) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(2);
+    builder.preemption_bound.get_or_insert(3);
     builder.check(move || scenario(faults));
 }
 

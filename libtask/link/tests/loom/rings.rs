@@ -203,7 +203,9 @@ fn closed_route(faults: Faults) {
         let mem = mem.clone();
         move || credit::close(&*mem, 1, 0)
     });
-    assert!(credit::closings(&*mem, 1) == 0 || credit::closed(&*mem, 1, 0), "a closing of nothing");
+    // Both words in any case: the checker finds more in executions that do not part.
+    let (closings, closed) = (credit::closings(&*mem, 1), credit::closed(&*mem, 1, 0));
+    assert!(closings == 0 || closed, "a closing of nothing");
     receiver.join().unwrap();
 }
 
@@ -214,11 +216,7 @@ fn closing_says_what_is_closed() {
 
 #[test]
 fn closing_without_ordering_is_found_to_say_nothing() {
-    fails(
-        "a closing of nothing",
-        Faults { fences: &[Fence::Close], relaxed: &[link::HALF + link::CLOSINGS], ..Faults::default() },
-        closed_route,
-    );
+    fails("a closing of nothing", Faults { relaxed: &[link::HALF + link::CLOSINGS], ..Faults::default() }, closed_route);
 }
 
 /// Two threads share the consumer. With `relaxed` words the ring does not hand over what it should, whatever the lock does.
