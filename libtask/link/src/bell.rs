@@ -60,7 +60,7 @@ pub fn arm<M: Memory>(mem: &M, mine: usize, bell: u32) {
     mem.fence(Fence::Armed);
 }
 
-/// Says that this task looks by itself: none of its threads sleeps on the tail any more.
+/// Says that this task looks by itself. Only if no other thread of it sleeps on the tail; leaving the arming costs one needless bell at most.
 pub fn disarm<M: Memory>(mem: &M, mine: usize) {
     mem.word(base(mine) + ARMED).store(bell::NONE, Relaxed);
 }

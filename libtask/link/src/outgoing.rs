@@ -135,7 +135,7 @@ impl<M: Memory> Outgoing<M> {
         self.free() as usize
     }
     /// Says whether this task waits for space. After saying so, push again; if that still finds the ring full, sleep on ([`Outgoing::head_word`],
-    /// [`Outgoing::head_seen`]). Each sleep needs a saying of its own.
+    /// [`Outgoing::head_seen`]). Each sleep needs a saying of its own. Unsay it only if no other thread waits.
     pub fn want_space(&mut self, want: bool) {
         let word = self.mem.word(base(self.mine) + SPACE_WANTED);
         if want {
