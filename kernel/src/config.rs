@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::core::Limits;
+use crate::core::{Direct, Limits};
 use crate::shell::{self, ShellConfig};
 
 /// The variable that says where a kernel listens.
@@ -48,9 +48,14 @@ pub struct KernelArgs {
     pub label: Option<String>,
 
     /// What tasks may hold; may be given several times. Keys: task-ports, task-names, task-queued-bytes, task-regions, task-region-bytes,
-    /// task-notifications, task-lanes, user-tasks, user-factor. Values may end in K, M or G (1024 each)
+    /// task-notifications, task-lanes, task-links, user-tasks, user-factor. Values may end in K, M or G (1024 each)
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
     pub limits: Vec<String>,
+
+    /// When tasks may send to each other directly: off, auto (after a few messages), always, or random[:SEED] for tests [default: $UMACH_DIRECT,
+    /// else auto]
+    #[arg(long, value_name = "MODE")]
+    pub direct: Option<String>,
 
     /// Which log lines to write to standard error, as in RUST_LOG [default: $UMACH_LOG, else info]
     #[arg(long, value_name = "FILTER")]
@@ -76,6 +81,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: String,
     },
+    /// When tasks may send to each other directly.
+    #[error("{0}")]
+    Direct(String),
     /// A descriptor.
     #[error("{option} {number}: {source}; give the number of a descriptor that the process inherits")]
     Descriptor {
@@ -101,6 +109,10 @@ impl KernelArgs {
         for text in &self.limits {
             set_limit(&mut limits, text).map_err(|why| ConfigError::Limit { text: text.clone(), why })?;
         }
+        let direct = match &self.direct {
+            Some(text) => text.parse().map_err(|why| ConfigError::Direct(format!("--direct {text}: {why}")))?,
+            None => Direct::from_environment().map_err(ConfigError::Direct)?,
+        };
         let hello_within = Duration::try_from_secs_f64(self.hello_within)
             .ok()
             .filter(|stay| !stay.is_zero() && *stay < Duration::from_secs(1 << 30))
@@ -112,7 +124,7 @@ impl KernelArgs {
         let lane = adopt("--lane", self.lane)?;
         let ready = adopt("--ready-fd", self.ready_fd.filter(|fd| Some(*fd) != self.lane))?;
         let socket = self.socket.or_else(|| lane.is_none().then(socket_path));
-        Ok(ShellConfig { socket, lane, exit_when_idle: self.exit_when_idle, label: self.label, limits, ready, hello_within })
+        Ok(ShellConfig { socket, lane, exit_when_idle: self.exit_when_idle, label: self.label, limits, direct, ready, hello_within })
     }
 }
 
@@ -127,6 +139,7 @@ fn set_limit(limits: &mut Limits, text: &str) -> Result<(), String> {
         "task-region-bytes" => &mut limits.task_region_bytes,
         "task-notifications" => &mut limits.task_notifications,
         "task-lanes" => &mut limits.task_lanes,
+        "task-links" => &mut limits.task_links,
         "user-tasks" => &mut limits.user_tasks,
         "user-factor" => &mut limits.user_factor,
         _ => return Err("no such limit; see --help".into()),

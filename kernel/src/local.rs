@@ -27,7 +27,8 @@ use parking_lot::{Condvar, Mutex};
 use umach_abi::control::Request;
 use umach_abi::{Code, Features};
 
-use crate::core::{Attach, Config, Core, Effect, Effects, LaneId, Limits, Peer, RegionId};
+use crate::core::{Attach, Config, Core, Direct, Effect, Effects, LaneId, Limits, Peer, RegionId};
+use crate::plane::{self, Plane};
 use crate::shell::checker::Checker;
 use crate::shell::objects;
 
@@ -59,7 +60,7 @@ pub struct Answer {
 /// One thing attached to an answer. On a socket both are file descriptors.
 #[derive(Debug)]
 pub enum Attached {
-    /// A region's memfd.
+    /// The memfd of a region, a link, an arena or an attention page, or a socket between two tasks.
     Fd(OwnedFd),
     /// A new lane (answers of `LaneOpen` and `TaskCreate`).
     Lane(LocalLane),
@@ -74,6 +75,7 @@ struct State {
     core: Core,
     lanes: HashMap<LaneId, Arc<Mailbox>>,
     regions: HashMap<RegionId, OwnedFd>,
+    plane: Plane,
     effects: Effects,
     checker: Checker,
 }
@@ -91,13 +93,28 @@ struct Inside {
 }
 
 impl LocalKernel {
-    /// A new kernel with nobody in it.
+    /// A new kernel with nobody in it. When its tasks may send to each other directly, the environment says (`UMACH_DIRECT`).
     pub fn new(limits: Limits) -> LocalKernel {
+        let direct = Direct::from_environment().unwrap_or_else(|why| {
+            tracing::warn!(why, "using the default");
+            Direct::default()
+        });
+        LocalKernel::with_direct(limits, direct)
+    }
+
+    /// A new kernel whose tasks may send to each other directly when `direct` says.
+    pub fn with_direct(limits: Limits, direct: Direct) -> LocalKernel {
         let pid = std::process::id();
         let peer = Peer { pid, uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
-        let core = Core::new(Config { pid, features: Features::empty(), limits });
-        let state =
-            State { core, lanes: HashMap::new(), regions: HashMap::new(), effects: Effects::new(), checker: Checker::from_environment() };
+        let core = Core::new(Config { pid, features: Features::empty(), limits, direct });
+        let state = State {
+            core,
+            lanes: HashMap::new(),
+            regions: HashMap::new(),
+            plane: Plane::default(),
+            effects: Effects::new(),
+            checker: Checker::from_environment(),
+        };
         LocalKernel { shared: Arc::new(Shared { state: Mutex::new(state), peer }) }
     }
 
@@ -116,6 +133,11 @@ impl LocalKernel {
     /// Region objects (memfds) that this kernel holds: a leak check for tests.
     pub fn regions(&self) -> usize {
         self.shared.state.lock().regions.len()
+    }
+
+    /// Links whose memory this kernel holds.
+    pub fn links(&self) -> usize {
+        self.shared.state.lock().plane.links()
     }
 
     /// Finishes all outstanding teardown and checks the whole state. `Err` says which invariant is broken.
@@ -241,7 +263,7 @@ impl State {
     fn execute(&mut self, shared: &Arc<Shared>, effects: &mut Effects, done: &mut Done) {
         while !effects.is_empty() {
             let mut later = Effects::new();
-            let mut dropped = Vec::new();
+            let (mut dropped, mut links) = (Vec::new(), Vec::new());
             for effect in effects.drain(..) {
                 match effect {
                     Effect::Answer { lane, packet, attach } => match self.attach_all(shared, lane, &attach, done) {
@@ -259,12 +281,19 @@ impl State {
                             done.wake.push(mailbox);
                         }
                     }
-                    Effect::Signal { .. } | Effect::TaskGone(_) => {}
+                    Effect::Attention { task, control, mail } => self.plane.ring(task, control, mail),
+                    Effect::DropLink(link) => links.push(link),
+                    Effect::LinkBroken { .. } => plane::log_broken(&effect),
+                    Effect::TaskGone(task) => self.plane.drop_task(task),
+                    Effect::Signal { .. } => {}
                 }
             }
             // Last, so that the answer that delivers a region's last right still finds it.
             for region in dropped {
                 self.regions.remove(&region);
+            }
+            for link in links {
+                done.dropped.extend(self.plane.drop_link(link).into_iter().map(Attached::Fd));
             }
             *effects = later;
         }
@@ -285,6 +314,7 @@ impl State {
                     let embryo = self.core.task_of(id) != self.core.task_of(lane);
                     Some(Attached::Lane(self.add_lane(shared, id, embryo)))
                 }
+                other => self.plane.attach(other).ok().map(Attached::Fd),
             };
             match made {
                 Some(made) => attached.push(made),

@@ -6,15 +6,25 @@ use umach_abi::records::Frame;
 use umach_abi::{Code, Disposition, Features, Name, RightKind, VERSION, control, limits};
 
 use super::Core;
+use super::arena::Id;
 use super::effect::{Attach, Effect, Effects, LaneId, Peer, RegionId, TaskId, Violation};
 use super::mail::{MailId, Right};
 use super::packet::Packet;
 use super::quota::Kind;
+use super::route::RouteId;
 use super::send::Posted;
 use super::task::{Lane, Pending, Receive, Wait};
 
 /// Pieces of teardown that a request does itself, if no older ones are waiting.
 const OWN_WORK: usize = 128;
+
+/// A message's place on a route.
+#[derive(Debug, Clone, Copy)]
+enum Numbered {
+    No,
+    Ticket(RouteId, u32),
+    Doubt(RouteId, u32),
+}
 
 impl Core {
     /// A peer connected at the listening socket, or is a private kernel's first task: makes a task and its first lane. `trusted`: it may
@@ -44,6 +54,7 @@ impl Core {
         let Some(entry) = self.lanes.get_mut(lane.0) else { return Ok(()) };
         let task = entry.task;
         let busy = !self.work.is_empty();
+        self.pulled.clear();
         self.requests += 1;
         if let Request::Cancel(cancel) = request {
             self.cancel(lane, cancel.seq, cancel.phases, cancel.interrupted != 0);
@@ -91,7 +102,11 @@ impl Core {
                 Some(task) if self.task_of(lane) != Some(task) => self.undo_task(lane, task),
                 _ => self.close_lane(new),
             },
-            Attach::Region(_) => {}
+            Attach::NewLinkLane { link, side } => self.undo_link_lane(link, side),
+            Attach::NewArena { link, side, number, .. } => self.undo_arena(link, side, number),
+            Attach::Region(_) | Attach::Link(_) | Attach::Attention { .. } | Attach::LinkLane { .. } | Attach::Arena { .. } => {
+                self.events_failed(lane, attach);
+            }
         }
         if let Some(entry) = self.lanes.get(lane.0) {
             let (op, seq) = entry.last;
@@ -140,6 +155,7 @@ impl Core {
     fn settle(&mut self, budget: usize, effects: &mut Effects) {
         self.resume_receives();
         self.do_work(budget);
+        self.settle_events();
         effects.append(&mut self.effects);
     }
 
@@ -203,6 +219,7 @@ impl Core {
         let options = Options::from_bits_retain(request.options);
         let claimed = request.send_size as u64 + request.annex as u64;
         let sends = options.contains(Options::SEND);
+        self.perhaps_end(task);
         if claimed != request.tail.len() as u64 || (!sends && claimed != 0) {
             return Err(Violation::Sizes { claimed, have: request.tail.len() });
         }
@@ -220,19 +237,26 @@ impl Core {
                 trailer,
                 poll: request.flags & msg_flags::TRY_RECEIVE != 0,
                 count: request.count,
+                watch: request.flags & msg_flags::WATCH != 0,
+                ticket: (request.flags & msg_flags::BY_TICKET != 0).then(|| (RouteId(Id::from_raw(request.route)), request.number)),
             })
         } else {
             None
         };
         if sends {
             let (bytes, annex) = request.tail.split_at(request.send_size as usize);
-            match self.copy_in(task, bytes, annex, options) {
+            let copied = match self.numbered(task, request, bytes) {
+                Ok(numbered) => self.copy_in(task, bytes, annex, options).map(|mail| (mail, numbered)),
+                Err(code) => Err(code),
+            };
+            match copied {
+                Err(Code::SUCCESS) => {} // it has arrived before
                 Err(code) => {
                     self.finish_receive(lane, code);
                     return Ok(());
                 }
-                Ok(None) => {}
-                Ok(Some(mail)) => match self.post(mail) {
+                Ok((None, _)) => {}
+                Ok((Some(mail), numbered)) => match self.post_numbered(mail, numbered) {
                     Posted::Sent => {}
                     Posted::Full(mail, _) if request.flags & msg_flags::TRY_SEND != 0 => {
                         self.give_back(lane, mail, Code::MACH_SEND_TIMED_OUT);
@@ -240,6 +264,9 @@ impl Core {
                     }
                     Posted::Full(mail, port) => {
                         let mail = MailId(self.mails.insert(mail));
+                        if let Numbered::Doubt(route, number) = numbered {
+                            self.note_doubt(route, number, mail);
+                        }
                         self.ports[port.0].waiters().senders.push_back(lane);
                         self.wait(lane, Wait::Send { port, mail, then: want });
                         self.count_sent(task);
@@ -248,12 +275,62 @@ impl Core {
                 },
             }
             self.count_sent(task);
+            self.sent_copy(task, bytes);
         }
         match want {
             Some(want) => self.begin_receive(lane, want),
             None => self.finish_receive(lane, Code::SUCCESS),
         }
         Ok(())
+    }
+
+    /// What the flags say about a message's place on a route. Nothing changes. `Err(SUCCESS)`: there is nothing to send any more.
+    fn numbered(&self, task: TaskId, request: &control::Msg<'_>, bytes: &[u8]) -> Result<Numbered, Code> {
+        let Some(header) = Header::read(bytes) else { return Ok(Numbered::No) };
+        let flags = request.flags & (msg_flags::TICKET | msg_flags::DOUBT | msg_flags::BY_TICKET);
+        match flags {
+            msg_flags::TICKET => {
+                self.check_ticket(task, request.route, request.number, header.remote).map(|id| Numbered::Ticket(id, request.number))
+            }
+            msg_flags::DOUBT => {
+                let route = self.check_doubt(task, request.route, request.number, header.remote)?;
+                Ok(route.map_or(Numbered::No, |id| Numbered::Doubt(id, request.number)))
+            }
+            0 | msg_flags::BY_TICKET => Ok(Numbered::No),
+            _ => Err(Code::MACH_SEND_INVALID_OPTIONS),
+        }
+    }
+
+    fn post_numbered(&mut self, mail: super::mail::Mail, numbered: Numbered) -> Posted {
+        match numbered {
+            Numbered::No => self.post(mail),
+            Numbered::Ticket(route, number) => match self.keep_ticket(route, number, mail) {
+                None => Posted::Sent,
+                Some(mail) => self.post(mail),
+            },
+            Numbered::Doubt(route, number) => {
+                let Some(port) = mail.dest.port().filter(|&port| self.alive(port)) else { return self.post(mail) };
+                let queued = self.ports[port.0].queue.len();
+                let posted = self.post(mail);
+                if let Some(port) = self.ports.get(port.0)
+                    && port.barred()
+                    && port.queue.len() > queued
+                    && let Some(&mail) = port.queue.back()
+                {
+                    self.note_doubt(route, number, mail);
+                }
+                posted
+            }
+        }
+    }
+
+    /// A message went the kernel's way with a copy of a right: perhaps the next one need not.
+    fn sent_copy(&mut self, task: TaskId, bytes: &[u8]) {
+        if let Some(header) = Header::read(bytes)
+            && header.remote_disposition() == Disposition::CopySend as u8
+        {
+            self.consider_route(task, header.remote);
+        }
     }
 
     fn count_sent(&mut self, task: TaskId) {
@@ -306,6 +383,7 @@ impl Core {
             self.enqueue(port, mail);
         }
         self.count_sent(task);
+        self.sent_copy(task, bytes);
         Ok(())
     }
 
@@ -442,19 +520,51 @@ impl Core {
                 self.reply(lane, result);
             }
             Request::RegionMap(r) => self.region_map(lane, task, r.name),
-            Request::Events(_)
-            | Request::EventsWait(_)
-            | Request::RouteReturn(_)
-            | Request::RouteAck(_)
-            | Request::PortRecall(_)
-            | Request::ReplyExplicit(_)
-            | Request::LinkRing(_)
-            | Request::LinkEnd(_)
-            | Request::HostLinks(_)
-            | Request::HostRoutes(_)
-            | Request::HostLinkMap(_)
-            | Request::LinkLane(_)
-            | Request::LinkArena(_) => self.reply::<answer::RouteAck>(lane, Err(Code::KERN_NOT_SUPPORTED)),
+            Request::HostLinks(r) => {
+                let page = self.resolve_host(task, r.host, true).map(|()| self.host_links(r.start));
+                self.reply(lane, page.as_ref().map(|(next, rows)| answer::HostLinks { next: *next, rows }).map_err(|c| *c));
+            }
+            Request::HostRoutes(r) => {
+                let page = self.resolve_host(task, r.host, true).map(|()| self.host_routes(r.start));
+                self.reply(lane, page.as_ref().map(|(next, rows)| answer::HostRoutes { next: *next, rows }).map_err(|c| *c));
+            }
+            Request::HostLinkMap(r) => match self.resolve_host(task, r.host, true) {
+                Ok(()) => self.host_link_map(lane, r.link),
+                Err(code) => self.reply::<answer::HostLinkMap>(lane, Err(code)),
+            },
+            Request::Events(_) => self.events(lane, task, None),
+            Request::EventsWait(r) => self.events(lane, task, Some(r.mail)),
+            Request::RouteReturn(r) => match self.route_return(task, r)? {
+                Ok((taken, status)) => {
+                    let pending = self.lanes[lane.0].pending.take().expect("a request is being answered");
+                    let mut packet = Vec::with_capacity(32);
+                    encode_answer(pending.op, pending.seq, status, 0, Some(&answer::RouteReturn { taken }), &mut packet);
+                    self.effects.push(Effect::Answer { lane, packet, attach: Vec::new() });
+                }
+                Err(code) => self.reply::<answer::RouteReturn>(lane, Err(code)),
+            },
+            Request::RouteAck(r) => {
+                let result = self.route_ack(task, r.route, r.accepted);
+                self.reply(lane, result);
+            }
+            Request::PortRecall(r) => {
+                let result = self.port_recall(task, r.name, r.seqno);
+                self.reply(lane, result);
+            }
+            Request::ReplyExplicit(r) => {
+                let result = self.reply_explicit(task, r.link, r.slot, r.generation);
+                self.reply(lane, result);
+            }
+            Request::LinkRing(r) => {
+                let result = self.link_ring(task, r.link);
+                self.reply(lane, result);
+            }
+            Request::LinkEnd(r) => {
+                let result = self.link_end(task, r.link, r.why, r.found, r.expected);
+                self.reply(lane, result);
+            }
+            Request::LinkLane(r) => self.link_lane(lane, task, r.link),
+            Request::LinkArena(r) => self.link_arena(lane, task, r.link, r.size),
         }
         Ok(())
     }
@@ -463,6 +573,7 @@ impl Core {
         let (control, name_port, bootstrap) = {
             let task = &mut self.tasks[task.0];
             task.said_hello = true;
+            task.plane.agreed = (features & self.config.features).contains(Features::DIRECT_PLANE);
             (task.control, task.name_port, task.bootstrap)
         };
         let give = |core: &mut Core, port| core.give_send(task, port).map_err(|()| Code::KERN_NO_SPACE);

@@ -100,6 +100,7 @@ impl Core {
                 if qlimit > QLIMIT_MAX {
                     return Err(Code::KERN_INVALID_VALUE);
                 }
+                self.recall_if_routed(port);
                 self.ports[port.0].qlimit = qlimit;
                 self.refill(port);
                 self.pump(port);
@@ -124,6 +125,7 @@ impl Core {
 
     pub(super) fn port_set_seqno(&mut self, task: TaskId, name: Name, seqno: u32) -> Result<answer::PortSetSeqno, Code> {
         let port = self.receive_right(task, name)?;
+        self.recall_if_routed(port);
         self.ports[port.0].seqno = seqno;
         Ok(answer::PortSetSeqno {})
     }
@@ -132,8 +134,8 @@ impl Core {
         if flags & !(guard_options::STRICT | guard_options::IMMOVABLE_RECEIVE) != 0 {
             return Err(Code::KERN_INVALID_ARGUMENT);
         }
-        let port = self.receive_right(task, name)?;
-        let port = &mut self.ports[port.0];
+        let id = self.receive_right(task, name)?;
+        let port = &mut self.ports[id.0];
         // The guard lives in the context, so a port with a context cannot be guarded.
         if port.guarded || port.context != 0 {
             return Err(Code::KERN_INVALID_ARGUMENT);
@@ -142,26 +144,29 @@ impl Core {
         port.guarded = true;
         port.strict = flags & guard_options::STRICT != 0;
         port.immovable |= flags & guard_options::IMMOVABLE_RECEIVE != 0;
+        self.recall_if_routed(id);
         Ok(answer::PortGuard {})
     }
 
     pub(super) fn port_unguard(&mut self, task: TaskId, name: Name, guard: u64) -> Result<answer::PortUnguard, Code> {
-        let port = self.receive_right(task, name)?;
-        let port = &mut self.ports[port.0];
+        let id = self.receive_right(task, name)?;
+        let port = &mut self.ports[id.0];
         if !port.guarded || port.context != guard {
             return Err(Code::KERN_INVALID_ARGUMENT);
         }
         (port.guarded, port.strict, port.immovable, port.context) = (false, false, false, 0);
+        self.recall_if_routed(id);
         Ok(answer::PortUnguard {})
     }
 
     pub(super) fn port_swap_guard(&mut self, task: TaskId, name: Name, old: u64, new: u64) -> Result<answer::PortSwapGuard, Code> {
-        let port = self.receive_right(task, name)?;
-        let port = &mut self.ports[port.0];
+        let id = self.receive_right(task, name)?;
+        let port = &mut self.ports[id.0];
         if !port.guarded || port.context != old {
             return Err(Code::KERN_INVALID_ARGUMENT);
         }
         port.context = new;
+        self.recall_if_routed(id);
         Ok(answer::PortSwapGuard {})
     }
 
@@ -173,12 +178,13 @@ impl Core {
     }
 
     pub(super) fn port_set_context(&mut self, task: TaskId, name: Name, context: u64) -> Result<answer::PortSetContext, Code> {
-        let port = self.receive_right(task, name)?;
-        let port = &mut self.ports[port.0];
+        let id = self.receive_right(task, name)?;
+        let port = &mut self.ports[id.0];
         if port.strict && port.context != context {
             return Err(Code::KERN_INVALID_ARGUMENT);
         }
         port.context = context;
+        self.recall_if_routed(id);
         Ok(answer::PortSetContext {})
     }
 

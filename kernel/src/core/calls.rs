@@ -67,7 +67,7 @@ impl Core {
         }
     }
 
-    fn new_port(&mut self, task: TaskId, chosen: Option<Name>) -> Result<(PortId, Name), Code> {
+    pub(super) fn new_port(&mut self, task: TaskId, chosen: Option<Name>) -> Result<(PortId, Name), Code> {
         let account = self.tasks[task.0].account;
         let charge = self.ledger.charge(account, Kind::Ports, 1).ok_or(Code::KERN_NO_SPACE)?;
         let mut port = Port::new(Receiver::Transit(None));

@@ -8,6 +8,7 @@ use super::Core;
 use super::destroy::Work;
 use super::mail::{Mail, Right};
 use super::port::{Port, PortId, Receiver};
+use super::route::State;
 use super::quota::Charge;
 use super::send::rights_of;
 use super::space::Object;
@@ -39,7 +40,12 @@ impl Core {
                         all.for_each(|notify| counts.entry(notify).or_default().once += 1);
                     }
                 }
-                Work::Set(..) | Work::Possible(_) | Work::Space(..) => {}
+                Work::Set(..) | Work::Possible(_) | Work::Space(..) | Work::Links(_) | Work::Link(..) => {}
+            }
+        }
+        for (_, route) in self.routes.iter() {
+            if let State::Ended(_) = route.state {
+                counts.entry(route.port).or_default().send += 1;
             }
         }
         for (_, port) in self.ports.iter() {
@@ -72,6 +78,7 @@ impl Core {
         }
         self.check_sets()?;
         self.check_lanes()?;
+        self.check_plane()?;
         self.ledger.check(self.charges().into_iter())
     }
 
@@ -91,9 +98,10 @@ impl Core {
                 Work::Mail(mail) => all.extend(&mail.charge),
                 Work::Port(port) => charges_of(port, &mut all),
                 Work::Set(_, set) => all.push(&set.charge),
-                Work::Possible(_) | Work::Space(..) => {}
+                Work::Possible(_) | Work::Space(..) | Work::Links(_) | Work::Link(..) => {}
             }
         }
+        all.extend(self.links.iter().flat_map(|(_, link)| link.charges.iter().chain(&link.arena_charges)));
         all
     }
 
@@ -157,12 +165,12 @@ impl Core {
             };
             match set.members.get(&id) {
                 None => return Err(format!("{id:?}: not a member of its set")),
-                Some(place) if place.is_some() == port.queue.is_empty() => return Err(format!("{id:?}: readiness is wrong")),
+                Some(place) if place.is_some() != port.ready() => return Err(format!("{id:?}: readiness is wrong")),
                 Some(_) => {}
             }
         }
         if let Some(waiters) = &port.waiters {
-            if !waiters.receivers.is_empty() && !port.queue.is_empty() {
+            if !waiters.receivers.is_empty() && port.ready() {
                 return Err(format!("{id:?}: threads wait although messages are there"));
             }
             if !waiters.senders.is_empty() && !port.full() {
@@ -192,7 +200,7 @@ impl Core {
     }
 
     fn check_lanes(&self) -> Result<(), String> {
-        if !self.resumed.is_empty() || !self.effects.is_empty() {
+        if !self.resumed.is_empty() || !self.effects.is_empty() || !self.rung.is_empty() {
             return Err("a transition left something behind".into());
         }
         for (id, lane) in self.lanes.iter() {
@@ -245,6 +253,7 @@ impl Drop for Core {
         self.do_work(usize::MAX);
         let left = [self.tasks.len(), self.lanes.len(), self.sets.len(), self.mails.len(), self.regions.len()];
         assert_eq!(left, [0; 5], "tasks, lanes, sets, messages or regions are left after the last task");
+        assert_eq!((self.links.len(), self.routes.len()), (0, 0), "links or routes are left after the last task");
         assert_eq!(self.ports.len(), 2, "ports other than the host's are left after the last task");
         assert!(self.ledger.is_empty(), "charges are left after the last task");
     }

@@ -7,10 +7,11 @@
 use umach_abi::Code;
 
 use super::Core;
-use super::effect::{Effect, LaneId, RegionId, TaskId};
+use super::effect::{Effect, LaneId, LinkId, RegionId, TaskId};
 use super::mail::{Carried, Mail};
 use super::notify::Notice;
 use super::port::{Port, PortId, PortSet, Receiver, SetId};
+use super::route::RouteId;
 
 /// Something that is falling apart.
 #[derive(Debug)]
@@ -25,6 +26,10 @@ pub(super) enum Work {
     Possible(PortId),
     /// A dead task's space, from this index on.
     Space(TaskId, u32),
+    /// A dead task's links.
+    Links(TaskId),
+    /// A link that is over: its routes, from the one behind this on.
+    Link(LinkId, Option<RouteId>),
 }
 
 impl Core {
@@ -36,6 +41,11 @@ impl Core {
             self.clear_receiver(id);
             self.ledger.release(watch.charge);
             return self.notify(watch.notify, Notice::PortDestroyed(id));
+        }
+        if let Receiver::Space(receiver, _) = port.receiver
+            && port.plane.as_ref().is_some_and(|plane| plane.watched)
+        {
+            self.ring_mail(receiver);
         }
         self.leave_all_sets(id);
         let mut port = self.ports.remove(id.0).expect("just seen");
@@ -56,6 +66,9 @@ impl Core {
     /// A set ends; its members live on.
     pub(super) fn destroy_set(&mut self, id: SetId) {
         let Some(mut set) = self.sets.remove(id.0) else { return };
+        if set.watched {
+            self.ring_mail(set.owner.0);
+        }
         for lane in std::mem::take(&mut set.receivers) {
             self.finish_receive(lane, Code::MACH_RCV_PORT_CHANGED);
         }
@@ -67,6 +80,9 @@ impl Core {
             Some((member, _)) => {
                 if let Some(port) = self.ports.get_mut(member.0) {
                     port.sets.retain(|&other| other != id);
+                    if port.routed() {
+                        self.raise_member(set.owner.0, member, set.owner.1);
+                    }
                 }
                 self.work.push_front(Work::Set(id, set));
             }
@@ -76,10 +92,7 @@ impl Core {
 
     pub(super) fn leave_all_sets(&mut self, id: PortId) {
         for set in std::mem::take(&mut self.ports[id.0].sets) {
-            if let Some(set) = self.sets.get_mut(set.0) {
-                set.unmark(id);
-                set.members.remove(&id);
-            }
+            self.left_set(id, set);
         }
     }
 
@@ -92,6 +105,8 @@ impl Core {
                 Some(Work::Set(id, set)) => self.dismantle_set(id, set),
                 Some(Work::Possible(port)) => self.fire_send_possible(port),
                 Some(Work::Space(task, at)) => self.dismantle_space(task, at),
+                Some(Work::Links(task)) => self.fall_links(task),
+                Some(Work::Link(link, after)) => self.fall_link(link, after),
                 None => return,
             }
             self.resume_receives();
@@ -125,6 +140,10 @@ impl Core {
     }
 
     fn dismantle_port(&mut self, mut port: Box<Port>) {
+        if let Some(route) = port.plane.as_mut().and_then(|plane| plane.routes.pop_first()) {
+            self.work.push_front(Work::Port(port));
+            return self.end_dead_route(route);
+        }
         let watches = port.watches.as_mut();
         if let Some(((_, name), request)) = watches.and_then(|watches| watches.requests.pop_first()) {
             self.work.push_front(Work::Port(port));
@@ -175,6 +194,7 @@ impl Core {
     pub(super) fn kill_task(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get_mut(id.0).filter(|task| !task.dying) else { return };
         task.dying = true;
+        task.plane.notes.clear();
         self.living -= 1;
         let (lanes, drafts) = (std::mem::take(&mut task.lanes), std::mem::take(&mut task.drafts));
         let own = [task.control, task.name_port];
@@ -187,6 +207,7 @@ impl Core {
         for port in own {
             self.destroy_port(port);
         }
+        self.work.push_back(Work::Links(id));
         self.work.push_back(Work::Space(id, 0));
     }
 

@@ -34,6 +34,8 @@ ids! {
     LaneId;
     /// A memory object.
     RegionId;
+    /// The memory that two tasks share, and what goes with it.
+    LinkId;
 }
 
 /// Who is at the other end, as Linux says.
@@ -63,6 +65,51 @@ pub enum Attach {
     },
     /// Make this new lane and hand its far end over. If that fails, report [`super::Core::attach_failed`].
     NewLane(LaneId),
+    /// The memfd of this link; make it first if it is not there. Kept until [`Effect::DropLink`].
+    Link(LinkId),
+    /// The attention page of this task, with these values to begin with; make it first if it is not there. Kept until the task is gone.
+    Attention {
+        /// The task.
+        task: TaskId,
+        /// Value of the word for events.
+        control: u32,
+        /// Value of the word for mail.
+        mail: u32,
+    },
+    /// Make a socket pair between the tasks of a link: one end goes along, the other is kept for the task of this side.
+    NewLinkLane {
+        /// The link.
+        link: LinkId,
+        /// Whose end is kept, 0 or 1.
+        side: u8,
+    },
+    /// The end that was kept for this side; nothing is kept any more.
+    LinkLane {
+        /// The link.
+        link: LinkId,
+        /// Whose end.
+        side: u8,
+    },
+    /// Make a memfd of this size, sealed against resizing, and keep it for the task of this side as well.
+    NewArena {
+        /// The link.
+        link: LinkId,
+        /// For whom it is kept, 0 or 1.
+        side: u8,
+        /// Counts the arenas that are for that side.
+        number: u32,
+        /// Bytes.
+        size: u64,
+    },
+    /// The memfd that was kept for this side; it is kept no more.
+    Arena {
+        /// The link.
+        link: LinkId,
+        /// For whom.
+        side: u8,
+        /// Which.
+        number: u32,
+    },
 }
 
 /// What to do to a process.
@@ -98,6 +145,32 @@ pub enum Effect {
     /// Close the memfd of this region: nobody can name it any more. Answers of the same list may still attach it, so drops come
     /// last.
     DropRegion(RegionId),
+    /// Write these values into the task's attention page, and wake whoever sleeps on a word that changes by it.
+    Attention {
+        /// The task.
+        task: TaskId,
+        /// The word for events.
+        control: u32,
+        /// The word for mail.
+        mail: u32,
+    },
+    /// Close the memory of this link, and what was kept with it. Like `DropRegion`, to be done last.
+    DropLink(LinkId),
+    /// A task says that the other task of a link broke a rule: the log should say so.
+    LinkBroken {
+        /// The link.
+        link: LinkId,
+        /// Who says so: task and process.
+        accuser: (TaskId, Peer),
+        /// Who is said to have done it.
+        accused: (TaskId, Peer),
+        /// The rule, a number of `records::violation`.
+        why: u32,
+        /// What was found.
+        found: u64,
+        /// What was expected.
+        expected: u64,
+    },
     /// Signal the task's process, by its pidfd.
     Signal {
         /// The task.

@@ -7,7 +7,8 @@
 //! Deadlines are the waiting task's business: it gives a blocked request up with `Cancel`. So the core needs no clock.
 //!
 //! Read in this order: `arena`, `quota`, `space` (tables); `port`, `mail`, `task`, `region` (what there is); `rights` (in and out of a
-//! space), `send`, `receive`, `notify`, `destroy` (how it moves and ends); `calls`, `attributes`, `sets`, `tasks` (what can be asked);
+//! space), `send`, `receive`, `notify`, `destroy` (how it moves and ends); `link`, `route`, `grant`, `event` (how it moves without the kernel);
+//! `calls`, `attributes`, `sets`, `tasks` (what can be asked);
 //! `apply` (the transitions); `check` (what must always hold).
 #![forbid(unsafe_code)]
 
@@ -16,8 +17,12 @@ pub mod arena;
 mod attributes;
 mod calls;
 mod check;
+mod check_plane;
 mod destroy;
 mod effect;
+mod event;
+mod grant;
+mod link;
 mod mail;
 mod notify;
 mod packet;
@@ -26,6 +31,7 @@ mod quota;
 mod receive;
 mod region;
 mod rights;
+mod route;
 mod send;
 mod sets;
 mod space;
@@ -40,7 +46,8 @@ use umach_abi::Features;
 
 use arena::Arena;
 pub use arena::Id;
-pub use effect::{Attach, Effect, Effects, LaneId, Peer, RegionId, Signal, TaskId, Violation};
+pub use effect::{Attach, Effect, Effects, LaneId, LinkId, Peer, RegionId, Signal, TaskId, Violation};
+pub use grant::Direct;
 pub use quota::Limits;
 
 /// What a kernel is started with.
@@ -52,6 +59,8 @@ pub struct Config {
     pub features: Features,
     /// Quotas.
     pub limits: Limits,
+    /// When tasks may send to each other directly.
+    pub direct: Direct,
 }
 
 /// The state of a kernel.
@@ -64,11 +73,19 @@ pub struct Core {
     sets: Arena<port::PortSet>,
     mails: Arena<mail::Mail>,
     regions: Arena<region::Region>,
+    links: Arena<link::Link>,
+    routes: Arena<route::Route>,
     ledger: quota::Ledger,
     /// Teardown still to do.
     work: VecDeque<destroy::Work>,
     /// Receives whose send was blocked and is done; empty between transitions.
     resumed: VecDeque<(LaneId, task::Receive)>,
+    /// Tasks of which a word of attention changes, or that have more to be told; empty between transitions.
+    rung: Vec<TaskId>,
+    /// Events that went out with something attached, which may fail; those of one transition.
+    pulled: Vec<(LaneId, Vec<event::Pulled>)>,
+    /// State of the random mode's chance.
+    chance: u64,
     /// What this transition asks of the outside; empty between transitions.
     effects: Effects,
     /// A send right for tasks that come through the listening socket.
@@ -83,7 +100,12 @@ pub struct Core {
 
 impl Core {
     /// A kernel without tasks.
-    pub fn new(config: Config) -> Core {
+    pub fn new(mut config: Config) -> Core {
+        config.features.set(Features::DIRECT_PLANE, config.direct != Direct::Off);
+        let chance = match config.direct {
+            Direct::Random { seed } => seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            _ => 1,
+        };
         let mut ports = Arena::default();
         let mut kernel_port = |kobject| {
             let mut port = port::Port::new(port::Receiver::Kernel(kobject));
@@ -99,9 +121,14 @@ impl Core {
             sets: Arena::default(),
             mails: Arena::default(),
             regions: Arena::default(),
+            links: Arena::default(),
+            routes: Arena::default(),
             ledger: quota::Ledger::new(&config.limits),
             work: VecDeque::new(),
             resumed: VecDeque::new(),
+            rung: Vec::new(),
+            pulled: Vec::new(),
+            chance,
             effects: Effects::new(),
             bootstrap: None,
             host,

@@ -9,6 +9,7 @@ use super::arena::Id;
 use super::effect::{LaneId, RegionId, TaskId};
 use super::mail::MailId;
 use super::quota::Charge;
+use super::route::RouteId;
 
 /// A port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +76,29 @@ pub(super) struct Watches {
     pub(super) armed: BTreeSet<(TaskId, Name)>,
 }
 
+/// What a port has to do with routes; boxed, and only there once it matters.
+#[derive(Debug, Default)]
+pub(super) struct PortPlane {
+    /// All routes to it that exist.
+    pub(super) routes: BTreeSet<RouteId>,
+    /// Those that have not ended, by who sends.
+    pub(super) live: BTreeMap<TaskId, RouteId>,
+    /// Those among them that the receiver has been told of.
+    pub(super) announced: u32,
+    /// Ended routes that the receiver has not closed. While there are any, no mail is delivered.
+    pub(super) barrier: u32,
+    /// Where the queue ended when the first of them did: returned messages go in here.
+    pub(super) place: usize,
+    /// Routes whose messages come after this mail.
+    pub(super) held: Vec<(MailId, RouteId)>,
+    /// A receive was answered with "in progress": the receiver is to be rung when there is mail.
+    pub(super) watched: bool,
+    /// Number of the request that took it off the direct plane; a receive that is newer brings it back.
+    pub(super) recalled_at: u64,
+    /// Messages since the last route, by sender; the newest senders only.
+    pub(super) counts: Vec<(TaskId, u32)>,
+}
+
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) receiver: Receiver,
@@ -90,10 +114,13 @@ pub(super) struct Port {
     pub(super) guarded: bool,
     pub(super) strict: bool,
     pub(super) immovable: bool,
+    /// Its receiver has begun to receive here: it is worth a route.
+    pub(super) pinned: bool,
     pub(super) queue: VecDeque<MailId>,
     pub(super) queued_bytes: u64,
     pub(super) waiters: Option<Box<Waiters>>,
     pub(super) watches: Option<Box<Watches>>,
+    pub(super) plane: Option<Box<PortPlane>>,
     /// Sets it is in, in the order it was put there.
     pub(super) sets: Vec<SetId>,
     /// Paid by whoever holds the receive right (last held it, while in transit). `None` for the kernel's ports.
@@ -115,10 +142,12 @@ impl Port {
             guarded: false,
             strict: false,
             immovable: false,
+            pinned: false,
             queue: VecDeque::new(),
             queued_bytes: 0,
             waiters: None,
             watches: None,
+            plane: None,
             sets: Vec::new(),
             charge: None,
             reserve: None,
@@ -139,6 +168,21 @@ impl Port {
     pub(super) fn watches(&mut self) -> &mut Watches {
         self.watches.get_or_insert_default()
     }
+    pub(super) fn plane(&mut self) -> &mut PortPlane {
+        self.plane.get_or_insert_default()
+    }
+    /// Whether there are routes to it that its receiver knows of, or ended ones that are not closed.
+    pub(super) fn routed(&self) -> bool {
+        self.plane.as_ref().is_some_and(|plane| plane.announced > 0 || plane.barrier > 0)
+    }
+    /// Whether its mail has to wait until ended routes are closed.
+    pub(super) fn barred(&self) -> bool {
+        self.plane.as_ref().is_some_and(|plane| plane.barrier > 0)
+    }
+    /// Whether a receive gets a message now.
+    pub(super) fn ready(&self) -> bool {
+        !self.queue.is_empty() && !self.barred()
+    }
     pub(super) fn has_armed(&self) -> bool {
         self.watches.as_ref().is_some_and(|watches| !watches.armed.is_empty())
     }
@@ -149,6 +193,9 @@ impl Port {
         }
         if self.watches.as_ref().is_some_and(|w| w.requests.is_empty() && w.no_senders.is_none() && w.destroyed.is_none()) {
             self.watches = None;
+        }
+        if self.plane.as_ref().is_some_and(|p| p.routes.is_empty() && !p.watched && p.recalled_at == 0 && p.counts.is_empty()) {
+            self.plane = None;
         }
     }
 }
@@ -162,6 +209,14 @@ pub(super) struct PortSet {
     pub(super) ready: BTreeMap<u64, PortId>,
     pub(super) turn: u64,
     pub(super) receivers: VecDeque<LaneId>,
+    /// Whose it is, and its name there.
+    pub(super) owner: (TaskId, Name),
+    /// Members that have routes.
+    pub(super) routed: u32,
+    /// As a port's.
+    pub(super) watched: bool,
+    /// Number of the request that last received here.
+    pub(super) pinned_at: u64,
     pub(super) charge: Charge,
 }
 

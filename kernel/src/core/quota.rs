@@ -33,6 +33,8 @@ pub struct Limits {
     pub task_notifications: u64,
     /// Lanes of one task.
     pub task_lanes: u64,
+    /// Links of one task.
+    pub task_links: u64,
     /// Tasks of one user.
     pub user_tasks: u64,
     /// The other limits, over all tasks of a user, as a multiple of the task's. Lanes: at least two for each task of the user.
@@ -49,6 +51,7 @@ impl Default for Limits {
             task_region_bytes: 8 << 30,
             task_notifications: 1024 * 1024,
             task_lanes: 64,
+            task_links: 4096,
             user_tasks: 4096,
             user_factor: 4,
         }
@@ -66,9 +69,10 @@ pub(super) enum Kind {
     RegionBytes,
     Notifications,
     Lanes,
+    Links,
 }
 
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 /// The id of an account.
 pub(super) type AccountId = Id;
@@ -142,6 +146,7 @@ impl Ledger {
             limits.task_region_bytes,
             limits.task_notifications,
             limits.task_lanes,
+            limits.task_links,
         ];
         let mut user_limits = task_limits.map(|limit| limit.saturating_mul(limits.user_factor));
         // Every task needs a lane, and one more as soon as it waits.

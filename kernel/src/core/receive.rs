@@ -7,9 +7,11 @@ use umach_abi::{Code, Name, RightKind, TypeBits};
 
 use super::Core;
 use super::effect::{Attach, LaneId, TaskId};
+use super::event::Note;
 use super::mail::{Carried, Mail, MailId, Right, as_received};
 use super::packet::Packet;
 use super::port::{PortId, Receiver};
+use super::route::RouteId;
 use super::space::Object;
 use super::task::{Receive, Source, Wait, unqueue};
 
@@ -22,8 +24,23 @@ impl Core {
             Some((Object::Set(set), _)) => Source::Set(set),
             _ => return self.finish_receive(lane, Code::MACH_RCV_INVALID_NAME),
         };
+        if let Some((route, number)) = want.ticket {
+            return self.receive_ticket(lane, from, route, number, &want);
+        }
+        match from {
+            Source::Port(port) => self.ports[port.0].pinned |= self.tasks[task.0].plane.agreed,
+            Source::Set(set) => self.sets[set.0].pinned_at = self.requests,
+        }
         if let Some(port) = self.next_ready(from) {
             return self.receive_from(lane, from, port, &want);
+        }
+        let plane = &self.tasks[task.0].plane;
+        let routed = match from {
+            Source::Port(port) => self.ports[port.0].routed(),
+            Source::Set(set) => self.sets[set.0].routed > 0,
+        };
+        if plane.attention && (want.watch || routed || !plane.notes.is_empty()) {
+            return self.put_off(lane, from);
         }
         if want.poll {
             return self.finish_receive(lane, Code::MACH_RCV_TIMED_OUT);
@@ -37,7 +54,7 @@ impl Core {
 
     fn next_ready(&self, from: Source) -> Option<PortId> {
         match from {
-            Source::Port(port) => (!self.ports[port.0].queue.is_empty()).then_some(port),
+            Source::Port(port) => self.ports[port.0].ready().then_some(port),
             Source::Set(set) => self.sets[set.0].ready.first_key_value().map(|(_, &port)| port),
         }
     }
@@ -45,7 +62,7 @@ impl Core {
     /// Hands what is queued at a port to threads that wait for it, first come first served; those on the port before those on its sets.
     pub(super) fn pump(&mut self, id: PortId) {
         while let Some(port) = self.ports.get_mut(id.0) {
-            if port.queue.is_empty() {
+            if !port.ready() {
                 return;
             }
             let mut lane = port.waiters.as_mut().and_then(|waiters| waiters.receivers.pop_front());
@@ -54,7 +71,7 @@ impl Core {
                 let sets = &mut self.sets;
                 lane = self.ports[id.0].sets.iter().find_map(|set| sets.get_mut(set.0)?.receivers.pop_front());
             }
-            let Some(lane) = lane else { return };
+            let Some(lane) = lane else { return self.ring_watchers(id) };
             let Some(Wait::Receive { from, want }) = self.lanes[lane.0].pending.as_ref().map(|pending| &pending.what) else {
                 unreachable!("a waiting lane waits");
             };
@@ -86,17 +103,47 @@ impl Core {
 
     /// Size with trailer, annex and attachments of the message at the head of a port.
     fn measure(&self, port: PortId, want: &Receive) -> (usize, usize, usize) {
-        let mail = &self.mails[self.ports[port.0].queue[0].0];
+        self.measure_mail(self.ports[port.0].queue[0], want)
+    }
+
+    fn measure_mail(&self, mail: MailId, want: &Receive) -> (usize, usize, usize) {
+        let mail = &self.mails[mail.0];
         let regions = mail.carried.iter().filter(|c| matches!(c, Carried::Region(..))).count();
         (received_size(mail, want.guarded) + want.trailer.size(), mail.annex.len(), regions)
     }
 
     /// Takes the message at the head of `id` and writes its frame.
     fn take_one(&mut self, task: TaskId, id: PortId, want: &Receive, packet: &mut Packet) -> Code {
-        let (needed, ..) = self.measure(id, want);
+        let mail = self.ports[id.0].queue[0];
+        self.take_mail(task, id, mail, want, packet, |core| core.dequeue(id))
+    }
+
+    /// A receive of a ticket.
+    fn receive_ticket(&mut self, lane: LaneId, from: Source, route: RouteId, number: u32, want: &Receive) {
+        let task = self.lanes[lane.0].task;
+        let Source::Port(port) = from else { return self.finish_receive(lane, Code::MACH_RCV_INVALID_NAME) };
+        let Some(mail) = self.find_ticket(task, port, route, number) else {
+            return self.finish_receive(lane, Code::MACH_RCV_INVALID_DATA);
+        };
+        let mut packet = self.open_packet(lane);
+        let status = self.take_mail(task, port, mail, want, &mut packet, |core| core.take_ticket(route, number));
+        self.answer(lane, packet, status);
+    }
+
+    /// Writes the frame of `mail`, after taking it out of where it is.
+    fn take_mail(
+        &mut self,
+        task: TaskId,
+        id: PortId,
+        mail: MailId,
+        want: &Receive,
+        packet: &mut Packet,
+        take: impl FnOnce(&mut Core) -> (Mail, u32),
+    ) -> Code {
+        let (needed, ..) = self.measure_mail(mail, want);
         let Receiver::Space(_, local) = self.ports[id.0].receiver else { unreachable!("only a receiver receives") };
         if needed <= want.limit as usize {
-            let (mail, seqno) = self.dequeue(id);
+            let (mail, seqno) = take(self);
             return self.copy_out(task, id, local, mail, seqno, want, packet);
         }
         let status = Code::MACH_RCV_TOO_LARGE;
@@ -108,7 +155,7 @@ impl Core {
             return status;
         }
         // The message is gone: the receiver gets its header, the rights end.
-        let (mut mail, seqno) = self.dequeue(id);
+        let (mut mail, seqno) = take(self);
         let bits = Header::make_bits(0, dest_kind(&mail), false);
         let header = Header { bits, size: mail.bytes.len() as u32, local, id: mail.id, ..Header::default() };
         packet.bytes.extend_from_slice(&header.to_bytes());
@@ -127,7 +174,7 @@ impl Core {
     }
 
     /// The destination's right has done its work.
-    fn consume_destination(&mut self, dest: Right) {
+    pub(super) fn consume_destination(&mut self, dest: Right) {
         match dest {
             Right::Send(port) => self.release_send(port),
             Right::SendOnce(port) => self.use_send_once(port),
@@ -135,13 +182,33 @@ impl Core {
         }
     }
 
+    /// Routes that waited for this mail to be received are open.
+    fn opened_by(&mut self, id: PortId, mail: MailId) {
+        let Some(plane) = self.ports[id.0].plane.as_mut() else { return };
+        let mut opened = Vec::new();
+        plane.held.retain(|&(first, route)| {
+            let opens = first == mail;
+            opened.extend(opens.then_some(route));
+            !opens
+        });
+        for id in opened {
+            let route = &mut self.routes[id.0];
+            route.opens_at = None;
+            let (told, to) = (route.in_pulled, route.to);
+            if told {
+                self.raise(to, Note::Open(id));
+            }
+        }
+    }
+
     /// Takes the first message out of a queue; blocked senders move up.
     fn dequeue(&mut self, id: PortId) -> (Mail, u32) {
         let port = &mut self.ports[id.0];
-        let mail = port.queue.pop_front().expect("queue is not empty");
+        let id_of_mail = port.queue.pop_front().expect("queue is not empty");
         let seqno = port.seqno;
         port.seqno = seqno.wrapping_add(1);
-        let mail = self.mails.remove(mail.0).expect("queued mail exists");
+        self.opened_by(id, id_of_mail);
+        let mail = self.mails.remove(id_of_mail.0).expect("queued mail exists");
         self.ports[id.0].queued_bytes -= mail.charge.as_ref().map_or(0, |charge| charge.amount());
         self.rotate(id);
         self.refill(id);
@@ -154,7 +221,7 @@ impl Core {
         for set in &ports[id.0].sets {
             let Some(set) = sets.get_mut(set.0) else { continue };
             set.unmark(id);
-            if !ports[id.0].queue.is_empty() {
+            if ports[id.0].ready() {
                 set.mark_ready(id);
             }
         }
@@ -163,6 +230,9 @@ impl Core {
     /// Tells the port's sets that it has messages.
     pub(super) fn mark_ready(&mut self, id: PortId) {
         let Core { ports, sets, .. } = self;
+        if !ports[id.0].ready() {
+            return;
+        }
         for set in &ports[id.0].sets {
             if let Some(set) = sets.get_mut(set.0) {
                 set.mark_ready(id);
@@ -375,12 +445,20 @@ impl Core {
                 self.stop_waiting_to_receive(lane, from);
                 self.finish_receive(lane, if interrupted { Code::MACH_RCV_INTERRUPTED } else { Code::MACH_RCV_TIMED_OUT });
             }
+            Wait::Events { .. } if phases & phase::RECEIVE != 0 => {
+                self.stop_waiting_for_events(lane);
+                let code = if interrupted { Code::MACH_RCV_INTERRUPTED } else { Code::MACH_RCV_TIMED_OUT };
+                self.reply::<umach_abi::control::answer::EventsWait<'_>>(lane, Err(code));
+            }
             _ => {}
         }
     }
 
     /// A lane closes while its request is blocked.
     pub(super) fn abandon(&mut self, lane: LaneId) {
+        if matches!(self.lanes[lane.0].pending.as_ref().map(|pending| &pending.what), Some(Wait::Events { .. })) {
+            self.stop_waiting_for_events(lane);
+        }
         let Some(pending) = self.lanes[lane.0].pending.take() else { return };
         match pending.what {
             Wait::Send { port, mail, .. } => {
@@ -389,7 +467,7 @@ impl Core {
                 self.destroy_mail(mail);
             }
             Wait::Receive { from, .. } => self.stop_waiting_to_receive(lane, from),
-            Wait::Outside => {}
+            Wait::Events { .. } | Wait::Outside => {}
         }
     }
 
@@ -399,7 +477,12 @@ impl Core {
         port.tidy();
     }
 
-    fn stop_waiting_to_receive(&mut self, lane: LaneId, from: Source) {
+    fn stop_waiting_for_events(&mut self, lane: LaneId) {
+        let task = self.lanes[lane.0].task;
+        self.tasks[task.0].plane.waiting.retain(|&other| other != lane);
+    }
+
+    pub(super) fn stop_waiting_to_receive(&mut self, lane: LaneId, from: Source) {
         match from {
             Source::Port(port) => {
                 let port = &mut self.ports[port.0];

@@ -150,6 +150,7 @@ impl Core {
 
     /// The receive right leaves its space: out of all sets, counts back to zero, guard off, waiting threads told.
     pub(super) fn clear_receiver(&mut self, id: PortId) {
+        self.port_leaves(id);
         self.leave_all_sets(id);
         let port = &mut self.ports[id.0];
         port.receiver = Receiver::Transit(None);
@@ -240,7 +241,7 @@ impl Core {
 
     /// A new receiver pays for the port and for what is queued there.
     fn recharge(&mut self, port: PortId, account: super::quota::AccountId) {
-        let Core { ports, ledger, mails, .. } = self;
+        let Core { ports, ledger, mails, routes, .. } = self;
         let port = &mut ports[port.0];
         if port.charge.as_ref().is_none_or(|charge| charge.account() == account) {
             return;
@@ -250,7 +251,9 @@ impl Core {
         }
         let parked = port.waiters.iter().flat_map(|waiters| waiters.senders.iter());
         let parked: Vec<_> = parked.filter_map(|&lane| super::send::parked_mail(&self.lanes, lane)).collect();
-        for mail in port.queue.iter().copied().chain(parked) {
+        let tickets = port.plane.iter().flat_map(|plane| &plane.routes).flat_map(|route| routes[route.0].tickets.values().copied());
+        let tickets: Vec<_> = tickets.collect();
+        for mail in port.queue.iter().copied().chain(parked).chain(tickets) {
             if let Some(charge) = &mut mails[mail.0].charge {
                 ledger.transfer(charge, account);
             }
@@ -342,6 +345,9 @@ impl Core {
 
     /// The send part of an entry goes; the count stays for who took it.
     pub(super) fn remove_send_bit(&mut self, task: TaskId, name: Name) {
+        if let Some(port) = self.entry_mut(task, name).port() {
+            self.sender_gone(task, port);
+        }
         let entry = self.entry_mut(task, name);
         if entry.has(TypeBits::RECEIVE) {
             entry.bits = TypeBits::RECEIVE;
@@ -370,6 +376,9 @@ impl Core {
                 self.destroy_set(set);
             }
             Object::Port(port) => {
+                if entry.has(TypeBits::SEND) {
+                    self.sender_gone(task, port);
+                }
                 let told = self.remove_name(task, name);
                 if entry.has(TypeBits::SEND_ONCE) {
                     self.notify(port, Notice::SendOnce);

@@ -312,16 +312,9 @@ impl Core {
             self.destroy_mail(mail);
             return Posted::Sent;
         };
-        if self.is_circular(&mail, id) {
+        if !self.settle_in(&mail, id) {
             self.destroy_mail(mail);
             return Posted::Sent;
-        }
-        for right in mail.carried.iter().flat_map(rights_of) {
-            if let Right::Receive(carried) = right
-                && let Some(carried) = self.ports.get_mut(carried.0)
-            {
-                carried.receiver = Receiver::Transit(Some(id));
-            }
         }
         if let Some(kobject) = self.ports[id.0].kobject() {
             self.serve_kobject(kobject, mail);
@@ -332,6 +325,21 @@ impl Core {
         }
         self.enqueue(id, mail);
         Posted::Sent
+    }
+
+    /// Receive rights in mail for `id` are in transit to it. False if they would end up in their own queue.
+    pub(super) fn settle_in(&mut self, mail: &Mail, id: PortId) -> bool {
+        if self.is_circular(mail, id) {
+            return false;
+        }
+        for right in mail.carried.iter().flat_map(rights_of) {
+            if let Right::Receive(carried) = right
+                && let Some(carried) = self.ports.get_mut(carried.0)
+            {
+                carried.receiver = Receiver::Transit(Some(id));
+            }
+        }
+        true
     }
 
     /// Mail of the kernel's own never finds a queue full.
@@ -371,8 +379,10 @@ impl Core {
         let port = &mut self.ports[id.0];
         port.queue.push_back(mail);
         port.queued_bytes += bytes;
-        self.mark_ready(id);
-        self.pump(id);
+        if !port.barred() {
+            self.mark_ready(id);
+            self.pump(id);
+        }
     }
 
     /// A message to the kernel itself. Only the fixed part of MIG is served here: an unknown id is answered with `MIG_BAD_ID`.

@@ -18,11 +18,24 @@ impl Core {
     pub(super) fn new_set(&mut self, task: TaskId, chosen: Option<Name>) -> Result<Name, Code> {
         let account = self.tasks[task.0].account;
         let charge = self.ledger.charge(account, Kind::Ports, 1).ok_or(Code::KERN_NO_SPACE)?;
-        let set = PortSet { members: Default::default(), ready: Default::default(), turn: 0, receivers: Default::default(), charge };
+        let set = PortSet {
+            members: Default::default(),
+            ready: Default::default(),
+            turn: 0,
+            receivers: Default::default(),
+            owner: (task, Name::NULL),
+            routed: 0,
+            watched: false,
+            pinned_at: 0,
+            charge,
+        };
         let id = SetId(self.sets.insert(set));
         let entry = Entry { object: Object::Set(id), bits: TypeBits::PORT_SET, urefs: 0, requested: false };
         match self.place(task, chosen, entry) {
-            Ok(name) => Ok(name),
+            Ok(name) => {
+                self.sets[id.0].owner.1 = name;
+                Ok(name)
+            }
             Err(code) => {
                 let set = self.sets.remove(id.0).expect("just made");
                 self.ledger.release(set.charge);
@@ -54,18 +67,37 @@ impl Core {
         }
         sets.push(set);
         self.sets[set.0].members.insert(port, None);
-        if !self.ports[port.0].queue.is_empty() {
+        if self.ports[port.0].ready() {
             self.sets[set.0].mark_ready(port);
             self.pump(port);
+        }
+        if self.ports[port.0].routed() {
+            let (owner, name) = self.sets[set.0].owner;
+            self.sets[set.0].routed += 1;
+            self.raise_member(owner, port, name);
+            if self.tasks[owner.0].plane.attention {
+                self.put_off_all(port);
+            }
         }
         Ok(())
     }
 
     fn leave_set(&mut self, port: PortId, set: SetId) {
         self.ports[port.0].sets.retain(|&other| other != set);
-        let set = &mut self.sets[set.0];
-        set.unmark(port);
-        set.members.remove(&port);
+        self.left_set(port, set);
+    }
+
+    /// The port has forgotten the set; now the set forgets the port.
+    pub(super) fn left_set(&mut self, id: PortId, set: SetId) {
+        let Core { ports, sets, .. } = self;
+        let (Some(set), port) = (sets.get_mut(set.0), &ports[id.0]) else { return };
+        set.unmark(id);
+        set.members.remove(&id);
+        if port.routed() {
+            set.routed -= 1;
+            let (owner, name) = set.owner;
+            self.raise_member(owner, id, name);
+        }
     }
 
     pub(super) fn port_move_member(&mut self, task: TaskId, member: Name, after: Name) -> Result<answer::PortMoveMember, Code> {

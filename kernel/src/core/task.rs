@@ -1,15 +1,17 @@
 //! Tasks and lanes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use umach_abi::Name;
 use umach_abi::limits::REGISTERED_PORTS;
 use umach_abi::message::TrailerRequest;
 
-use super::effect::{LaneId, Peer, RegionId, TaskId};
+use super::effect::{LaneId, LinkId, Peer, RegionId, TaskId};
+use super::event::Note;
 use super::mail::MailId;
 use super::port::{PortId, SetId};
 use super::quota::{AccountId, Charge};
+use super::route::RouteId;
 use super::space::Space;
 
 /// A task.
@@ -39,6 +41,36 @@ pub(super) struct Task {
     pub(super) received: u64,
     /// Regions that it made and has not yet turned into rights.
     pub(super) drafts: Vec<RegionId>,
+    pub(super) plane: TaskPlane,
+}
+
+/// What a task has to do with links.
+#[derive(Debug, Default)]
+pub(super) struct TaskPlane {
+    /// It speaks the direct plane.
+    pub(super) agreed: bool,
+    /// Its attention page was raised to it.
+    pub(super) attention: bool,
+    /// It has the page.
+    pub(super) page: bool,
+    /// Values of the page's words.
+    pub(super) control: u32,
+    pub(super) mail: u32,
+    /// Each word changes once in a transition.
+    pub(super) control_rung: bool,
+    pub(super) mail_rung: bool,
+    /// In `Core::rung`.
+    pub(super) rung: bool,
+    /// To be told, in order.
+    pub(super) notes: VecDeque<Note>,
+    /// Memberships among the notes.
+    pub(super) members: BTreeSet<(PortId, Name)>,
+    /// Lanes that wait for events.
+    pub(super) waiting: Vec<LaneId>,
+    /// By the other task.
+    pub(super) links: BTreeMap<TaskId, LinkId>,
+    /// Tasks that broke a rule, or said so.
+    pub(super) shunned: Vec<TaskId>,
 }
 
 /// A way into the kernel for one thread at a time.
@@ -66,6 +98,8 @@ pub(super) enum Wait {
     Send { port: PortId, mail: MailId, then: Option<Receive> },
     /// A message.
     Receive { from: Source, want: Receive },
+    /// Events, or a change of the word for mail.
+    Events { mail: u32 },
     /// The outside: a memfd, its seals, or a socket pair.
     Outside,
 }
@@ -91,6 +125,10 @@ pub(super) struct Receive {
     pub(super) poll: bool,
     /// At most so many at once.
     pub(super) count: u32,
+    /// Do not wait, and ring when there is mail.
+    pub(super) watch: bool,
+    /// Not from the queue, but this ticket of this route.
+    pub(super) ticket: Option<(RouteId, u32)>,
 }
 
 /// Takes `lane` out of a queue of waiting threads.

@@ -59,6 +59,7 @@ impl Core {
             sent: 0,
             received: 0,
             drafts: Vec::new(),
+            plane: Default::default(),
         }));
         self.living += 1;
         self.ports[control.0].receiver = Receiver::Kernel(Kobject::Task(task));

@@ -27,7 +27,7 @@ impl Answer {
 
 impl World {
     fn new() -> World {
-        let config = Config { pid: 1, features: Features::empty(), limits: Limits::default() };
+        let config = Config { pid: 1, features: Features::empty(), limits: Limits::default(), direct: Direct::Off };
         World { core: Core::new(config), effects: Effects::new() }
     }
     fn task(&mut self) -> LaneId {

@@ -52,7 +52,7 @@ pub(super) struct Owed {
 pub(super) enum Along {
     /// A region's memfd. Shared, so that an answer on its way outlives the region.
     Region(Rc<Region>),
-    /// The far end of a new lane; ours is closed once it is sent.
+    /// The far end of a new lane, or something of the direct plane's; ours is closed once it is sent.
     Lane(OwnedFd),
 }
 

@@ -12,6 +12,7 @@ use super::poll::{Ready, Token};
 use super::reaper::Region;
 use super::{identity, objects, sys};
 use crate::core::{Attach, Effect, LaneId, Signal, TaskId};
+use crate::plane;
 
 impl Shell {
     /// Does everything in `self.effects`, and what comes of that, until nothing is left.
@@ -30,7 +31,11 @@ impl Shell {
                         self.core.seals_checked(region, sealed, &mut self.effects);
                     }
                     Effect::Signal { task, signal } => self.signal(task, signal),
+                    Effect::Attention { task, control, mail } => self.plane.ring(task, control, mail),
+                    Effect::DropLink(link) => self.dropped_links.push(link),
+                    Effect::LinkBroken { .. } => plane::log_broken(&effect),
                     Effect::TaskGone(task) => {
+                        self.plane.drop_task(task);
                         self.tasks.remove(task);
                         self.task_gone = true;
                     }
@@ -40,6 +45,11 @@ impl Shell {
             // Last, so that the answer that delivers a region's last right still finds it.
             for region in self.dropped.drain(..) {
                 self.regions.remove(region);
+            }
+            for link in self.dropped_links.drain(..) {
+                for fd in self.plane.drop_link(link) {
+                    self.reaper.close(fd);
+                }
             }
         }
     }
@@ -163,6 +173,7 @@ impl Shell {
                 self.lanes.insert(id, Conn::new(ours, if for_new_task { Stage::Unidentified } else { Stage::Open }));
                 Ok(Along::Lane(theirs))
             }
+            other => self.plane.attach(other).map(Along::Lane),
         }
     }
 

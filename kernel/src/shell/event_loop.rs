@@ -22,7 +22,8 @@ use super::reaper::{Reaper, Region};
 use super::signals::Signals;
 use super::table::Table;
 use super::{ShellConfig, ShellError, identity, limits, sys};
-use crate::core::{Config, Core, Effects, LaneId, Peer, RegionId, TaskId};
+use crate::core::{Config, Core, Effects, LaneId, LinkId, Peer, RegionId, TaskId};
+use crate::plane::Plane;
 
 /// Events of one turn. More wait for the next; epoll hands them out in rotation.
 const BATCH: usize = 128;
@@ -51,6 +52,7 @@ pub(super) struct Shell {
     pub(super) lanes: Table<LaneId, Conn>,
     pub(super) tasks: Table<TaskId, Process>,
     pub(super) regions: Table<RegionId, Rc<Region>>,
+    pub(super) plane: Plane,
     pub(super) reaper: Rc<Reaper>,
     pub(super) poller: Poller,
     pub(super) sockets: Sockets,
@@ -60,6 +62,8 @@ pub(super) struct Shell {
     pub(super) later: Effects,
     /// Regions that the effects of one round drop; empty between them.
     pub(super) dropped: Vec<RegionId>,
+    /// Links, likewise.
+    pub(super) dropped_links: Vec<LinkId>,
     /// Lanes whose answer waits for Linux to have memory again, and when to try.
     pub(super) short: Vec<LaneId>,
     pub(super) retry_at: Option<Instant>,
@@ -92,19 +96,21 @@ impl Shell {
                 "this Linux (before 6.16) cannot refuse descriptors that tasks send up: a hostile task can delay the kernel process with one"
             );
         }
-        let core = Core::new(Config { pid: std::process::id(), features, limits: config.limits });
+        let core = Core::new(Config { pid: std::process::id(), features, limits: config.limits, direct: config.direct });
         let listener = config.socket.as_deref().map(|path| Listener::open(path, &sockets)).transpose()?;
         let mut shell = Shell {
             core,
             lanes: Table::default(),
             tasks: Table::default(),
             regions: Table::default(),
+            plane: Plane::default(),
             reaper: Rc::default(),
             poller,
             sockets,
             effects: Effects::new(),
             later: Effects::new(),
             dropped: Vec::new(),
+            dropped_links: Vec::new(),
             short: Vec::new(),
             retry_at: None,
             task_gone: false,
@@ -131,6 +137,7 @@ impl Shell {
             label = config.label.as_deref().unwrap_or("-"),
             socket = path.as_deref().unwrap_or("none"),
             ?features,
+            direct = %config.direct,
             descriptors,
             "kernel ready"
         );

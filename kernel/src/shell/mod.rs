@@ -38,7 +38,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::core::Limits;
+use crate::core::{Direct, Limits};
 
 pub use log::init_log;
 
@@ -55,6 +55,8 @@ pub struct ShellConfig {
     pub label: Option<String>,
     /// What each task may hold.
     pub limits: Limits,
+    /// When tasks may send to each other directly.
+    pub direct: Direct,
     /// Gets one line, `ready`, when tasks can connect; then it is closed.
     pub ready: Option<OwnedFd>,
     /// How long a connection may wait with its Hello.
@@ -69,6 +71,7 @@ impl Default for ShellConfig {
             exit_when_idle: false,
             label: None,
             limits: Limits::default(),
+            direct: Direct::default(),
             ready: None,
             hello_within: Duration::from_secs(10),
         }

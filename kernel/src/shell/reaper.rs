@@ -15,7 +15,8 @@ pub(super) struct Reaper {
 }
 
 impl Reaper {
-    fn close(&self, fd: OwnedFd) {
+    /// Closes it some time soon.
+    pub(super) fn close(&self, fd: OwnedFd) {
         let sender = self.thread.get_or_init(|| {
             let (sender, receiver) = channel::<OwnedFd>();
             let thread =

@@ -277,7 +277,7 @@ impl Wire {
     }
     /// Says Hello.
     pub fn hello(self) -> Task {
-        let packet = self.call(&Hello { version: VERSION, features: Features::all().bits() });
+        let packet = self.call(&Hello { version: VERSION, features: (Features::all() - Features::DIRECT_PLANE).bits() });
         let hello = packet.ok::<Hello>();
         Task { wire: self, hello }
     }

@@ -8,7 +8,7 @@ use umach_abi::message::Options;
 use umach_abi::records::{Frame, SpaceRow, kobject};
 use umach_abi::rights::flavor;
 use umach_abi::{Code, Features, Name, VERSION};
-use umach_kernel::core::{Attach, Config, Core, Effect, Effects, LaneId, Limits, Peer};
+use umach_kernel::core::{Attach, Config, Core, Direct, Effect, Effects, LaneId, Limits, Peer};
 
 use super::calls::same;
 use super::message::SendReq;
@@ -42,7 +42,7 @@ impl Run {
     pub(crate) fn new(tell: bool, thorough: bool, limits: Limits) -> R<Run> {
         let features = Features::PROCESSES | Features::PIDFD_DEATH;
         let mut run = Run {
-            core: Core::new(Config { pid: 1, features, limits }),
+            core: Core::new(Config { pid: 1, features, limits, direct: Direct::Off }),
             world: World { budget: limits.task_queued_bytes, ..World::default() },
             by_lane: HashMap::new(),
             objects: HashMap::new(),
@@ -105,6 +105,9 @@ impl Run {
                     }
                 }
                 Effect::TaskGone(_) | Effect::Signal { .. } | Effect::DropRegion(_) => {}
+                Effect::Attention { .. } | Effect::DropLink(_) | Effect::LinkBroken { .. } => {
+                    return Err("something of the direct plane, which no task of the model speaks".into());
+                }
                 Effect::CheckSeals { .. } => return Err("seals to check, though there are no regions".into()),
             }
         }

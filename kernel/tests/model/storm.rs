@@ -7,7 +7,7 @@ use umach_abi::control::{self, Head, Reply, Request as Call, answer, phase};
 use umach_abi::message::{self, Descriptor, Header, Options};
 use umach_abi::records::{SpaceRow, TaskRow};
 use umach_abi::{Code, Features, Name, RightKind, TypeBits, VERSION, notify};
-use umach_kernel::core::{Attach, Config, Core, Effect, Effects, LaneId, Limits, Peer, TaskId};
+use umach_kernel::core::{Attach, Config, Core, Direct, Effect, Effects, LaneId, Limits, Peer, TaskId};
 
 use super::rng::Rng;
 
@@ -19,6 +19,7 @@ const LIMITS: Limits = Limits {
     task_region_bytes: 1 << 16,
     task_notifications: 6,
     task_lanes: 5,
+    task_links: 8,
     user_tasks: 4,
     user_factor: 3,
 };
@@ -233,7 +234,7 @@ impl Storm {
 }
 
 pub(crate) fn run(seed: u64, requests: u64) {
-    let config = Config { pid: 1, features: Features::PROCESSES, limits: LIMITS };
+    let config = Config { pid: 1, features: Features::PROCESSES, limits: LIMITS, direct: Direct::Off };
     let mut storm = Storm {
         core: Core::new(config),
         rng: Rng::new(seed),

@@ -1,0 +1,54 @@
+//! The mapping of an attention page.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::thread::futex;
+use umach_abi::link::attention;
+
+/// A page that this process writes and others only read.
+#[derive(Debug)]
+pub(super) struct Page(NonNull<u8>);
+
+// SAFETY: the page is only touched through atomics, and is unmapped by its owner's drop.
+unsafe impl Send for Page {}
+
+impl Page {
+    /// Maps the first page of a memfd that is at least so long and never shrinks.
+    pub(super) fn map(fd: BorrowedFd<'_>) -> io::Result<Page> {
+        // SAFETY: a new mapping at an address that Linux chooses disturbs no other memory.
+        let at = unsafe {
+            mmap(std::ptr::null_mut(), attention::SIZE, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)?
+        };
+        Ok(Page(NonNull::new(at.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?))
+    }
+
+    fn word(&self, at: usize) -> &AtomicU32 {
+        assert!(at + 4 <= attention::SIZE && at.is_multiple_of(4));
+        // SAFETY: inside the mapping, which lives as long as `self`, and aligned (both checked; the mapping starts at a page). All access in this
+        // process is atomic; nobody else can write.
+        unsafe { &*self.0.as_ptr().add(at).cast::<AtomicU32>() }
+    }
+
+    /// Writes both words and wakes all who sleep on one that changes.
+    pub(super) fn set(&self, control: u32, mail: u32) {
+        for (at, value) in [(attention::CONTROL, control), (attention::MAIL, mail)] {
+            let word = self.word(at);
+            if word.swap(value, Ordering::SeqCst) != value {
+                // Fails only if the word is not mapped; nobody may be there to be woken.
+                let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
+            }
+        }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this page's own, and no reference to it outlives `self`.
+        let _ = unsafe { munmap(self.0.as_ptr().cast(), attention::SIZE) };
+    }
+}
