@@ -1,4 +1,4 @@
-//! Messages over a lane: send, receive, call, serve. Each is one request.
+//! Typed messages: send, receive, call, serve. Each is one exchange ([`crate::exchange`]).
 //!
 //! What becomes of the rights in a message is decided here, by the code that comes back:
 //!
@@ -9,129 +9,118 @@
 //! | timed out or interrupted | comes back from the kernel with the same rights, some under new names |
 //! | an error in the body | partly gone: see [`Message::lost`] |
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use umach_abi::control::{self, Msg, PortAllocate, PortDeallocate, PortGetRefs, PortModRefs, answer, msg_flags};
+use umach_abi::control::{PortDeallocate, PortGetRefs, msg_flags};
 use umach_abi::limits::MESSAGE_MAX;
 use umach_abi::message::{Descriptor, Header, Options, Place, TRAILER_MAX, TrailerRequest, descriptors};
 use umach_abi::rights::received;
 use umach_abi::{Code, Disposition, Name, RightKind};
 
 use crate::error::{Error, Result, RightLabel, SendError};
+use crate::exchange::{Answered, Exchange, Post, answer_frames, delivered, drop_reply_port, exchange, is_receive_error};
 use crate::message::{Message, Part, Reply};
 use crate::receive::{Next, ReceiveRight};
-use crate::received::{Frames, RawFrame, Received, ReplyRight, array_names, take_attached};
+use crate::received::{RawFrame, Received, ReplyRight, array_names, take_attached};
 use crate::region::{Memory, Region};
 use crate::right::{Held, SendOnceRight, SendRight};
 use crate::task::Task;
 use crate::trace;
-use crate::transport::pool::Need;
 use crate::transport::{Lane, Wait};
 
-/// Offset of `send_size` in a `Msg` packet; `annex` follows it.
-const SEND_SIZE_AT: usize = umach_abi::control::HEAD + 32;
-
-struct Sending<'m> {
-    message: &'m mut Message,
-    dest: (Name, Disposition),
-    reply: Option<(Name, Disposition)>,
+thread_local! {
+    /// Where this thread writes its messages; kept for its room.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-struct Receiving {
-    from: Name,
-    count: u32,
-}
+/// Largest buffer that a thread keeps.
+const SCRATCH_MAX: usize = 64 * 1024;
 
-fn need(timeout: Option<Duration>) -> Need {
-    match timeout {
-        Some(Duration::ZERO) => Need::Prompt,
-        other => Need::Blocking(other),
-    }
-}
-
-/// One `Msg`. The answer's frames stay in the lane.
-fn message_request(
-    lane: &mut Lane,
+/// The message as bytes, while `f` needs them.
+fn with_bytes<T>(
     task: &Task,
-    sending: Option<Sending<'_>>,
-    receiving: Option<Receiving>,
-    flags: u32,
-    timeout: Option<Duration>,
-) -> Result<Code> {
-    let mut options = Options::empty();
-    options.set(Options::SEND, sending.is_some());
-    options.set(Options::RCV, receiving.is_some());
-    let (receive, count) = receiving.as_ref().map_or((Name::NULL, 0), |receiving| (receiving.from, receiving.count));
-    let options = options.bits() | if receiving.is_some() { TrailerRequest::Context.options() } else { 0 };
-    let flags = flags | if timeout == Some(Duration::ZERO) { msg_flags::TRY_SEND | msg_flags::TRY_RECEIVE } else { 0 };
-    let limit = (MESSAGE_MAX + TRAILER_MAX) as u32;
-    let packet = lane.begin(&Msg { options, flags, receive, limit, route: 0, number: 0, count, send_size: 0, annex: 0, tail: &[] });
-    if let Some(sending) = sending {
-        let sizes = sending.message.encode(task, sending.dest, sending.reply, packet)?;
-        packet[SEND_SIZE_AT..SEND_SIZE_AT + 4].copy_from_slice(&sizes.send_size.to_le_bytes());
-        packet[SEND_SIZE_AT + 4..SEND_SIZE_AT + 8].copy_from_slice(&sizes.annex.to_le_bytes());
+    message: &mut Message,
+    dest: (Name, Disposition),
+    f: impl FnOnce(Post<'_>) -> Result<T>,
+) -> Result<T> {
+    let mut bytes = SCRATCH.take();
+    bytes.clear();
+    let encoded = message.encode(task, dest, None, &mut bytes);
+    let result = encoded.and_then(|sizes| f(Post { bytes: &bytes, send_size: sizes.send_size }));
+    if bytes.capacity() <= SCRATCH_MAX {
+        SCRATCH.set(bytes);
     }
-    let wait = Wait::within(timeout.filter(|timeout| !timeout.is_zero()));
-    Ok(lane.exchange(wait, true)?.status)
+    result
 }
 
-/// The messages of the answer last read, one after the other.
-fn each_received(lane: &mut Lane, task: &Task, mut take: impl FnMut(Received)) -> Result<()> {
-    let mut frames = answer_frames(lane)?;
-    while let Some(frame) = frames.next()? {
+/// A receive of typed messages.
+fn receiving(from: Name, count: u32, timeout: Option<Duration>) -> Exchange<'static> {
+    Exchange {
+        options: Options::RCV.bits() | TrailerRequest::Context.options(),
+        flags: if timeout == Some(Duration::ZERO) { msg_flags::TRY_RECEIVE } else { 0 },
+        post: None,
+        call: false,
+        receive: from,
+        limit: (MESSAGE_MAX + TRAILER_MAX) as u32,
+        count,
+        wait: within(timeout),
+    }
+}
+
+fn within(timeout: Option<Duration>) -> Wait {
+    match timeout {
+        None => Wait::FOREVER,
+        timeout => Wait::within(timeout),
+    }
+}
+
+/// The messages that came.
+fn each_received(answered: &mut Answered<'_>, task: &Task, mut take: impl FnMut(Received)) -> Result<()> {
+    answered.each(|frame| {
         if frame.message.is_empty() {
             // Mach destroys a message whose header's rights find no room in the receiver's space.
             tracing::warn!(task = task.id(), code = ?frame.status, "a message was lost");
-            continue;
+            return Ok(());
         }
         let message = Received::parse(task, frame)?;
         trace::received(&message);
         take(message);
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
-fn first_received(lane: &mut Lane, task: &Task) -> Result<Received> {
+fn first_received(answered: &mut Answered<'_>, task: &Task) -> Result<Received> {
     let mut first = None;
-    each_received(lane, task, |received| first = Some(received))?;
+    each_received(answered, task, |received| first = Some(received))?;
     first.ok_or_else(|| Error::mach(Code::MACH_RCV_INVALID_DATA, "receiving: the answer has no message"))
-}
-
-/// A receive that delivered a message, if with some slots empty.
-fn delivered(code: Code) -> bool {
-    code.is_ok() || code.plain() == Code::MACH_RCV_BODY_ERROR
-}
-
-fn is_receive_error(code: Code) -> bool {
-    code.0 >> 28 == 1 && code.0 & 0x4000 != 0
 }
 
 pub(crate) fn send(held: &Held, disposition: Disposition, mut message: Message, timeout: Option<Duration>) -> Result<(), SendError> {
     const WHAT: &str = "sending";
     let task = held.task();
-    let intact = |error, message| Err(SendError { error, message: Some(Box::new(message)) });
     if let Err(error) = message.prepare(task) {
-        return intact(error, message);
+        return Err(SendError { error, message: Some(Box::new(message)) });
     }
-    let mut lane = match task.lane(need(timeout)) {
-        Ok(lane) => lane,
-        Err(error) => return intact(error, message),
-    };
     trace::sending(task, held.label(), &message);
-    let sending = Sending { message: &mut message, dest: (held.name(), disposition), reply: None };
-    match message_request(&mut lane, task, Some(sending), None, 0, timeout) {
+    let flags = if timeout == Some(Duration::ZERO) { msg_flags::TRY_SEND } else { 0 };
+    let answered = with_bytes(task, &mut message, (held.name(), disposition), |post| {
+        let options = Options::SEND.bits();
+        exchange(task, &Exchange { options, flags, post: Some(post), ..receiving(Name::NULL, 0, timeout) })
+    });
+    match answered {
         Err(error) => Err(not_sent(error, message)),
-        Ok(code) if code.is_ok() => {
-            drop(lane);
+        Ok(answered) if answered.code.is_ok() => {
+            drop(answered);
             if disposition == Disposition::MoveSendOnce {
                 held.forget();
             }
             message.sent();
             Ok(())
         }
-        Ok(code) => {
-            let failed = send_failed(&mut lane, task, code, WHAT, held.label(), message);
-            drop(lane);
+        Ok(mut answered) => {
+            let failed = send_failed(&mut answered, task, WHAT, held.label(), message);
+            drop(answered);
             let (error, message) = failed;
             if message.is_none() && disposition == Disposition::MoveSendOnce {
                 held.forget();
@@ -150,8 +139,13 @@ fn not_sent(error: Error, message: Message) -> SendError {
 }
 
 /// Sorts out what a failed send left: see the table above.
-fn send_failed(lane: &mut Lane, task: &Task, code: Code, what: &'static str, on: RightLabel, message: Message) -> (Error, Option<Message>) {
+fn send_failed(answered: &mut Answered<'_>, task: &Task, what: &'static str, on: RightLabel, message: Message) -> (Error, Option<Message>) {
+    let code = answered.code;
     let error = Error::Mach { code, what, on: Some(on) };
+    let Some(lane) = answered.lane() else {
+        // Nothing went out, and the kernel process has not seen it.
+        return (error, Some(message));
+    };
     let (message, whole) = match code.plain() {
         Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED => handed_back(lane, task, message),
         Code::MACH_SEND_INVALID_RIGHT | Code::MACH_SEND_INVALID_MEMORY | Code::MACH_SEND_INVALID_TYPE => (message, false),
@@ -245,29 +239,22 @@ fn right_part(task: &Task, name: Name, disposition: u8) -> Part {
     }
 }
 
-fn answer_frames(lane: &mut Lane) -> Result<Frames<'_>> {
-    let attached = std::mem::take(&mut lane.attached);
-    let tail = <answer::Msg<'_> as control::Reply<'_>>::take(lane.fields()).map_err(Error::Protocol)?.frames;
-    Ok(Frames::new(tail, attached))
-}
-
 pub(crate) fn receive(held: &Held, timeout: Option<Duration>) -> Result<Received> {
     let task = held.task();
-    let mut lane = task.lane(need(timeout))?;
-    match message_request(&mut lane, task, None, Some(Receiving { from: held.name(), count: 1 }), 0, timeout)? {
-        code if delivered(code) => first_received(&mut lane, task),
+    let mut answered = exchange(task, &receiving(held.name(), 1, timeout))?;
+    match answered.code {
+        code if delivered(code) => first_received(&mut answered, task),
         code => Err(Error::on(code, "receiving", held.kind(), held.name())),
     }
 }
 
 pub(crate) fn receive_batch(held: &Held, max: usize, timeout: Option<Duration>) -> Result<Vec<Received>> {
     let task = held.task();
-    let mut lane = task.lane(need(timeout))?;
-    let count = max.min(u32::MAX as usize) as u32;
-    match message_request(&mut lane, task, None, Some(Receiving { from: held.name(), count }), 0, timeout)? {
+    let mut answered = exchange(task, &receiving(held.name(), max.min(u32::MAX as usize) as u32, timeout))?;
+    match answered.code {
         code if delivered(code) => {
             let mut received = Vec::new();
-            each_received(&mut lane, task, |message| received.push(message))?;
+            each_received(&mut answered, task, |message| received.push(message))?;
             Ok(received)
         }
         code => Err(Error::on(code, "receiving", held.kind(), held.name())),
@@ -285,25 +272,21 @@ pub(crate) fn call(held: &Held, mut message: Message, timeout: Option<Duration>)
     if let Err(error) = message.prepare(task) {
         return intact(error, message);
     }
-    let mut lane = match task.lane(need(timeout)) {
-        Ok(lane) => lane,
-        Err(error) => return intact(error, message),
-    };
-    let reply_port = match reply_port(&mut lane, task) {
-        Ok(port) => port,
-        Err(error) => return intact(error, message),
-    };
     trace::calling(task, held.label(), &message);
-    let sending =
-        Sending { message: &mut message, dest: (held.name(), Disposition::CopySend), reply: Some((reply_port, Disposition::MakeSendOnce)) };
-    let code = match message_request(&mut lane, task, Some(sending), Some(Receiving { from: reply_port, count: 1 }), 0, timeout) {
-        Ok(code) => code,
+    let answered = with_bytes(task, &mut message, (held.name(), Disposition::CopySend), |post| {
+        let receiving = receiving(Name::NULL, 1, timeout);
+        let flags = if timeout == Some(Duration::ZERO) { msg_flags::TRY_SEND | msg_flags::TRY_RECEIVE } else { 0 };
+        exchange(task, &Exchange { options: receiving.options | Options::SEND.bits(), flags, post: Some(post), call: true, ..receiving })
+    });
+    let mut answered = match answered {
+        Ok(answered) => answered,
         Err(error) => return Err(not_sent(error, message)),
     };
+    let code = answered.code;
     let gone = |error| SendError { error, message: None };
     if delivered(code) {
-        let received = first_received(&mut lane, task);
-        drop(lane);
+        let received = first_received(&mut answered, task);
+        drop(answered);
         message.sent();
         let received = received.map_err(gone)?;
         if received.is_send_once_notification() {
@@ -313,32 +296,22 @@ pub(crate) fn call(held: &Held, mut message: Message, timeout: Option<Duration>)
     }
     if is_receive_error(code) {
         // Sent, and no answer: a late one must find nobody.
-        drop_reply_port(&mut lane, task);
-        drop(lane);
+        if let Some(lane) = answered.lane() {
+            drop_reply_port(lane, task);
+        }
+        drop(answered);
         message.sent();
         return Err(gone(Error::on(code, WHAT, held.kind(), held.name())));
     }
-    let (error, message) = send_failed(&mut lane, task, code, WHAT, held.label(), message);
-    if message.is_none() || error.is_timed_out() || code.plain() == Code::MACH_SEND_INTERRUPTED {
+    let (error, message) = send_failed(&mut answered, task, WHAT, held.label(), message);
+    if let Some(lane) = answered.lane()
+        && (message.is_none() || error.is_timed_out() || code.plain() == Code::MACH_SEND_INTERRUPTED)
+    {
         // The send-once right for the answer was made and is gone again, and the port may have been told so.
-        drop_reply_port(&mut lane, task);
+        drop_reply_port(lane, task);
     }
+    drop(answered);
     Err(SendError { error, message: message.map(Box::new) })
-}
-
-/// The lane's own reply port.
-fn reply_port(lane: &mut Lane, task: &Task) -> Result<Name> {
-    if lane.reply_port == Name::NULL {
-        let call = PortAllocate { task: task.0.task_self, right: RightKind::Receive as u32, name: Name::NULL };
-        let name = lane.request(&call)?.map_err(|code| Error::mach(code, "making a reply port"))?.name;
-        lane.reply_port = name;
-    }
-    Ok(lane.reply_port)
-}
-
-fn drop_reply_port(lane: &mut Lane, task: &Task) {
-    let name = std::mem::replace(&mut lane.reply_port, Name::NULL);
-    let _ = lane.request(&PortModRefs { task: task.0.task_self, name, right: RightKind::Receive as u32, delta: -1 });
 }
 
 pub(crate) fn serve<N: Into<Next>>(held: &Held, mut handler: impl FnMut(&mut Received) -> N) -> Result<()> {
@@ -383,13 +356,15 @@ fn reply_and_receive(held: &Held, right: ReplyRight, mut message: Message) -> Re
         ReplyRight::Once(right) => (&right.held, Disposition::MoveSendOnce),
         ReplyRight::Send(right) => (&right.held, Disposition::CopySend),
     };
-    let mut lane = task.lane(Need::Blocking(None))?;
     trace::sending(task, reply_held.label(), &message);
-    let sending = Sending { message: &mut message, dest: (reply_held.name(), disposition), reply: None };
-    let receiving = Receiving { from: held.name(), count: 1 };
-    // A caller that does not read must not stop its server.
-    let code = match message_request(&mut lane, task, Some(sending), Some(receiving), msg_flags::TRY_SEND, None) {
-        Ok(code) => code,
+    let answered = with_bytes(task, &mut message, (reply_held.name(), disposition), |post| {
+        let receiving = receiving(held.name(), 1, None);
+        // A caller that does not read must not stop its server.
+        let flags = msg_flags::TRY_SEND;
+        exchange(task, &Exchange { options: receiving.options | Options::SEND.bits(), flags, post: Some(post), ..receiving })
+    });
+    let mut answered = match answered {
+        Ok(answered) => answered,
         // The answer holds what is not this task's to send.
         Err(error @ Error::Mach { .. }) => {
             tracing::warn!(task = task.id(), %error, "an answer could not be sent");
@@ -397,17 +372,18 @@ fn reply_and_receive(held: &Held, right: ReplyRight, mut message: Message) -> Re
         }
         Err(error) => return Err(error),
     };
+    let code = answered.code;
     if !code.is_ok() && !is_receive_error(code) {
-        let (_, back) = send_failed(&mut lane, task, code, "answering", reply_held.label(), message);
-        drop(lane);
+        let (_, back) = send_failed(&mut answered, task, "answering", reply_held.label(), message);
+        drop(answered);
         if back.is_none() && disposition == Disposition::MoveSendOnce {
             reply_held.forget();
         }
         return Ok(None);
     }
     let received =
-        if delivered(code) { first_received(&mut lane, task) } else { Err(Error::on(code, "receiving", held.kind(), held.name())) };
-    drop(lane);
+        if delivered(code) { first_received(&mut answered, task) } else { Err(Error::on(code, "receiving", held.kind(), held.name())) };
+    drop(answered);
     if disposition == Disposition::MoveSendOnce {
         reply_held.forget();
     }

@@ -82,7 +82,9 @@
 mod connect;
 mod control;
 mod deliver;
+mod direct;
 mod error;
+mod exchange;
 pub mod local;
 mod message;
 pub mod raw;

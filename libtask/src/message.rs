@@ -209,8 +209,12 @@ impl Message {
                     }
                 }
                 Part::LendRegion(region) => check_length(region.len())?,
+                Part::MoveSendOnce(right) => right.make_known()?,
                 _ => {}
             }
+        }
+        if let Some(Reply::Once(right)) = &mut self.reply {
+            right.make_known()?;
         }
         let body = if self.body.is_empty() { 0 } else { 4 + self.body.len() };
         let size = HEADER + 4 + 16 * self.parts.len() + round4(body);
@@ -256,7 +260,7 @@ impl Message {
         let send_size = (out.len() - start) as u32;
         out[start + 4..start + 8].copy_from_slice(&send_size.to_le_bytes());
         out.extend_from_slice(&annex);
-        Ok(Sizes { send_size, annex: annex.len() as u32 })
+        Ok(Sizes { send_size })
     }
 
     /// The message was sent: what it moved is no longer this task's.
@@ -308,8 +312,8 @@ fn check_length(len: u64) -> Result<()> {
 
 /// Sizes of an encoded message.
 pub(crate) struct Sizes {
+    /// Bytes of the message; the annex follows it.
     pub(crate) send_size: u32,
-    pub(crate) annex: u32,
 }
 
 fn own<'h>(task: &Task, held: &'h Held) -> Result<&'h Held> {

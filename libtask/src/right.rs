@@ -217,12 +217,23 @@ impl SendOnceRight {
     pub(crate) fn adopt(task: &Task, name: Name) -> SendOnceRight {
         SendOnceRight { held: Held::new(task, RightKind::SendOnce, name) }
     }
+    /// Makes it a right that the kernel process knows, if it is one that lives in a link.
+    pub(crate) fn make_known(&mut self) -> Result<()> {
+        let task = self.held.task().clone();
+        if let Some(name) = task.0.plane.make_explicit(&task, self.held.name())? {
+            task.0.plane.forget_reply(self.held.name());
+            self.held.forget();
+            *self = SendOnceRight::adopt(&task, name);
+        }
+        Ok(())
+    }
     /// Sends the one message. Never waits.
     pub fn send(self, message: Message) -> Result<(), SendError> {
         deliver::send(&self.held, Disposition::MoveSendOnce, message, Some(Duration::ZERO))
     }
     /// Asks for a dead-name notification on `notify` when the port dies.
-    pub fn notify_dead(&self, notify: &ReceiveRight) -> Result<DeadNameRequest> {
+    pub fn notify_dead(&mut self, notify: &ReceiveRight) -> Result<DeadNameRequest> {
+        self.make_known()?;
         let previous = request_notification(&self.held, "asking for a dead-name notification", notify::DEAD_NAME, 0, Some(notify))?;
         Ok(DeadNameRequest { held: Arc::downgrade(&self.held), id: notify::DEAD_NAME, previous })
     }

@@ -5,11 +5,13 @@ use std::hash::{Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use umach_abi::control::{self, Call, Hello, Reply};
 use umach_abi::{Code, Features, Name, RightKind, VERSION};
 
 use crate::control::{Host, HostControl, TaskControl};
+use crate::direct::Plane;
 use crate::error::{Error, Result};
 use crate::raw;
 use crate::receive::{PortOptions, PortSet, ReceiveRight};
@@ -47,6 +49,9 @@ pub(crate) struct Inner {
     pub(crate) task_self: Name,
     pub(crate) task_name: Name,
     pub(crate) host: Name,
+    pub(crate) plane: Plane,
+    /// An answer said that there are events to pull.
+    pub(crate) events_wait: Arc<AtomicBool>,
 }
 
 impl Task {
@@ -77,7 +82,8 @@ impl Task {
     pub(crate) fn hello(link: Link) -> Result<Task> {
         let token = sys::fork::token();
         let local = link.is_local();
-        let mut lane = Lane::new(link);
+        let events_wait = Arc::new(AtomicBool::new(false));
+        let mut lane = Lane::new(link, events_wait.clone());
         let hello = Hello { version: VERSION, features: Features::all().bits() };
         let answer = lane.request(&hello)?.map_err(|code| Error::mach(code, "the first words with the kernel process"))?;
         let (task_self, bootstrap) = (answer.task_self, answer.bootstrap);
@@ -90,6 +96,8 @@ impl Task {
             task_name: answer.task_name,
             host: answer.host,
             pool: Pool::new(lane, task_self),
+            plane: Plane::default(),
+            events_wait,
         };
         let task = Task(Arc::new(inner));
         if bootstrap.is_valid() {
@@ -248,8 +256,13 @@ impl Task {
     /// Gives one right back.
     pub(crate) fn release(&self, kind: RightKind, name: Name, guard: Option<u64>) {
         // A forked child holds nothing.
-        if self.check_fork().is_ok() {
-            self.0.pool.release(Release { kind, name, guard });
+        if self.check_fork().is_err() || (kind == RightKind::SendOnce && self.0.plane.drop_reply(self, name)) {
+            return;
+        }
+        let name = self.0.plane.forget_reply(name).unwrap_or(name);
+        self.0.pool.release(Release { kind, name, guard });
+        if matches!(kind, RightKind::Receive | RightKind::PortSet) && !self.0.pool.is_held_here() {
+            self.0.plane.ended(self, name);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use umach_abi::control::{Msg, Reply, SendMany, answer, msg_flags, phase};
+use umach_abi::control::{Reply, SendMany, answer, msg_flags, phase};
 use umach_abi::limits::{ANNEX_MAX, ANNEX_THRESHOLD};
 use umach_abi::message::{Descriptor, Options, Place, TrailerRequest, descriptors, round4};
 use umach_abi::records::Frame;
@@ -10,13 +10,11 @@ use umach_abi::{Code, Name};
 
 use super::{MsgBuffer, OolPart, Space};
 use crate::error::Error;
-use crate::received::{Frames, RawFrame, array_names, take_attached};
+use crate::exchange::{Exchange, Post, exchange};
+use crate::received::{RawFrame, array_names, take_attached};
 use crate::region::Memory;
 use crate::transport::Wait;
 use crate::transport::pool::Need;
-
-/// Offset of `send_size` in a `Msg` packet; `annex` follows it.
-const SEND_SIZE_AT: usize = umach_abi::control::HEAD + 32;
 
 /// A message in wire form: descriptors' addresses are places, and what they stand for is in the annex.
 #[derive(Default)]
@@ -79,7 +77,7 @@ impl Space<'_> {
     pub fn receive_many(&self, name: Name, count: u32, timeout: u32) -> Result<Vec<MsgBuffer>, Code> {
         let options = (Options::RCV | Options::RCV_TIMEOUT).bits() | TrailerRequest::Audit.options();
         let mut received = Vec::new();
-        let code = self.exchange(None, options, u32::MAX, name, timeout, Name::NULL, count, &mut received).map_err(|e| e.code())?;
+        let code = self.exchange(None, options, u32::MAX, name, timeout, count, &mut received).map_err(|e| e.code())?;
         if received.is_empty() {
             code.ok()?;
         }
@@ -108,6 +106,9 @@ impl Space<'_> {
             tail.extend_from_slice(&wire.message);
             tail.extend_from_slice(&wire.annex);
         }
+        if self.task.0.plane.is_active() {
+            return self.send_each(wires);
+        }
         let mut lane = self.task.lane(Need::Prompt)?;
         lane.begin(&SendMany { count: buffers.len() as u32, tail: &tail });
         let code = lane.exchange(Wait::FOREVER, false)?.status;
@@ -117,6 +118,24 @@ impl Space<'_> {
             self.drop_regions(wire.regions);
         }
         Ok((sent, code))
+    }
+
+    /// One after the other: some of them may go over links.
+    fn send_each(&self, wires: Vec<Wire>) -> Result<(u32, Code), Error> {
+        let mut sent = 0;
+        let mut wires = wires.into_iter();
+        for wire in wires.by_ref() {
+            let (timed, flags) = (phase::SEND, msg_flags::TRY_SEND);
+            let mut received = Vec::new();
+            let code = self.pass_on(Some(&wire), Options::SEND.bits(), 0, Name::NULL, Wait { timed, ..Wait::FOREVER }, flags, 0, &mut received)?;
+            if !code.is_ok() {
+                self.drop_regions(wire.regions);
+                wires.for_each(|wire| self.drop_regions(wire.regions));
+                return Ok((sent, code));
+            }
+            sent += 1;
+        }
+        Ok((sent, Code::SUCCESS))
     }
 
     fn message(
@@ -164,22 +183,29 @@ impl Space<'_> {
             flags |= if timed & phase::RECEIVE != 0 { msg_flags::TRY_RECEIVE } else { 0 };
         }
         let wait = Wait { timeout: (timed != 0 && timeout > 0).then(|| Duration::from_millis(timeout as u64)), timed, interruptible };
-        let may_block = has(Options::SEND) && flags & msg_flags::TRY_SEND == 0 || has(Options::RCV) && flags & msg_flags::TRY_RECEIVE == 0;
-        let mut lane = self.task.lane(if may_block { Need::Blocking(None) } else { Need::Prompt })?;
-        let packet = lane.begin(&Msg { options, flags, receive, limit, route: 0, number: 0, count, send_size: 0, annex: 0, tail: &[] });
-        if let Some(wire) = wire {
-            packet[SEND_SIZE_AT..SEND_SIZE_AT + 4].copy_from_slice(&(wire.message.len() as u32).to_le_bytes());
-            packet[SEND_SIZE_AT + 4..SEND_SIZE_AT + 8].copy_from_slice(&(wire.annex.len() as u32).to_le_bytes());
-            packet.extend_from_slice(&wire.message);
-            packet.extend_from_slice(&wire.annex);
-        }
-        let code = lane.exchange(wait, true)?.status;
-        let attached = std::mem::take(&mut lane.attached);
-        let tail = answer::Msg::take(lane.fields()).map_err(Error::Protocol)?.frames;
-        let mut frames = Frames::new(tail, attached);
-        while let Some(frame) = frames.next()? {
+        self.pass_on(wire, options, limit, receive, wait, flags, count, received)
+    }
+
+    #[allow(clippy::too_many_arguments)] // Mach's own argument list
+    fn pass_on(
+        &self,
+        wire: Option<&Wire>,
+        options: u32,
+        limit: u32,
+        receive: Name,
+        wait: Wait,
+        flags: u32,
+        count: u32,
+        received: &mut Vec<MsgBuffer>,
+    ) -> Result<Code, Error> {
+        let bytes = wire.map(|wire| [&wire.message[..], &wire.annex].concat());
+        let post = wire.zip(bytes.as_deref()).map(|(wire, bytes)| Post { bytes, send_size: wire.message.len() as u32 });
+        let mut answered = exchange(self.task, &Exchange { options, flags, post, call: false, receive, limit, count, wait })?;
+        let code = answered.code;
+        answered.each(|frame| {
             received.push(from_wire(frame));
-        }
+            Ok(())
+        })?;
         Ok(code)
     }
 

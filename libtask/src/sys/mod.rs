@@ -2,6 +2,7 @@
 //!
 //! All unsafe code of this crate is below here, each block with its obligations.
 
+pub(crate) mod attention;
 pub(crate) mod fork;
 pub(crate) mod memory;
 pub(crate) mod process;

@@ -8,9 +8,14 @@
 pub(crate) mod pool;
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use umach_abi::control::{Call, Cancel, Head, LaneOpen, Malformed, RegionCreate, RegionMap, Reply, TaskCreate, phase};
+use umach_abi::control::{
+    Call, Cancel, EVENTS_WAIT, Events, EventsWait, Head, HostLinkMap, LaneOpen, LinkArena, LinkLane, Malformed, RegionCreate, RegionMap, Reply, TaskCreate,
+    phase,
+};
 use umach_abi::limits::PACKET_MAX;
 use umach_abi::{Code, Name};
 use umach_kernel::local::{Answer, Attached as LocalAttached, LocalLane};
@@ -53,7 +58,18 @@ pub(crate) enum Link {
 
 /// Whether the answer to a request may have descriptors attached. Messages may, too.
 pub(crate) const fn attaches<C: Call>() -> bool {
-    matches!(C::OP, LaneOpen::OP | TaskCreate::OP | RegionCreate::OP | RegionMap::OP)
+    matches!(
+        C::OP,
+        LaneOpen::OP
+            | TaskCreate::OP
+            | RegionCreate::OP
+            | RegionMap::OP
+            | Events::OP
+            | EventsWait::OP
+            | HostLinkMap::OP
+            | LinkLane::OP
+            | LinkArena::OP
+    )
 }
 
 impl Link {
@@ -84,10 +100,12 @@ pub(crate) struct Lane {
     in_flight: bool,
     /// This lane's own reply port for calls; null until the first one.
     pub(crate) reply_port: Name,
+    /// Set when an answer says that the task has events to pull.
+    pub(crate) events_wait: Arc<AtomicBool>,
 }
 
 impl Lane {
-    pub(crate) fn new(link: Link) -> Lane {
+    pub(crate) fn new(link: Link, events_wait: Arc<AtomicBool>) -> Lane {
         // The local kernel hands whole packets over; a socket needs room for the largest. Untouched pages of it cost nothing.
         let input = if link.is_local() { Vec::new() } else { vec![0; PACKET_MAX] };
         Lane {
@@ -100,6 +118,7 @@ impl Lane {
             attached: Vec::new(),
             in_flight: false,
             reply_port: Name::NULL,
+            events_wait,
         }
     }
 
@@ -124,7 +143,11 @@ impl Lane {
         self.read_answer(wait, attachments)?;
         self.in_flight = false;
         let op = u16::from_le_bytes([self.out[0], self.out[1]]);
-        let (head, _) = Head::read(&self.input[..self.len]).map_err(Error::Protocol)?;
+        let (mut head, _) = Head::read(&self.input[..self.len]).map_err(Error::Protocol)?;
+        if head.op & EVENTS_WAIT != 0 {
+            head.op &= !EVENTS_WAIT;
+            self.events_wait.store(true, Ordering::Relaxed);
+        }
         if head.op != op {
             return Err(Error::Protocol(Malformed::UnknownOp { op: head.op }));
         }
@@ -137,6 +160,11 @@ impl Lane {
     /// The fields of the answer last read.
     pub(crate) fn fields(&self) -> &[u8] {
         &self.input[umach_abi::control::HEAD..self.len]
+    }
+
+    /// The same, to be patched.
+    pub(crate) fn fields_mut(&mut self) -> &mut [u8] {
+        &mut self.input[umach_abi::control::HEAD..self.len]
     }
 
     /// A request whose answer comes at once. The answer's fields, or the kernel's refusal.

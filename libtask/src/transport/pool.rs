@@ -91,10 +91,15 @@ impl Pool {
         Loan { pool: self, lane: Some(lane), before: HOLDING.replace(self.address()) }
     }
 
+    /// Whether this thread holds a lane: another request may have to wait for it.
+    pub(crate) fn is_held_here(&self) -> bool {
+        HOLDING.get() == self.address()
+    }
+
     /// Gives a right back now, or with the lane that this thread holds. Nobody can be told if that fails: the space may be gone, and then
     /// so is the right.
     pub(crate) fn release(&self, release: Release) {
-        if HOLDING.get() == self.address() {
+        if self.is_held_here() {
             self.pending.lock().push(release);
             self.has_pending.store(true, Ordering::Release);
             return;
@@ -151,7 +156,7 @@ impl Pool {
         let opened = loan.request(&LaneOpen {})?.map(drop);
         match (opened, loan.attached.pop()) {
             (Ok(()), Some(attached)) => {
-                let lane = Box::new(Lane::new(Link::from_attached(attached)));
+                let lane = Box::new(Lane::new(Link::from_attached(attached), loan.events_wait.clone()));
                 let mut state = self.state.lock();
                 state.total += 1;
                 state.free.push(lane);

@@ -1,0 +1,411 @@
+//! What the kernel process says about links and routes, pulled and applied in order by one thread at a time.
+//!
+//! The two rules of order meet here. *Drain on miss*: whoever finds a record of an unknown route pulls first and looks again. *Snapshot on end*:
+//! an incoming route that has ended is closed before its last messages are read, so that each message is either taken or known by its
+//! sender not to be (see [`Plane::close`]).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+
+use parking_lot::Mutex;
+use umach_abi::control::{Events, LinkEnd, PortModRefs, PortRecall, RouteAck, RouteReturn};
+use umach_abi::limits::PACKET_MAX;
+use umach_abi::link;
+use umach_abi::message::{HEADER, Header};
+use umach_abi::records::{Event, Frame, event, undelivered, violation};
+use umach_abi::rights::RightKind;
+use umach_abi::{Code, Disposition, Name};
+use umach_link::{Evidence, Mapping, credit};
+
+use super::Plane;
+use super::table::{Body, Entry, Fate, InRoute, Item, Link, OutRoute, Peer, Sending};
+use crate::error::{Error, Result};
+use crate::sys::attention::Attention;
+use crate::task::Task;
+use crate::transport::Attached;
+
+/// What a closed route's word holds: never the same for two routes that used one index.
+fn closed_mark(index: u32) -> u32 {
+    index.wrapping_add(1)
+}
+
+/// An incoming route that has ended, and what to do with its undelivered messages.
+struct Ending {
+    route: Arc<InRoute>,
+    what: u32,
+}
+
+impl Plane {
+    /// Pulls and applies whatever there is to pull.
+    #[cold]
+    pub(crate) fn settle(&self, task: &Task) -> Result<()> {
+        let _one = self.pulling.lock();
+        let mut endings = Vec::new();
+        // Each round pulls until nothing is left; closing a route may show that there is more.
+        for _ in 0..64 {
+            let control = self.control_word();
+            task.0.events_wait.store(false, Ordering::Relaxed);
+            self.pull(task, &mut endings)?;
+            self.pulled.store(control, Ordering::Release);
+            let Some(ending) = endings.pop() else {
+                if task.0.events_wait.load(Ordering::Relaxed) || self.control_word() != control {
+                    continue;
+                }
+                break;
+            };
+            if !self.close(task, &ending)? {
+                // A record of a route that is not known yet came first.
+                endings.push(ending);
+            }
+            task.0.events_wait.store(true, Ordering::Relaxed);
+        }
+        self.floor.wake_all();
+        Ok(())
+    }
+
+    fn pull(&self, task: &Task, endings: &mut Vec<Ending>) -> Result<()> {
+        loop {
+            let (more, events, attached) = task.request(&Events {}, |answer, attached| {
+                (answer.more != 0, Event::all(answer.events).collect::<Vec<_>>(), std::mem::take(attached))
+            })??;
+            let mut attached = attached.into_iter();
+            for event in events {
+                let came = if event::attaches(event.kind) { attached.next() } else { None };
+                self.apply(task, event, came, endings);
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn apply(&self, task: &Task, event: Event, attached: Option<Attached>, endings: &mut Vec<Ending>) {
+        tracing::trace!(task = task.id(), ?event, "event");
+        match event.kind {
+            event::ATTENTION => self.take_attention(attached),
+            event::LINK => self.add_link(task, &event, attached),
+            event::ROUTE_OUT => self.add_out(&event),
+            event::ROUTE_IN => self.add_in(&event),
+            event::ROUTE_OPEN => self.open(event.route),
+            event::ROUTE_STOP => self.stop(event.route),
+            event::ROUTE_END => {
+                if let Some(route) = self.tables.write().incoming.remove(&event.route) {
+                    endings.push(Ending { route, what: event.value });
+                }
+            }
+            event::ROUTE_CLOSED => self.closed(&event),
+            event::LINK_DOWN => self.link_down(event.link),
+            event::REPLY_MOVED => self.reply_moved(task, &event),
+            event::MEMBER => self.member(&event),
+            event::RANG => {
+                if let Some(link) = self.tables.read().links.get(&event.link) {
+                    self.warm(link);
+                }
+            }
+            kind => tracing::debug!(kind, "an event of a kind that this version does not know"),
+        }
+    }
+
+    fn take_attention(&self, attached: Option<Attached>) {
+        if let Some(Attached::Fd(fd)) = attached {
+            match Attention::map(&fd.into()) {
+                Ok(attention) => drop(self.attention.set(attention)),
+                Err(why) => tracing::warn!(%why, "the attention page cannot be mapped"),
+            }
+        }
+    }
+
+    fn add_link(&self, task: &Task, event: &Event, attached: Option<Attached>) {
+        let mapped = match attached {
+            Some(Attached::Fd(fd)) => Mapping::new(&fd).map_err(|why| why.to_string()),
+            _ => Err("its memory did not come: this process's table of descriptors is full (see umach doctor)".to_owned()),
+        };
+        let memory = match mapped {
+            Ok(memory) if self.attention.get().is_some() => Arc::new(memory),
+            other => {
+                let why = other.err().unwrap_or_else(|| "there is no attention page".to_owned());
+                tracing::warn!(task = task.id(), why, "a link cannot be used");
+                let _ = self.end_link(task, event.link, violation::NONE, 0, 0);
+                return;
+            }
+        };
+        let peer = Peer { task: event.task, pid: event.pid, uid: event.uid, gid: event.gid };
+        let link = Arc::new(Link::new(event.link, peer, memory, event.index as usize & 1, self.due.clone()));
+        self.tables.write().links.insert(event.link, link.clone());
+        self.warm(&link);
+        self.active.store(true, Ordering::Release);
+    }
+
+    fn add_out(&self, event: &Event) {
+        let mut tables = self.tables.write();
+        let Some(link) = tables.links.get(&event.link).cloned() else { return };
+        let place = event.index as usize % link::ROUTES;
+        let base = credit::read(&*link.memory, 1 - link.mine, place as u32);
+        let closings = link.theirs(link::CLOSINGS).load(Ordering::Acquire);
+        let sending = Sending { sent: 0, base, delivered: 0, closings, stopped: false, taken: None };
+        let route = Arc::new(OutRoute {
+            id: event.route,
+            index: event.index,
+            limit: event.value.max(1),
+            link,
+            wanting: AtomicU32::new(0),
+            sending: Mutex::new(sending),
+        });
+        tables.out.insert(event.name, route.clone());
+        tables.out_ids.insert(event.route, (event.name, route));
+    }
+
+    fn add_in(&self, event: &Event) {
+        let mut tables = self.tables.write();
+        let Some(link) = tables.links.get(&event.link).cloned() else { return };
+        let port = tables.port(event.name, event.context, event.pid);
+        let held = (event.flags & 1 != 0).then(VecDeque::new);
+        let route = Arc::new(InRoute {
+            id: event.route,
+            index: event.index,
+            limit: event.value.max(1),
+            link: link.clone(),
+            port,
+            accepted: AtomicU32::new(0),
+            delivered: AtomicU32::new(0),
+            held: Mutex::new(held),
+            ended: AtomicBool::new(false),
+        });
+        tables.incoming.insert(event.route, route.clone());
+        link.inbox.lock().set(event.index, Entry::Live(route));
+    }
+
+    fn open(&self, route: u64) {
+        let Some(route) = self.tables.read().incoming.get(&route).cloned() else { return };
+        let _inbox = route.link.inbox.lock(); // nobody adds to `held` meanwhile
+        let held = route.held.lock().take();
+        for item in held.into_iter().flatten() {
+            self.arrived(item);
+        }
+    }
+
+    /// Nothing more goes out on the route. Whoever is in the middle of a send has finished it afterwards.
+    fn stop(&self, id: u64) {
+        let mut tables = self.tables.write();
+        let Some((name, route)) = tables.out_ids.get(&id).cloned() else { return };
+        if tables.out.get(&name).is_some_and(|other| other.id == id) {
+            tables.out.remove(&name);
+        }
+        drop(tables);
+        route.sending.lock().stopped = true;
+    }
+
+    fn closed(&self, event: &Event) {
+        let Some((_, route)) = self.tables.write().out_ids.remove(&event.route) else { return };
+        // A receiver that died took what was published.
+        let taken = if event.flags & 1 != 0 { u32::MAX } else { event.value };
+        {
+            let mut sending = route.sending.lock();
+            sending.stopped = true;
+            sending.taken = Some(taken);
+        }
+        for call in route.link.calls.lock().open.values_mut() {
+            if call.route == event.route && call.number > taken && call.fate == Fate::Open {
+                call.fate = Fate::NotTaken;
+            }
+        }
+    }
+
+    fn link_down(&self, id: u64) {
+        let mut tables = self.tables.write();
+        let Some(link) = tables.links.remove(&id) else { return };
+        tables.out.retain(|_, route| route.link.id != id);
+        tables.out_ids.retain(|_, (_, route)| route.link.id != id);
+        drop(tables);
+        self.forget_link(&link);
+    }
+
+    fn forget_link(&self, link: &Arc<Link>) {
+        link.down.store(true, Ordering::Release);
+        for call in link.calls.lock().open.values_mut() {
+            if call.fate == Fate::Open {
+                call.fate = Fate::Died;
+            }
+        }
+        self.cool(link);
+    }
+
+    fn reply_moved(&self, task: &Task, event: &Event) {
+        let taken = self.tables.read().links.get(&event.link).is_some_and(|link| {
+            let mut calls = link.calls.lock();
+            match calls.open.get_mut(&event.index) {
+                Some(call) if call.generation == event.value && matches!(call.fate, Fate::Open | Fate::Died) => {
+                    call.fate = Fate::Moved(event.name);
+                    true
+                }
+                _ => false,
+            }
+        });
+        if !taken {
+            // Nobody waits for it any more; whoever holds the send-once right is told.
+            self.drop_port(task, event.name);
+        }
+    }
+
+    /// Destroys a port that carries one reply.
+    pub(crate) fn drop_port(&self, task: &Task, name: Name) {
+        let call = PortModRefs { task: task.0.task_self, name, right: RightKind::Receive as u32, delta: -1 };
+        let _ = task.request(&call, |_, _| ());
+    }
+
+    fn member(&self, event: &Event) {
+        let mut tables = self.tables.write();
+        let Some(port) = tables.ports.get(&event.name).cloned() else { return };
+        let place = tables.place(Name(event.index));
+        drop(tables);
+        let mut places = port.places.write();
+        let mut members = place.members.write();
+        places.retain(|other| !Arc::ptr_eq(other, &place));
+        members.retain(|other| !Arc::ptr_eq(other, &port));
+        if event.flags & 1 != 0 {
+            places.push(place.clone());
+            members.push(port.clone());
+        }
+    }
+
+    /// Closes an incoming route: from here on its sender sees, after it has published, that it must ask. Whatever was published before is
+    /// taken. `false`: a record of an unknown route is in the way; pull and try again.
+    fn close(&self, task: &Task, ending: &Ending) -> Result<bool> {
+        let Ending { route, what } = ending;
+        let link = &route.link;
+        if !route.ended.swap(true, Ordering::AcqRel) {
+            let place = route.index as usize % link::ROUTES;
+            link.mine(link::CREDITS + place * link::CREDIT_SIZE + link::CREDIT_CLOSED).store(closed_mark(route.index), Ordering::Relaxed);
+            let closings = link.mine(link::CLOSINGS);
+            closings.store(closings.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        }
+        fence(Ordering::SeqCst);
+        let tail = link.inbox.lock().ring.tail_now();
+        match self.drain_to(link, Some(tail)) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(evidence) => self.accuse(task, link, &evidence),
+        }
+        let mut inbox = link.inbox.lock();
+        inbox.set(route.index, Entry::Closed(route.index));
+        drop(inbox);
+        // What waited for older mail: that mail is with the kernel process, and goes first there as well.
+        let held = route.held.lock().take();
+        match *what {
+            undelivered::KEEP => {
+                for item in held.into_iter().flatten() {
+                    self.arrived(item);
+                }
+                self.mark_ended(route);
+            }
+            undelivered::RETURN => {
+                let mut items = self.take_items(route);
+                items.extend(held.into_iter().flatten());
+                self.hand_back(task, route, items)?;
+            }
+            _ => {
+                let mut items = self.take_items(route);
+                items.extend(held.into_iter().flatten());
+                items.into_iter().for_each(|item| self.drop_item(item));
+            }
+        }
+        let accepted = route.accepted.load(Ordering::Relaxed);
+        // A refusal means that the kernel process has let the route go meanwhile.
+        let _ = task.request(&RouteAck { route: route.id, accepted }, |_, _| ())?;
+        for place in route.port.places.read().iter() {
+            // What the kernel process held back may be there now.
+            place.asked.store(super::table::Place::UNKNOWN, Ordering::Release);
+            for waiter in std::mem::take(&mut *place.waiters.lock()) {
+                waiter.wake();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes a port off the direct plane, with its queue: the kernel process knows everything about it afterwards.
+    pub(crate) fn recall(&self, task: &Task, name: Name) -> Result<()> {
+        if !self.is_active() {
+            return Ok(());
+        }
+        let Some(port) = self.tables.read().ports.get(&name).cloned() else { return Ok(()) };
+        if port.recalled.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let seqno = port.seqno.load(Ordering::Relaxed);
+        let _ = task.request(&PortRecall { name, seqno }, |_, _| ())?;
+        task.0.events_wait.store(true, Ordering::Relaxed);
+        self.settle(task)
+    }
+
+    fn mark_ended(&self, route: &Arc<InRoute>) {
+        let queue = route.port.queue.lock();
+        let old = queue.iter().filter(|item| item.route.ended.load(Ordering::Relaxed)).count();
+        route.port.of_ended.store(old, Ordering::Release);
+    }
+
+    /// All messages of the route that the program has not received, in order.
+    fn take_items(&self, route: &Arc<InRoute>) -> Vec<Item> {
+        let mut queue = route.port.queue.lock();
+        let (mine, rest): (VecDeque<Item>, VecDeque<Item>) = queue.drain(..).partition(|item| item.route.id == route.id);
+        *queue = rest;
+        route.port.queued.store(queue.len(), Ordering::Release);
+        mine.into()
+    }
+
+    fn hand_back(&self, task: &Task, route: &Arc<InRoute>, items: Vec<Item>) -> Result<()> {
+        let mut items = items.into_iter().peekable();
+        while items.peek().is_some() {
+            let (mut tail, mut count) = (Vec::new(), 0);
+            while let Some(item) = items.peek() {
+                let size = match &item.body {
+                    Body::Plain(message) => message.len(),
+                    Body::Ticket => 0,
+                };
+                if count > 0 && tail.len() + Frame::SIZE + size > PACKET_MAX / 2 {
+                    break;
+                }
+                let item = items.next().expect("peeked");
+                let options = match (&item.body, item.reply) {
+                    (Body::Ticket, _) => item.number,
+                    (Body::Plain(_), Some((_, generation))) => generation,
+                    (Body::Plain(_), None) => 0,
+                };
+                let attach = item.reply.map_or(0, |(slot, _)| slot + 1);
+                Frame { size: size as u32, attach, options, ..Frame::default() }.write(&mut tail);
+                if let Body::Plain(message) = &item.body {
+                    let bits = Header::make_bits(Disposition::CopySend as u8, 0, false);
+                    let header = Header { bits, size: size as u32, id: item.id, ..Header::default() };
+                    tail.extend_from_slice(&header.to_bytes());
+                    tail.extend_from_slice(&message[HEADER..]);
+                }
+                count += 1;
+            }
+            let taken = task.request(&RouteReturn { route: route.id, count, tail: &tail }, |answer, _| answer.taken)?;
+            match taken {
+                Ok(taken) if taken == count => {}
+                other => tracing::warn!(route = route.id, count, ?other, "messages of a port that moved could not be handed on"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The peer broke a rule: the link ends, and the log says why.
+    #[cold]
+    pub(super) fn accuse(&self, task: &Task, link: &Arc<Link>, evidence: &Evidence) {
+        tracing::warn!(task = task.id(), peer = link.peer.task, pid = link.peer.pid, %evidence, "a peer broke a rule of its link");
+        link.poisoned.store(true, Ordering::Release);
+        self.forget_link(link);
+        let _ = self.end_link(task, link.id, evidence.rule, evidence.found, evidence.expected);
+    }
+
+    fn end_link(&self, task: &Task, link: u64, why: u32, found: u64, expected: u64) -> Result<Result<(), Code>> {
+        task.request(&LinkEnd { link, why, found, expected }, |_, _| ())
+    }
+}
+
+impl From<Code> for Error {
+    fn from(code: Code) -> Error {
+        Error::mach(code, "asking the kernel process about links")
+    }
+}

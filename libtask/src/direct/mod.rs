@@ -1,0 +1,81 @@
+//! The direct plane: messages through memory that two tasks share, with the kernel process out of the way.
+//!
+//! The kernel process makes a *link* between two tasks that talk, and grants *routes* over it: a route is the permission to send over the link what
+//! could be sent to one right. This module keeps what the kernel process said about both, writes and reads the rings, and waits. Every message
+//! could as well go through the kernel process; `crate::exchange` decides for each, and nobody above it notices.
+//!
+//! Read in this order: `table` (what is known), `events` (how it becomes known), `send`, `read`, `receive`, `replies`, `wait`.
+
+mod events;
+mod read;
+mod receive;
+mod replies;
+mod send;
+mod table;
+mod wait;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+use umach_abi::control::LinkRing;
+
+pub(crate) use receive::{Came, Frame, Want};
+pub(crate) use send::{Finished, Open, Sent, Ticketed, Until};
+
+use crate::error::Result;
+use crate::sys::attention::Attention;
+use crate::task::Task;
+
+/// A task's side of the direct plane.
+#[derive(Default)]
+pub(crate) struct Plane {
+    /// There has been a link.
+    active: AtomicBool,
+    attention: OnceLock<Attention>,
+    /// The attention word for events when they were pulled last.
+    pulled: AtomicU32,
+    /// Held by the thread that pulls.
+    pulling: Mutex<()>,
+    tables: RwLock<table::Tables>,
+    /// Links that threads look at by themselves.
+    warm: RwLock<Arc<[Arc<table::Link>]>>,
+    /// Links that have to be looked at once more.
+    missed: Mutex<Vec<Arc<table::Link>>>,
+    has_missed: AtomicBool,
+    due: Arc<table::Due>,
+    replies: replies::Replies,
+    floor: wait::Floor,
+}
+
+impl Plane {
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.load(Ordering::Acquire)
+    }
+
+    fn control_word(&self) -> u32 {
+        self.attention.get().map_or(0, |attention| attention.control().load(Ordering::Acquire))
+    }
+
+    fn mail_word(&self) -> u32 {
+        self.attention.get().map_or(0, |attention| attention.mail().load(Ordering::Acquire))
+    }
+
+    /// Pulls events if there are some. To be called with no lane and no lock held.
+    pub(crate) fn look(&self, task: &Task) -> Result<()> {
+        if task.0.events_wait.load(Ordering::Relaxed) || self.control_word() != self.pulled.load(Ordering::Acquire) {
+            self.settle(task)?;
+        }
+        Ok(())
+    }
+
+    /// Wakes the peers that asked to be woken through the kernel process.
+    fn ring_due(&self, task: &Task) {
+        if self.due.any.swap(false, Ordering::AcqRel) {
+            let links = std::mem::take(&mut *self.due.links.lock());
+            for link in links {
+                let _ = task.request(&LinkRing { link }, |_, _| ());
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Receiving where messages may come both over links and from the kernel process.
+//!
+//! Messages from rings wait in private queues, one for each port; mail waits at the kernel process, and its attention word says when to ask. Older mail goes
+//! before what came over a route (the route is held until then), and messages of a route that has ended go before newer mail of its sender
+//! (the port's `of_ended`); otherwise the two take turns.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::Instant;
+
+use smallvec::SmallVec;
+use umach_abi::link::{self, bell, counter};
+use umach_abi::message::{HEADER, Header, Options, Trailer, TrailerRequest};
+use umach_abi::rights::received;
+use umach_abi::{Code, Name};
+use umach_link::futex;
+
+use super::Plane;
+use super::send::Until;
+use super::table::{Body, Item, Place, Port};
+use super::wait::{self, Waiter};
+use crate::error::Result;
+use crate::task::Task;
+
+/// After so many messages from rings, mail gets its turn.
+const TURN: u32 = 16;
+
+/// How a thread receives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Want {
+    pub(crate) name: Name,
+    /// Option bits and trailer request, as for `mach_msg`.
+    pub(crate) options: u32,
+    /// Room for message and trailer.
+    pub(crate) limit: u32,
+}
+
+/// A message that came over a link.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) status: Code,
+    pub(crate) message: SmallVec<[u8; 128]>,
+    pub(crate) trailer: SmallVec<[u8; 64]>,
+}
+
+/// What to do next.
+pub(crate) enum Came {
+    /// A message.
+    Frame(Frame),
+    /// The next message is with the kernel process under this number of the route; its reply goes to the token.
+    Ticket { port: Name, route: u64, number: u32, reply: Option<Name>, seqno: u32 },
+    /// The kernel process may have mail: ask it, without waiting. [`Plane::asked`] takes the outcome.
+    Ask { place: Arc<Place>, mail: u32 },
+    /// Nothing until the deadline.
+    Late,
+}
+
+impl Plane {
+    /// Where this name's messages come to, if some of them come over links.
+    pub(crate) fn place(&self, name: Name) -> Option<Arc<Place>> {
+        if !self.active.load(Ordering::Acquire) {
+            return None;
+        }
+        self.tables.read().places.get(&name).cloned()
+    }
+
+    /// Waits for a message, or for a reason to ask the kernel process for one.
+    pub(crate) fn receive(&self, task: &Task, place: &Arc<Place>, want: &Want, until: Until) -> Result<Came> {
+        let result = self.receive_here(task, place, want, until);
+        self.floor.hand_over();
+        self.ring_due(task);
+        result
+    }
+
+    fn receive_here(&self, task: &Task, place: &Arc<Place>, want: &Want, until: Until) -> Result<Came> {
+        loop {
+            self.look(task)?;
+            let warm = self.warm.read().clone();
+            self.poll(task, &warm)?;
+            let mail = self.mail_word();
+            let has_mail = place.asked.load(Ordering::Acquire) != mail as u64;
+            let turn = place.received.load(Ordering::Relaxed).is_multiple_of(TURN);
+            if has_mail && turn && !place.must_wait() {
+                place.received.fetch_add(1, Ordering::Relaxed);
+                return Ok(Came::Ask { place: place.clone(), mail });
+            }
+            if let Some(came) = self.take(place, want, false) {
+                place.received.fetch_add(1, Ordering::Relaxed);
+                return Ok(came);
+            }
+            if has_mail {
+                return Ok(Came::Ask { place: place.clone(), mail });
+            }
+            if until.is_some_and(|at| at <= Instant::now()) {
+                return Ok(Came::Late);
+            }
+            let control = self.pulled.load(Ordering::Acquire);
+            let ready = || {
+                warm.iter().any(|link| link.has_more())
+                    || self.control_word() != control
+                    || self.mail_word() != mail
+                    || self.has_missed.load(Ordering::Relaxed)
+                    || place.has_messages()
+            };
+            if wait::look(until, ready) {
+                continue;
+            }
+            let start = Instant::now();
+            self.sleep_for_message(place, control, mail, until);
+            wait::learn(start.elapsed());
+        }
+    }
+
+    fn sleep_for_message(&self, place: &Arc<Place>, control: u32, mail: u32, until: Until) {
+        let Some(attention) = self.attention.get() else { return };
+        let me = Waiter::of_this_thread();
+        me.word.store(0, Ordering::Relaxed);
+        place.waiters.lock().push(me.clone());
+        if self.floor.take_post(&me) {
+            // Links may have come and gone since: look at those that are there now.
+            let warm = self.warm.read().clone();
+            for link in warm.iter() {
+                umach_link::arm(&*link.memory, link.mine, bell::FUTEX);
+            }
+            fence(Ordering::SeqCst);
+            let mut words: SmallVec<[(&std::sync::atomic::AtomicU32, u32); 8]> = SmallVec::new();
+            words.push((&me.word, 0));
+            words.push((attention.control(), control));
+            words.push((attention.mail(), mail));
+            for link in warm.iter() {
+                words.push((link.theirs(link::TAIL), link.read_to.load(Ordering::Relaxed)));
+            }
+            if !warm.iter().any(|link| link.has_more()) && !place.has_messages() && !self.has_missed.load(Ordering::Relaxed) {
+                for link in warm.iter() {
+                    link.count(counter::SLEEPS, 1);
+                }
+                futex::wait(&words, until);
+            }
+            for link in warm.iter() {
+                umach_link::disarm(&*link.memory, link.mine);
+            }
+            self.floor.leave_post();
+        } else {
+            if !place.has_messages() {
+                futex::wait(&[(&me.word, 0), (attention.control(), control), (attention.mail(), mail)], until);
+            }
+            self.floor.rise(&me);
+        }
+        place.waiters.lock().retain(|other| !Arc::ptr_eq(other, &me));
+    }
+
+    /// The next message of a place, if there is one.
+    fn take(&self, place: &Place, want: &Want, plain: bool) -> Option<Came> {
+        let members = place.members.read();
+        let count = members.len();
+        let first = place.turn.load(Ordering::Relaxed);
+        for n in 0..count {
+            let at = (first + n) % count;
+            let port = &members[at];
+            if port.queued.load(Ordering::Acquire) == 0 {
+                continue;
+            }
+            if let Some(came) = self.take_from(port, want, plain) {
+                place.turn.store(at + 1, Ordering::Relaxed);
+                return Some(came);
+            }
+        }
+        None
+    }
+
+    fn take_from(&self, port: &Arc<Port>, want: &Want, plain: bool) -> Option<Came> {
+        let request = TrailerRequest::from_options(want.options).unwrap_or(TrailerRequest::Null);
+        let options = Options::from_bits_retain(want.options);
+        let mut queue = port.queue.lock();
+        let item = queue.front()?;
+        if plain && !matches!(&item.body, Body::Plain(message) if message.len() + request.size() <= want.limit as usize) {
+            return None;
+        }
+        if let Body::Plain(message) = &item.body
+            && message.len() + request.size() > want.limit as usize
+        {
+            let needed = (message.len() + request.size()) as u32;
+            if options.contains(Options::RCV_LARGE) {
+                let local = if options.contains(Options::RCV_LARGE_IDENTITY) { port.name } else { want.name };
+                let header = Header { size: needed, local, ..Header::default() };
+                let message = SmallVec::from_slice(&header.to_bytes());
+                return Some(Came::Frame(Frame { status: Code::MACH_RCV_TOO_LARGE, message, trailer: SmallVec::new() }));
+            }
+            let item = self.pop(port, &mut queue)?;
+            drop(queue);
+            let size = match &item.body {
+                Body::Plain(message) => message.len() as u32,
+                Body::Ticket => 0,
+            };
+            let bits = Header::make_bits(0, received::SEND, false);
+            let header = Header { bits, size, local: port.name, id: item.id, ..Header::default() };
+            let trailer = self.trailer(port, &item, TrailerRequest::Null);
+            self.drop_item(item);
+            let message = SmallVec::from_slice(&header.to_bytes());
+            return Some(Came::Frame(Frame { status: Code::MACH_RCV_TOO_LARGE, message, trailer }));
+        }
+        let item = self.pop(port, &mut queue)?;
+        let bell = item.route.give_credit();
+        drop(queue);
+        item.route.link.ring(bell);
+        let reply = item.reply.map(|(slot, generation)| self.replies.add(item.route.link.clone(), slot, generation));
+        match item.body {
+            Body::Ticket => {
+                let seqno = port.seqno.fetch_add(1, Ordering::Relaxed);
+                Some(Came::Ticket { port: port.name, route: item.route.id, number: item.number, reply, seqno })
+            }
+            Body::Plain(_) => {
+                let trailer = self.trailer(port, &item, request);
+                let Body::Plain(mut message) = item.body else { unreachable!("just seen") };
+                let remote = reply.unwrap_or(Name::NULL);
+                let bits = Header::make_bits(if reply.is_some() { received::SEND_ONCE } else { 0 }, received::SEND, false);
+                let header = Header { bits, size: message.len() as u32, remote, local: port.name, voucher: Name::NULL, id: item.id };
+                message[..HEADER].copy_from_slice(&header.to_bytes());
+                Some(Came::Frame(Frame { status: Code::SUCCESS, message, trailer }))
+            }
+        }
+    }
+
+    /// One more message that is here and needs nobody else.
+    pub(crate) fn take_plain(&self, place: &Place, want: &Want) -> Option<Frame> {
+        match self.take(place, want, true)? {
+            Came::Frame(frame) => Some(frame),
+            _ => unreachable!("only plain messages were asked for"),
+        }
+    }
+
+    fn pop(&self, port: &Port, queue: &mut std::collections::VecDeque<Item>) -> Option<Item> {
+        let item = queue.pop_front()?;
+        port.queued.store(queue.len(), Ordering::Release);
+        if port.of_ended.load(Ordering::Relaxed) > 0 && item.route.ended.load(Ordering::Relaxed) {
+            port.of_ended.fetch_sub(1, Ordering::AcqRel);
+        }
+        Some(item)
+    }
+
+    fn trailer(&self, port: &Port, item: &Item, request: TrailerRequest) -> SmallVec<[u8; 64]> {
+        let peer = item.route.link.peer;
+        let seqno = port.seqno.fetch_add(1, Ordering::Relaxed);
+        let context = port.context.load(Ordering::Relaxed);
+        let trailer = Trailer { seqno, uid: peer.uid, gid: peer.gid, pid: peer.pid, task: peer.task, context };
+        let mut bytes = Vec::with_capacity(request.size());
+        trailer.write(request, &mut bytes);
+        SmallVec::from_slice(&bytes)
+    }
+
+    /// What the kernel process said to [`Came::Ask`]: it has none (and `mail` was the word before it was asked), or there may be more.
+    pub(crate) fn asked(&self, place: &Place, code: Code, mail: u32) {
+        let asked = if code.plain() == Code::MACH_RCV_IN_PROGRESS { mail as u64 } else { Place::UNKNOWN };
+        place.asked.store(asked, Ordering::Release);
+    }
+
+    /// The sequence number of a message that came as mail to a port whose messages this side counts.
+    pub(crate) fn seqno_of_mail(&self, port: Name) -> Option<u32> {
+        let tables = self.tables.read();
+        let port = tables.ports.get(&port).filter(|port| !port.recalled.load(Ordering::Acquire))?;
+        Some(port.seqno.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A receive right or a set was released: threads that wait on it look again, and routes to it are closed.
+    pub(crate) fn ended(&self, task: &Task, name: Name) {
+        if let Some(place) = self.place(name) {
+            let _ = self.look(task);
+            place.asked.store(Place::UNKNOWN, Ordering::Release);
+            for waiter in std::mem::take(&mut *place.waiters.lock()) {
+                waiter.wake();
+            }
+        }
+    }
+}

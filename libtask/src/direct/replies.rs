@@ -1,0 +1,125 @@
+//! Replies that this task owes in slots: send-once rights that the kernel process does not know.
+//!
+//! Each has a name, as a right must, from the top of the range of names, where the kernel process gives none. It is made an ordinary right when it
+//! is given to a third task, or asked about.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use slab::Slab;
+use umach_abi::Name;
+use umach_abi::control::ReplyExplicit;
+use umach_abi::limits::NAME_INDEX_MAX;
+
+use super::Plane;
+use super::table::Link;
+use crate::error::Result;
+use crate::task::Task;
+
+/// Names from this index on are this module's.
+const FIRST: u32 = NAME_INDEX_MAX - (1 << 20) + 1;
+
+struct Owed {
+    link: Arc<Link>,
+    slot: u32,
+    generation: u32,
+    /// Distinguishes names that use one entry one after the other.
+    turn: u8,
+}
+
+#[derive(Default)]
+pub(super) struct Replies {
+    owed: Mutex<(Slab<Owed>, u8)>,
+    /// Names of this module's whose rights the kernel process knows by now, and by which names.
+    made: Mutex<HashMap<Name, Name>>,
+}
+
+fn place_of(name: Name) -> Option<usize> {
+    (name.is_valid() && name.index() >= FIRST).then(|| (name.index() - FIRST) as usize)
+}
+
+impl Replies {
+    pub(super) fn add(&self, link: Arc<Link>, slot: u32, generation: u32) -> Name {
+        let (owed, turn) = &mut *self.owed.lock();
+        *turn = turn.wrapping_add(1);
+        let at = owed.insert(Owed { link, slot, generation, turn: *turn });
+        // Index in the upper 24 bits; the low byte would be the generation of an ordinary name.
+        Name((FIRST + at as u32) << 8 | *turn as u32)
+    }
+
+    fn take(&self, name: Name) -> Option<Owed> {
+        let (owed, _) = &mut *self.owed.lock();
+        let at = place_of(name)?;
+        if owed.get(at)?.turn != name.0 as u8 {
+            return None;
+        }
+        owed.try_remove(at)
+    }
+}
+
+impl Plane {
+    /// Whether the name is a reply owed in a slot.
+    pub(crate) fn owes(&self, name: Name) -> bool {
+        match place_of(name) {
+            Some(at) => self.replies.owed.lock().0.get(at).is_some_and(|owed| owed.turn == name.0 as u8),
+            None => false,
+        }
+    }
+
+    /// Answers in the slot; false if the name is none of these.
+    pub(crate) fn reply_to(&self, task: &Task, name: Name, id: i32, body: &[u8]) -> bool {
+        match self.replies.take(name) {
+            Some(Owed { link, slot, generation, .. }) => {
+                self.reply(task, &link, slot, generation, id, body);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Drops the right unused: the caller is told. False if the name is none of these.
+    pub(crate) fn drop_reply(&self, task: &Task, name: Name) -> bool {
+        match self.replies.take(name) {
+            Some(Owed { link, slot, generation, .. }) => {
+                link.answer_dropped(slot, generation);
+                self.ring_due(task);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The name under which the kernel process knows the right, which is made known to it now if it was not; `None` if the name is none of
+    /// these.
+    pub(crate) fn make_explicit(&self, task: &Task, name: Name) -> Result<Option<Name>> {
+        let Some(Owed { link, slot, generation, .. }) = self.replies.take(name) else {
+            return Ok(place_of(name).and_then(|_| self.replies.made.lock().get(&name).copied()));
+        };
+        let call = ReplyExplicit { link: link.id, slot, generation };
+        let known = match task.request(&call, |answer, _| answer.name)? {
+            Ok(known) => known,
+            Err(code) => {
+                if !link.is_down() {
+                    tracing::warn!(%code, "a reply could not be made an ordinary right: its caller is told that there is none");
+                    link.answer_dropped(slot, generation);
+                }
+                Name::DEAD
+            }
+        };
+        // From here on the slot is not to be answered.
+        let mut newest = link.owed[slot as usize].lock();
+        if *newest == generation {
+            *newest = generation | 1 << 31;
+        }
+        drop(newest);
+        self.replies.made.lock().insert(name, known);
+        Ok(Some(known))
+    }
+
+    /// The right with this name is used up or given back: the name that the kernel process knows, if it knows one.
+    pub(crate) fn forget_reply(&self, name: Name) -> Option<Name> {
+        place_of(name)?;
+        self.replies.made.lock().remove(&name)
+    }
+}

@@ -1,0 +1,425 @@
+//! Sending over links: plain messages into the ring, messages with rights through the kernel process with a ticket in the ring, replies
+//! into slots.
+//!
+//! A send is a list of checks and then a point of no return: the route is live, there is credit, there is room. Then the record is
+//! published, and the receiver's count of closings looked at once more: if it has changed, the route may have been closed before this record was
+//! seen, and the kernel process, which hears from the receiver how many it took, gets the message again under its number.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::Instant;
+
+use umach_abi::link::{self, bell, counter, record};
+use umach_abi::message::HEADER;
+use umach_abi::records::violation;
+use umach_abi::{Code, Name};
+use umach_link::{Evidence, PushError, RecordHead, credit, futex, slot};
+
+use super::Plane;
+use super::table::{Call, Fate, Link, OutRoute};
+use super::wait;
+use crate::error::Result;
+use crate::task::Task;
+
+/// What became of a message that was to go over a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is on its way.
+    Done,
+    /// No credit until the deadline; nothing was sent.
+    Late,
+    /// There is no route (any more): send it through the kernel process.
+    NoRoute,
+    /// It was published, perhaps too late: the kernel process must have it too, as this message of this route.
+    Doubt { route: u64, number: u32 },
+}
+
+/// Until when a send may wait; `None` for ever.
+pub(crate) type Until = Option<Instant>;
+
+/// One try.
+enum Try {
+    /// As the numbered message of the route. `doubt`: perhaps after it was closed.
+    Published { number: u32, doubt: bool },
+    NoRoute,
+    NoCredit,
+    NoSpace,
+}
+
+impl Plane {
+    pub(super) fn route(&self, name: Name) -> Option<Arc<OutRoute>> {
+        self.tables.read().out.get(&name).cloned()
+    }
+
+    /// Sends the body of a plain message.
+    pub(crate) fn send(&self, task: &Task, name: Name, id: i32, body: &[u8], until: Until, patient: bool) -> Result<Sent> {
+        loop {
+            self.look(task)?;
+            let Some(route) = self.route(name) else { return Ok(Sent::NoRoute) };
+            match self.try_send(task, &route, id, None, body) {
+                Try::Published { number, doubt } => {
+                    self.ring_due(task);
+                    return Ok(if doubt { Sent::Doubt { route: route.id, number } } else { Sent::Done });
+                }
+                Try::NoRoute => return Ok(Sent::NoRoute),
+                full @ (Try::NoCredit | Try::NoSpace) => {
+                    if !patient || !self.wait_for_room(&route, matches!(full, Try::NoCredit), until)? {
+                        return Ok(Sent::Late);
+                    }
+                }
+            }
+        }
+    }
+
+    fn try_send(&self, task: &Task, route: &Arc<OutRoute>, id: i32, reply: Option<(u32, u32)>, body: &[u8]) -> Try {
+        let link = &route.link;
+        let mut sending = route.sending.lock();
+        if sending.stopped || link.is_down() {
+            return Try::NoRoute;
+        }
+        if !self.has_credit(task, route, &mut sending) {
+            return Try::NoCredit;
+        }
+        let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
+        let head = RecordHead { kind: record::MESSAGE, route: route.index, slot, generation, id: id as u32 };
+        let pushed = link.outbox.lock().push(head, &[body]);
+        let number = sending.sent.wrapping_add(1);
+        match pushed {
+            Ok(bell) => {
+                sending.sent = number;
+                link.count(counter::MESSAGES, 1);
+                link.count(counter::BYTES, body.len() as u64);
+                link.ring(bell);
+            }
+            Err(PushError::Full) => return Try::NoSpace,
+            Err(PushError::Corrupt(evidence)) => {
+                drop(sending);
+                self.accuse(task, link, &evidence);
+                return Try::NoRoute;
+            }
+        }
+        let doubt = self.was_closed(route, &mut sending);
+        sending.stopped |= doubt;
+        Try::Published { number, doubt }
+    }
+
+    fn has_credit(&self, task: &Task, route: &Arc<OutRoute>, sending: &mut super::table::Sending) -> bool {
+        if sending.sent.wrapping_sub(sending.delivered) < route.limit {
+            return true;
+        }
+        let link = &route.link;
+        let delivered = credit::read(&*link.memory, 1 - link.mine, route.place() as u32).wrapping_sub(sending.base);
+        let (more, out) = (delivered.wrapping_sub(sending.delivered), sending.sent.wrapping_sub(sending.delivered));
+        if more > out {
+            // More than there is; whoever receives so much does not get more by it.
+            self.accuse(task, link, &Evidence { rule: violation::CREDIT, found: delivered as u64, expected: sending.sent as u64 });
+            return false;
+        }
+        sending.delivered = delivered;
+        sending.sent.wrapping_sub(delivered) < route.limit
+    }
+
+    /// Whether the receiver has closed the route, perhaps before it saw what was just published. The push has fenced.
+    fn was_closed(&self, route: &Arc<OutRoute>, sending: &mut super::table::Sending) -> bool {
+        let link = &route.link;
+        let closings = link.theirs(link::CLOSINGS).load(Ordering::Acquire);
+        if closings == sending.closings {
+            return false;
+        }
+        sending.closings = closings;
+        let mark = link.theirs(link::CREDITS + route.place() * link::CREDIT_SIZE + link::CREDIT_CLOSED).load(Ordering::Acquire);
+        mark == route.index.wrapping_add(1)
+    }
+
+    /// Waits until the receiver has taken something, or something has happened to the route. `false`: it is too late.
+    #[cold]
+    fn wait_for_room(&self, route: &Arc<OutRoute>, credit: bool, until: Until) -> Result<bool> {
+        let link = &route.link;
+        link.count(if credit { counter::NO_CREDIT } else { counter::NO_SPACE }, 1);
+        if until.is_some_and(|at| at <= Instant::now()) {
+            return Ok(false);
+        }
+        let control = self.pulled.load(Ordering::Acquire);
+        let word = if credit {
+            link.theirs(link::CREDITS + route.place() * link::CREDIT_SIZE + link::CREDIT_DELIVERED)
+        } else {
+            link.theirs(link::HEAD)
+        };
+        let full = |seen: u32| {
+            if credit {
+                let sending = route.sending.lock();
+                sending.sent.wrapping_sub(seen.wrapping_sub(sending.base)) >= route.limit && !sending.stopped
+            } else {
+                link.outbox.lock().space() < link::RECORD_HEAD + link::RECORD_MAX
+            }
+        };
+        let seen = word.load(Ordering::Acquire);
+        if !full(seen) || wait::look(until, || word.load(Ordering::Acquire) != seen || self.control_word() != control) {
+            link.count(counter::SPUN, 1);
+            return Ok(true);
+        }
+        // Say that somebody waits, and look once more before sleeping.
+        if credit {
+            route.wanting.fetch_add(1, Ordering::Relaxed);
+            credit::want(&*link.memory, link.mine, route.place() as u32, true);
+        } else {
+            link.outbox.lock().want_space(true);
+        }
+        fence(Ordering::SeqCst);
+        let seen = word.load(Ordering::Acquire);
+        let start = Instant::now();
+        if full(seen) && self.control_word() == control && !link.is_down() {
+            link.count(counter::SLEEPS, 1);
+            self.sleep(&[(word, seen)], control, until);
+        }
+        if credit {
+            if route.wanting.fetch_sub(1, Ordering::Relaxed) == 1 {
+                credit::want(&*link.memory, link.mine, route.place() as u32, false);
+            }
+        } else {
+            link.outbox.lock().want_space(false);
+        }
+        wait::learn(start.elapsed());
+        Ok(until.is_none_or(|at| at > Instant::now()) || word.load(Ordering::Acquire) != seen)
+    }
+
+    /// Sleeps on these words and on the kernel process's for events.
+    pub(super) fn sleep(&self, words: &[(&std::sync::atomic::AtomicU32, u32)], control: u32, until: Until) {
+        let Some(attention) = self.attention.get() else { return };
+        let mut all: smallvec::SmallVec<[(&std::sync::atomic::AtomicU32, u32); 4]> = words.iter().copied().collect();
+        all.push((attention.control(), control));
+        futex::wait(&all, until);
+    }
+
+    /// A message with rights, or one that does not fit a record: `post` hands it to the kernel process as the numbered message of the route. Its place in
+    /// the ring is kept meanwhile, so that it stays in order.
+    pub(crate) fn send_ticket<T>(
+        &self,
+        task: &Task,
+        name: Name,
+        call: bool,
+        until: Until,
+        patient: bool,
+        mut post: impl FnMut((u64, u32), bool) -> Result<(Code, T)>,
+    ) -> Result<Ticketed<T>> {
+        loop {
+            self.look(task)?;
+            let Some(route) = self.route(name) else { return Ok(Ticketed::NoRoute) };
+            let link = &route.link;
+            let mut sending = route.sending.lock();
+            if sending.stopped || link.is_down() {
+                return Ok(Ticketed::NoRoute);
+            }
+            let credit = self.has_credit(task, &route, &mut sending);
+            if !credit || link.outbox.lock().reserve(0).is_err() {
+                drop(sending);
+                if !patient || !self.wait_for_room(&route, !credit, until)? {
+                    return Ok(Ticketed::Late);
+                }
+                continue;
+            }
+            let reply = if call { link.calls.lock().begin(route.id) } else { None };
+            let number = sending.sent.wrapping_add(1);
+            let posted = post((route.id, number), reply.is_some());
+            let ok = matches!(&posted, Ok((code, _)) if code.is_ok());
+            let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
+            if ok {
+                sending.sent = number;
+                if let Some((slot, _)) = reply
+                    && let Some(call) = link.calls.lock().open.get_mut(&slot)
+                {
+                    call.number = number;
+                }
+                let head = RecordHead { kind: record::TICKET, route: route.index, slot, generation, id: 0 };
+                link.count(counter::MESSAGES, 1);
+                link.count(counter::TICKETS, 1);
+                let pushed = link.outbox.lock().push_reserved(head, &[]);
+                link.ring(pushed);
+                self.ring_due(task);
+                let open = reply.map(|(slot, generation)| Open { link: route.link.clone(), slot, generation });
+                return Ok(Ticketed::Done(posted?.1, open));
+            }
+            link.outbox.lock().unreserve(0);
+            if let Some((slot, _)) = reply {
+                link.calls.lock().end(slot);
+            }
+            let (code, rest) = posted?;
+            if code.plain() == Code::MACH_SEND_IN_PROGRESS {
+                // The route has ended, and this task will hear of it.
+                sending.stopped = true;
+                return Ok(Ticketed::NoRoute);
+            }
+            return Ok(Ticketed::Refused(code, rest));
+        }
+    }
+
+    /// Starts a call with a plain request. `Err`: how it failed to start.
+    pub(crate) fn begin_call(&self, task: &Task, name: Name, id: i32, body: &[u8], until: Until, patient: bool) -> Result<Result<Open, Sent>> {
+        loop {
+            self.look(task)?;
+            let Some(route) = self.route(name) else { return Ok(Err(Sent::NoRoute)) };
+            let link = &route.link;
+            let Some((slot, generation)) = link.calls.lock().begin(route.id) else { return Ok(Err(Sent::NoRoute)) };
+            let tried = self.try_send(task, &route, id, Some((slot, generation)), body);
+            let end = || link.calls.lock().end(slot);
+            match tried {
+                // If the receiver did not take it, the kernel process says so while we wait for the answer.
+                Try::Published { number, .. } => {
+                    let taken = route.sending.lock().taken;
+                    if let Some(call) = link.calls.lock().open.get_mut(&slot) {
+                        call.number = number;
+                        if taken.is_some_and(|taken| number > taken) && call.fate == Fate::Open {
+                            call.fate = Fate::NotTaken;
+                        }
+                    }
+                    self.ring_due(task);
+                    return Ok(Ok(Open { link: route.link.clone(), slot, generation }));
+                }
+                Try::NoRoute => {
+                    end();
+                    return Ok(Err(Sent::NoRoute));
+                }
+                full @ (Try::NoCredit | Try::NoSpace) => {
+                    end();
+                    if !patient || !self.wait_for_room(&route, matches!(full, Try::NoCredit), until)? {
+                        return Ok(Err(Sent::Late));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the answer of a call.
+    pub(crate) fn finish_call(&self, task: &Task, open: &Open, until: Until) -> Result<Finished> {
+        let link = &open.link;
+        let peer_half = 1 - link.mine;
+        let word = link.memory_word(peer_half, open.slot);
+        let poll = || slot::poll(&*link.memory, link.mine, open.slot, open.generation);
+        let control_of = || self.pulled.load(Ordering::Acquire);
+        let result = loop {
+            let control = control_of();
+            match poll() {
+                Ok(None) => {}
+                Ok(Some(outcome)) => break self.answered(task, open, outcome),
+                Err(evidence) => {
+                    self.accuse(task, link, &evidence);
+                    break Finished::Died;
+                }
+            }
+            if self.control_word() != control {
+                self.settle(task)?;
+                continue;
+            }
+            let fate = link.calls.lock().open.get(&open.slot).map_or(Fate::Died, |call: &Call| call.fate);
+            match fate {
+                Fate::Open => {}
+                Fate::Moved(name) => break Finished::Moved(name),
+                Fate::NotTaken => break Finished::NotTaken,
+                // What was answered before the end is an answer.
+                Fate::Died => match poll() {
+                    Ok(Some(outcome)) => break self.answered(task, open, outcome),
+                    _ => break Finished::Died,
+                },
+            }
+            let seen = word.load(Ordering::Acquire);
+            if matches!(poll(), Ok(None))
+                && !wait::look(until, || word.load(Ordering::Acquire) != seen || self.control_word() != control)
+            {
+                if until.is_some_and(|at| at <= Instant::now()) {
+                    match poll() {
+                        Ok(Some(_)) => continue,
+                        _ => break Finished::Late,
+                    }
+                }
+                slot::wait_flag(&*link.memory, link.mine, open.slot, bell::FUTEX);
+                fence(Ordering::SeqCst);
+                let start = Instant::now();
+                if word.load(Ordering::Acquire) == seen && self.control_word() == control {
+                    link.count(counter::SLEEPS, 1);
+                    self.sleep(&[(word, seen)], control, until);
+                }
+                slot::wait_flag(&*link.memory, link.mine, open.slot, bell::NONE);
+                wait::learn(start.elapsed());
+            } else {
+                link.count(counter::SPUN, 1);
+            }
+        };
+        link.calls.lock().end(open.slot);
+        Ok(result)
+    }
+
+    fn answered(&self, task: &Task, open: &Open, outcome: slot::Outcome) -> Finished {
+        match outcome {
+            slot::Outcome::Dropped => Finished::Dropped,
+            slot::Outcome::Answered { len, id, .. } => {
+                let link = &open.link;
+                if !len.is_multiple_of(4) {
+                    self.accuse(task, link, &Evidence { rule: violation::REPLY, found: len as u64, expected: 0 });
+                    return Finished::Died;
+                }
+                let mut message = smallvec::SmallVec::from_elem(0, HEADER + len);
+                slot::read_into(&*link.memory, link.mine, open.slot, &mut message[HEADER..]);
+                Finished::Answered { id: id as i32, message, peer: link.sender() }
+            }
+        }
+    }
+
+    /// Answers a call in its slot. Too late is as good as done.
+    pub(super) fn reply(&self, task: &Task, link: &Arc<Link>, at: u32, generation: u32, id: i32, body: &[u8]) {
+        let newest = link.owed[at as usize].lock();
+        if *newest == generation && !link.is_down() {
+            let bell = slot::answer(&*link.memory, link.mine, at, generation, id as u32, 0, &[body]);
+            link.count(counter::MESSAGES, 1);
+            link.count(counter::BYTES, body.len() as u64);
+            drop(newest);
+            link.ring(bell);
+            self.ring_due(task);
+        }
+    }
+}
+
+/// What became of a message with a ticket.
+pub(crate) enum Ticketed<T> {
+    /// It is on its way; and the slot of its reply, if it is a call and there was one.
+    Done(T, Option<Open>),
+    Late,
+    NoRoute,
+    /// The kernel process refused it.
+    Refused(Code, T),
+}
+
+/// A call that waits for its answer in a slot.
+pub(crate) struct Open {
+    link: Arc<Link>,
+    slot: u32,
+    generation: u32,
+}
+
+/// How a call ended.
+pub(crate) enum Finished {
+    Answered {
+        id: i32,
+        /// The Mach message, header still blank.
+        message: smallvec::SmallVec<[u8; 128]>,
+        peer: crate::received::Sender,
+    },
+    /// The request was dropped unanswered.
+    Dropped,
+    /// The peer is gone.
+    Died,
+    /// The answer comes to this port of ours.
+    Moved(Name),
+    /// The request was not taken: send it through the kernel process.
+    NotTaken,
+    Late,
+}
+
+impl Link {
+    pub(super) fn sender(&self) -> crate::received::Sender {
+        let super::table::Peer { task, pid, uid, gid } = self.peer;
+        crate::received::Sender { task, pid, uid, gid }
+    }
+    fn memory_word(&self, half: usize, at: u32) -> &std::sync::atomic::AtomicU32 {
+        umach_link::Memory::word(&*self.memory, half * link::HALF + link::SLOTS_AT + at as usize * link::SLOT_SIZE)
+    }
+}

@@ -1,0 +1,350 @@
+//! What a task knows of its links: private tables, filled only from what the kernel process says.
+//!
+//! Lock order: `Plane::pulling`, `Plane::tables`, `Link::inbox` or `OutRoute::sending`, then `Link::outbox`, then a queue, a waiter list, or the calls of a
+//! link. No lock is held while a thread sleeps, except a route's `sending` while a message with rights is at the kernel process.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+use umach_abi::Name;
+use umach_abi::link::{self, SLOTS};
+use umach_link::{Incoming, Mapping, Memory, Outgoing};
+
+use super::wait::Waiter;
+
+/// Who is at the other end, as the kernel process said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) task: u64,
+    pub(super) pid: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+/// Memory shared with one other task.
+pub(super) struct Link {
+    pub(super) id: u64,
+    pub(super) peer: Peer,
+    pub(super) memory: Arc<Mapping>,
+    /// The half that this task writes.
+    pub(super) mine: usize,
+    pub(super) outbox: Mutex<Outgoing<Mapping>>,
+    pub(super) inbox: Mutex<Inbox>,
+    /// The peer's tail up to which this task has read.
+    pub(super) read_to: AtomicU32,
+    /// Calls of this task that wait for a reply of the peer's.
+    pub(super) calls: Mutex<Calls>,
+    /// For each slot of the peer's calls, the newest generation seen: older ones must not be answered any more.
+    pub(super) owed: [Mutex<u32>; SLOTS],
+    /// The peer is gone, or the link is over.
+    pub(super) down: AtomicBool,
+    /// The peer broke a rule: nothing more is read.
+    pub(super) poisoned: AtomicBool,
+    pub(super) due: Arc<Due>,
+}
+
+/// Peers to be woken through the kernel process, which must be asked once no lock is held.
+#[derive(Default)]
+pub(super) struct Due {
+    pub(super) any: AtomicBool,
+    pub(super) links: Mutex<Vec<u64>>,
+}
+
+/// The consumer's side of a link.
+pub(super) struct Inbox {
+    pub(super) ring: Incoming<Mapping>,
+    /// By the lower part of the index.
+    routes: Vec<Entry>,
+}
+
+#[derive(Clone, Default)]
+pub(super) enum Entry {
+    #[default]
+    Never,
+    Live(Arc<InRoute>),
+    /// Records of this index, and of older ones in its place, were published after the route was closed: their sender knows.
+    Closed(u32),
+}
+
+impl Inbox {
+    pub(super) fn new(ring: Incoming<Mapping>) -> Inbox {
+        Inbox { ring, routes: Vec::new() }
+    }
+    pub(super) fn entry(&self, index: u32) -> Entry {
+        self.routes.get(index as usize % link::ROUTES).cloned().unwrap_or_default()
+    }
+    pub(super) fn set(&mut self, index: u32, entry: Entry) {
+        let at = index as usize % link::ROUTES;
+        if self.routes.len() <= at {
+            self.routes.resize_with(at + 1, Entry::default);
+        }
+        self.routes[at] = entry;
+    }
+}
+
+/// A slot's word holds a generation above two bits of state.
+const GENERATION_MAX: u32 = u32::MAX >> 2;
+
+/// This task's open calls over one link, one for each slot in use.
+#[derive(Default)]
+pub(super) struct Calls {
+    /// Free slots, the next one last.
+    free: Vec<u32>,
+    /// Of each slot ever used, the newest.
+    generations: Vec<u32>,
+    pub(super) open: HashMap<u32, Call>,
+}
+
+/// A call that waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    pub(super) generation: u32,
+    pub(super) route: u64,
+    /// Which message of the route it is.
+    pub(super) number: u32,
+    pub(super) fate: Fate,
+}
+
+/// What became of a call other than being answered in its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Open,
+    /// The answer comes as a message to this port, which is this task's.
+    Moved(Name),
+    /// The route was closed before the request was taken.
+    NotTaken,
+    /// The link is over.
+    Died,
+}
+
+impl Calls {
+    /// A slot and its new generation.
+    pub(super) fn begin(&mut self, route: u64) -> Option<(u32, u32)> {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if self.generations.len() < SLOTS => {
+                self.generations.push(0);
+                self.generations.len() as u32 - 1
+            }
+            None => return None,
+        };
+        let generation = &mut self.generations[slot as usize];
+        *generation = (*generation + 1) & GENERATION_MAX;
+        let generation = *generation;
+        self.open.insert(slot, Call { generation, route, number: 0, fate: Fate::Open });
+        Some((slot, generation))
+    }
+    pub(super) fn end(&mut self, slot: u32) -> Option<Call> {
+        let call = self.open.remove(&slot)?;
+        self.free.push(slot);
+        Some(call)
+    }
+}
+
+/// Permission to send to one right over a link.
+pub(super) struct OutRoute {
+    pub(super) id: u64,
+    pub(super) index: u32,
+    pub(super) limit: u32,
+    pub(super) link: Arc<Link>,
+    /// Threads that wait for credit.
+    pub(super) wanting: AtomicU32,
+    pub(super) sending: Mutex<Sending>,
+}
+
+/// What changes with each message on a route.
+pub(super) struct Sending {
+    /// Messages published.
+    pub(super) sent: u32,
+    /// The receiver's count when the route was granted.
+    pub(super) base: u32,
+    /// Messages delivered, when last looked.
+    pub(super) delivered: u32,
+    /// The receiver's count of closings when last looked.
+    pub(super) closings: u32,
+    /// Nothing more may be published.
+    pub(super) stopped: bool,
+    /// How many messages the receiver took, once it has closed the route.
+    pub(super) taken: Option<u32>,
+}
+
+impl OutRoute {
+    pub(super) fn place(&self) -> usize {
+        self.index as usize % link::ROUTES
+    }
+}
+
+/// What the peer may send over a link to one port.
+pub(super) struct InRoute {
+    pub(super) id: u64,
+    pub(super) index: u32,
+    pub(super) limit: u32,
+    pub(super) link: Arc<Link>,
+    pub(super) port: Arc<Port>,
+    /// Messages taken from the ring; changed under the link's inbox.
+    pub(super) accepted: AtomicU32,
+    /// Messages given to the program, or handed back.
+    pub(super) delivered: AtomicU32,
+    /// Messages that must wait until older mail has been received.
+    pub(super) held: Mutex<Option<VecDeque<Item>>>,
+    /// Closed and acknowledged.
+    pub(super) ended: AtomicBool,
+}
+
+/// A port of this task's with routes to it, now or once.
+pub(super) struct Port {
+    pub(super) name: Name,
+    pub(super) context: AtomicU64,
+    /// What the next message gets.
+    pub(super) seqno: AtomicU32,
+    /// The kernel process counts its messages again, until the next route.
+    pub(super) recalled: AtomicBool,
+    pub(super) queue: Mutex<VecDeque<Item>>,
+    /// Messages in `queue`, readable without the lock.
+    pub(super) queued: AtomicUsize,
+    /// Of those, messages of routes that have ended: mail of their senders must not overtake them.
+    pub(super) of_ended: AtomicUsize,
+    /// Where threads wait for its messages: itself first, then sets.
+    pub(super) places: RwLock<Vec<Arc<Place>>>,
+}
+
+/// Where threads receive: a port or a set.
+pub(crate) struct Place {
+    /// The attention word for mail when the kernel process last had none for this name; [`Place::UNKNOWN`] if it should be asked.
+    pub(super) asked: AtomicU64,
+    pub(super) members: RwLock<SmallVec<[Arc<Port>; 1]>>,
+    /// The member to look at first.
+    pub(super) turn: AtomicUsize,
+    /// Messages received here, to give mail its turn.
+    pub(super) received: AtomicU32,
+    pub(super) waiters: Mutex<Vec<Arc<Waiter>>>,
+}
+
+impl Place {
+    pub(super) const UNKNOWN: u64 = u64::MAX;
+
+    pub(super) fn new() -> Arc<Place> {
+        Arc::new(Place {
+            asked: AtomicU64::new(Place::UNKNOWN),
+            members: RwLock::default(),
+            turn: AtomicUsize::new(0),
+            received: AtomicU32::new(0),
+            waiters: Mutex::default(),
+        })
+    }
+    pub(super) fn has_messages(&self) -> bool {
+        self.members.read().iter().any(|port| port.queued.load(Ordering::Acquire) > 0)
+    }
+    /// Mail of theirs might overtake messages that came before it.
+    pub(super) fn must_wait(&self) -> bool {
+        self.members.read().iter().any(|port| port.of_ended.load(Ordering::Acquire) > 0)
+    }
+}
+
+/// A message that has come, or whose turn has.
+pub(super) struct Item {
+    pub(super) route: Arc<InRoute>,
+    /// Which message of the route it is.
+    pub(super) number: u32,
+    pub(super) id: i32,
+    /// Slot and generation of the reply that it wants.
+    pub(super) reply: Option<(u32, u32)>,
+    pub(super) body: Body,
+}
+
+pub(super) enum Body {
+    /// The Mach message, header still blank.
+    Plain(SmallVec<[u8; 128]>),
+    /// With the kernel process.
+    Ticket,
+}
+
+/// The tables themselves.
+#[derive(Default)]
+pub(super) struct Tables {
+    pub(super) links: HashMap<u64, Arc<Link>>,
+    /// By the name of the right. Those that are stopped are not here.
+    pub(super) out: HashMap<Name, Arc<OutRoute>>,
+    /// Until they are closed.
+    pub(super) out_ids: HashMap<u64, (Name, Arc<OutRoute>)>,
+    pub(super) incoming: HashMap<u64, Arc<InRoute>>,
+    pub(super) ports: HashMap<Name, Arc<Port>>,
+    pub(super) places: HashMap<Name, Arc<Place>>,
+}
+
+impl Tables {
+    pub(super) fn place(&mut self, name: Name) -> Arc<Place> {
+        self.places.entry(name).or_insert_with(Place::new).clone()
+    }
+    pub(super) fn port(&mut self, name: Name, context: u64, seqno: u32) -> Arc<Port> {
+        if let Some(port) = self.ports.get(&name) {
+            port.context.store(context, Ordering::Relaxed);
+            if port.recalled.swap(false, Ordering::AcqRel) {
+                port.seqno.store(seqno, Ordering::Relaxed);
+            }
+            return port.clone();
+        }
+        let place = self.place(name);
+        let port = Arc::new(Port {
+            name,
+            context: AtomicU64::new(context),
+            seqno: AtomicU32::new(seqno),
+            recalled: AtomicBool::new(false),
+            queue: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            of_ended: AtomicUsize::new(0),
+            places: RwLock::new(vec![place.clone()]),
+        });
+        place.members.write().push(port.clone());
+        self.ports.insert(name, port.clone());
+        port
+    }
+}
+
+impl Port {
+    pub(super) fn push(&self, item: Item) {
+        let mut queue = self.queue.lock();
+        queue.push_back(item);
+        self.queued.store(queue.len(), Ordering::Release);
+    }
+}
+
+impl Link {
+    pub(super) fn new(id: u64, peer: Peer, memory: Arc<Mapping>, mine: usize, due: Arc<Due>) -> Link {
+        Link {
+            id,
+            peer,
+            mine,
+            outbox: Mutex::new(Outgoing::new(memory.clone(), mine)),
+            inbox: Mutex::new(Inbox::new(Incoming::new(memory.clone(), mine))),
+            memory,
+            read_to: AtomicU32::new(0),
+            calls: Mutex::default(),
+            owed: [const { Mutex::new(0) }; SLOTS],
+            down: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+            due,
+        }
+    }
+    /// A word of the half that this task writes.
+    pub(super) fn mine(&self, at: usize) -> &AtomicU32 {
+        self.memory.word(self.mine * link::HALF + at)
+    }
+    /// A word of the half that the peer writes.
+    pub(super) fn theirs(&self, at: usize) -> &AtomicU32 {
+        self.memory.word((1 - self.mine) * link::HALF + at)
+    }
+    /// Whether the peer has published something that was not read.
+    pub(super) fn has_more(&self) -> bool {
+        self.theirs(link::TAIL).load(Ordering::Acquire) != self.read_to.load(Ordering::Relaxed) && !self.poisoned.load(Ordering::Relaxed)
+    }
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
+    }
+    pub(super) fn count(&self, counter: usize, n: u64) {
+        umach_link::count(&*self.memory, self.mine, counter, n);
+    }
+}

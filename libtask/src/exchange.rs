@@ -1,0 +1,592 @@
+//! One Mach message exchange (a send, a receive, or both) on whichever plane it belongs.
+//!
+//! Above this module a message is the bytes of [`umach_abi::message`] and a right is a name; below it are the lanes of the kernel process and the
+//! links of the direct plane. The kernel process could serve every exchange. What goes over a link:
+//!
+//! | | over a link if |
+//! |---|---|
+//! | a send | the destination is copied from a send right with a live route. Plain and short: into the ring. Else the kernel process takes it with a ticket |
+//! | a call | the same, with a reply port made for it |
+//! | an answer | the send-once right stands for a slot of the caller's, and the answer is plain and short |
+//! | a receive | the port, or a member of the set, has or had routes: looks at both planes |
+
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+use umach_abi::control::{Msg, PortAllocate, PortModRefs, answer, msg_flags};
+use umach_abi::link::{RECORD_MAX, SLOT_MAX};
+use umach_abi::message::{Descriptor, HEADER, Header, Options, TrailerRequest, descriptors};
+use umach_abi::records::Frame as FrameRow;
+use umach_abi::rights::received;
+use umach_abi::{Code, Disposition, Name, RightKind, notify};
+
+use crate::direct::{Came, Finished, Frame, Open, Plane, Sent, Ticketed, Until, Want};
+use crate::error::{Error, Result};
+use crate::received::{Frames, RawFrame};
+use crate::task::Task;
+use crate::transport::pool::{Loan, Need};
+use crate::transport::{Lane, Wait};
+
+/// What to send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Post<'m> {
+    /// The Mach message, then its annex.
+    pub(crate) bytes: &'m [u8],
+    /// How many of them are the message.
+    pub(crate) send_size: u32,
+}
+
+/// An exchange.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchange<'m> {
+    /// `mach_msg` options, trailer request included.
+    pub(crate) options: u32,
+    /// [`msg_flags::TRY_SEND`], [`msg_flags::TRY_RECEIVE`].
+    pub(crate) flags: u32,
+    pub(crate) post: Option<Post<'m>>,
+    /// The answer comes to a reply port of this library's; the header's reply name is left null.
+    pub(crate) call: bool,
+    pub(crate) receive: Name,
+    pub(crate) limit: u32,
+    pub(crate) count: u32,
+    pub(crate) wait: Wait,
+}
+
+/// How it ended, with what came.
+pub(crate) struct Answered<'t> {
+    pub(crate) code: Code,
+    source: Source<'t>,
+}
+
+enum Source<'t> {
+    Nothing,
+    /// In the answer that the lane read last.
+    Lane(Loan<'t>),
+    Frames(SmallVec<[Frame; 1]>),
+}
+
+impl Answered<'_> {
+    fn just(code: Code) -> Answered<'static> {
+        Answered { code, source: Source::Nothing }
+    }
+    fn frame(frame: Frame) -> Answered<'static> {
+        Answered { code: frame.status, source: Source::Frames(SmallVec::from_iter([frame])) }
+    }
+    /// Each message that came, in order.
+    pub(crate) fn each(&mut self, mut take: impl FnMut(RawFrame<'_>) -> Result<()>) -> Result<()> {
+        match &mut self.source {
+            Source::Nothing => Ok(()),
+            Source::Lane(lane) => {
+                let mut frames = answer_frames(lane)?;
+                while let Some(frame) = frames.next()? {
+                    take(frame)?;
+                }
+                Ok(())
+            }
+            Source::Frames(frames) => frames.iter().try_for_each(|frame| {
+                take(RawFrame { status: frame.status, message: &frame.message, trailer: &frame.trailer, annex: &[], attached: Vec::new() })
+            }),
+        }
+    }
+    /// A lane for what is left to do, if the exchange took one.
+    pub(crate) fn lane(&mut self) -> Option<&mut Lane> {
+        match &mut self.source {
+            Source::Lane(lane) => Some(lane),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) fn answer_frames(lane: &mut Lane) -> Result<Frames<'_>> {
+    let attached = std::mem::take(&mut lane.attached);
+    let tail = <answer::Msg<'_> as umach_abi::control::Reply<'_>>::take(lane.fields()).map_err(Error::Protocol)?.frames;
+    Ok(Frames::new(tail, attached))
+}
+
+/// A receive that delivered a message, if with some slots empty.
+pub(crate) fn delivered(code: Code) -> bool {
+    code.is_ok() || code.plain() == Code::MACH_RCV_BODY_ERROR
+}
+
+pub(crate) fn is_receive_error(code: Code) -> bool {
+    code.0 >> 28 == 1 && code.0 & 0x4000 != 0
+}
+
+/// Does it.
+pub(crate) fn exchange<'t>(task: &'t Task, want: &Exchange<'_>) -> Result<Answered<'t>> {
+    task.check_fork()?;
+    let plane = &task.0.plane;
+    plane.look(task)?;
+    if !plane.is_active() {
+        return Mixed { task, plane, want, until: None }.through_kernel(want, want.receive);
+    }
+    let until = want.wait.timeout.filter(|_| want.wait.timed != 0).map(|timeout| Instant::now() + timeout);
+    Mixed { task, plane, want, until }.run()
+}
+
+/// An exchange of a task that has links.
+struct Mixed<'t, 'm> {
+    task: &'t Task,
+    plane: &'t Plane,
+    want: &'m Exchange<'m>,
+    until: Until,
+}
+
+impl<'t> Mixed<'t, '_> {
+    fn receives(&self) -> bool {
+        self.want.options & Options::RCV.bits() != 0
+    }
+
+    fn run(&self) -> Result<Answered<'t>> {
+        let Some(post) = self.want.post else { return self.receive() };
+        let message = &post.bytes[..post.send_size as usize];
+        let Some(header) = Header::read(message) else { return self.through_kernel(self.want, self.want.receive) };
+        if header.remote_disposition() == Disposition::MoveSendOnce as u8 && self.plane.owes(header.remote) {
+            return self.answer(&header, post);
+        }
+        if header.remote_disposition() == Disposition::CopySend as u8
+            && self.want.options & Options::SEND_NOTIFY.bits() == 0
+            && let Some(answered) = self.send(&header, post)?
+        {
+            return Ok(answered);
+        }
+        self.send_through_kernel(post, 0, 0, 0)
+    }
+
+    /// A short message without rights.
+    fn is_plain(&self, header: &Header, post: Post<'_>, room: usize) -> bool {
+        !header.is_complex()
+            && post.bytes.len() == post.send_size as usize
+            && post.bytes.len() >= HEADER
+            && post.bytes.len().is_multiple_of(4)
+            && post.bytes.len() - HEADER <= room
+            && header.voucher_disposition() == 0
+    }
+
+    fn patient(&self) -> bool {
+        self.want.flags & msg_flags::TRY_SEND == 0
+    }
+
+    /// The deadline of the send, if it has one.
+    fn send_until(&self) -> Until {
+        if self.want.wait.timed & umach_abi::control::phase::SEND != 0 { self.until } else { None }
+    }
+
+    fn receive_until(&self) -> Until {
+        if self.want.flags & msg_flags::TRY_RECEIVE != 0 {
+            return Some(Instant::now());
+        }
+        if self.want.wait.timed & umach_abi::control::phase::RECEIVE != 0 { self.until } else { None }
+    }
+
+    /// A send to a right. `None`: it has no route.
+    fn send(&self, header: &Header, post: Post<'_>) -> Result<Option<Answered<'t>>> {
+        let (task, plane) = (self.task, self.plane);
+        let no_reply = header.local_disposition() == 0 && header.local == Name::NULL;
+        if self.is_plain(header, post, RECORD_MAX) && (self.want.call || no_reply) {
+            let body = &post.bytes[HEADER..];
+            if self.want.call {
+                return match plane.begin_call(task, header.remote, header.id, body, self.send_until(), self.patient())? {
+                    Ok(open) => self.finish_call(open, post).map(Some),
+                    Err(Sent::Late) => Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
+                    Err(_) => self.send_ticket(header, post),
+                };
+            }
+            return match plane.send(task, header.remote, header.id, body, self.send_until(), self.patient())? {
+                Sent::Done => self.then_receive().map(Some),
+                Sent::Late => Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
+                Sent::NoRoute => Ok(None),
+                Sent::Doubt { route, number } => self.send_through_kernel(post, msg_flags::DOUBT, route, number).map(Some),
+            };
+        }
+        self.send_ticket(header, post)
+    }
+
+    /// With rights, or too long for a record, or with a reply port of the program's own.
+    fn send_ticket(&self, header: &Header, post: Post<'_>) -> Result<Option<Answered<'t>>> {
+        let (task, plane) = (self.task, self.plane);
+        let mut bytes = Vec::new();
+        let (post, known) = self.explicit(post, &mut bytes)?;
+        let ticketed = plane.send_ticket(task, header.remote, self.want.call, self.send_until(), self.patient(), |ticket, has_slot| {
+            let needs_port = self.want.call && !has_slot;
+            let mut lane = task.lane(if needs_port { self.need(self.receive_until()) } else { Need::Prompt })?;
+            let reply = if needs_port { reply_port(&mut lane, task)? } else { Name::NULL };
+            let options = self.want.options & !Options::RCV.bits();
+            self.write_post(&mut lane, post, options, msg_flags::TICKET, ticket, Name::NULL, reply);
+            let code = lane.exchange(Wait::FOREVER, true)?.status;
+            Ok((code, (needs_port || !code.is_ok()).then_some(lane)))
+        })?;
+        if matches!(ticketed, Ticketed::Done(..)) {
+            self.used(&known);
+        }
+        Ok(Some(match ticketed {
+            Ticketed::NoRoute => return Ok(None),
+            Ticketed::Late => Answered::just(Code::MACH_SEND_TIMED_OUT),
+            Ticketed::Refused(code, lane) => Answered { code, source: lane.map_or(Source::Nothing, Source::Lane) },
+            Ticketed::Done(_, Some(open)) => return self.finish_call(open, post).map(Some),
+            // No slot was free: its reply port is the lane's, which must be kept until the answer is there.
+            Ticketed::Done(Some(lane), None) => return self.receive_reply(lane).map(Some),
+            Ticketed::Done(None, None) => self.then_receive()?,
+        }))
+    }
+
+    fn finish_call(&self, open: Open, post: Post<'_>) -> Result<Answered<'t>> {
+        Ok(match self.plane.finish_call(self.task, &open, self.receive_until())? {
+            Finished::Answered { id, mut message, peer } => {
+                let bits = Header::make_bits(0, received::SEND_ONCE, false);
+                let header = Header { bits, size: message.len() as u32, id, ..Header::default() };
+                message[..HEADER].copy_from_slice(&header.to_bytes());
+                let trailer = self.trailer(peer.uid, peer.gid, peer.pid, peer.task);
+                Answered::frame(Frame { status: Code::SUCCESS, message, trailer })
+            }
+            Finished::Dropped | Finished::Died => {
+                let bits = Header::make_bits(0, received::SEND_ONCE, false);
+                let header = Header { bits, size: HEADER as u32, id: notify::SEND_ONCE, ..Header::default() };
+                let trailer = self.trailer(notify::KERNEL_ID, notify::KERNEL_ID, 0, 0);
+                Answered::frame(Frame { status: Code::SUCCESS, message: SmallVec::from_slice(&header.to_bytes()), trailer })
+            }
+            Finished::Late => Answered::just(Code::MACH_RCV_TIMED_OUT),
+            Finished::NotTaken => return self.send_through_kernel(post, 0, 0, 0),
+            Finished::Moved(port) => {
+                let answered = self.receive_at(port, self.receive_until());
+                self.plane.drop_port(self.task, port);
+                answered?
+            }
+        })
+    }
+
+    fn trailer(&self, uid: u32, gid: u32, pid: u32, task: u64) -> SmallVec<[u8; 64]> {
+        let request = TrailerRequest::from_options(self.want.options).unwrap_or(TrailerRequest::Null);
+        let mut bytes = Vec::with_capacity(request.size());
+        umach_abi::message::Trailer { uid, gid, pid, task, ..Default::default() }.write(request, &mut bytes);
+        SmallVec::from_slice(&bytes)
+    }
+
+    /// An answer to a call that came over a link.
+    fn answer(&self, header: &Header, post: Post<'_>) -> Result<Answered<'t>> {
+        let no_reply = header.local_disposition() == 0 && header.local == Name::NULL;
+        if no_reply && self.is_plain(header, post, SLOT_MAX) {
+            self.plane.reply_to(self.task, header.remote, header.id, &post.bytes[HEADER..]);
+            return self.then_receive();
+        }
+        self.send_through_kernel(post, 0, 0, 0)
+    }
+
+    /// The send is done; the receive, if there is one.
+    fn then_receive(&self) -> Result<Answered<'t>> {
+        if self.receives() { self.receive() } else { Ok(Answered::just(Code::SUCCESS)) }
+    }
+
+    fn receive(&self) -> Result<Answered<'t>> {
+        self.receive_at(self.want.receive, self.receive_until())
+    }
+
+    fn receive_at(&self, name: Name, until: Until) -> Result<Answered<'t>> {
+        let mut waited = false;
+        loop {
+            let Some(place) = self.plane.place(name) else {
+                match self.ask(name, 0, until)? {
+                    answered if answered.code.plain() == Code::MACH_RCV_IN_PROGRESS => {
+                        drop(answered);
+                        self.plane.look(self.task)?;
+                        continue;
+                    }
+                    answered => return Ok(answered),
+                }
+            };
+            let want = Want { name, options: self.want.options, limit: self.want.limit };
+            match self.plane.receive(self.task, &place, &want, until)? {
+                Came::Frame(frame) => {
+                    let mut answered = Answered::frame(frame);
+                    if let Source::Frames(frames) = &mut answered.source {
+                        while (frames.len() as u32) < self.want.count
+                            && let Some(frame) = self.plane.take_plain(&place, &want)
+                        {
+                            frames.push(frame);
+                        }
+                    }
+                    return Ok(answered);
+                }
+                Came::Late => return Ok(Answered::just(Code::MACH_RCV_TIMED_OUT)),
+                Came::Ticket { port, route, number, reply, seqno } => return self.fetch(port, route, number, reply, seqno),
+                Came::Ask { place, mail } => {
+                    let mut answered = self.ask(name, msg_flags::WATCH, until)?;
+                    self.plane.asked(&place, answered.code, mail);
+                    match answered.code.plain() {
+                        Code::MACH_RCV_IN_PROGRESS => {}
+                        // The port went away while this thread waited on it.
+                        Code::MACH_RCV_INVALID_NAME if waited => return Ok(Answered::just(Code::MACH_RCV_PORT_CHANGED)),
+                        _ => {
+                            self.renumber(&mut answered)?;
+                            return Ok(answered);
+                        }
+                    }
+                    waited = true;
+                }
+            }
+        }
+    }
+
+    /// A receive at the kernel process.
+    fn ask(&self, name: Name, flags: u32, until: Until) -> Result<Answered<'t>> {
+        let mut lane = self.task.lane(if flags & msg_flags::WATCH != 0 { Need::Prompt } else { self.need(until) })?;
+        let options = self.want.options & !Options::SEND.bits();
+        let try_flag = if flags & msg_flags::WATCH == 0 { self.want.flags & msg_flags::TRY_RECEIVE } else { 0 };
+        let (limit, count) = (self.want.limit, self.want.count);
+        let flags = flags | try_flag;
+        lane.begin(&Msg { options, flags, receive: name, limit, route: 0, number: 0, count, send_size: 0, annex: 0, tail: &[] });
+        let code = lane.exchange(self.wait_until(until), true)?.status;
+        Ok(Answered { code, source: Source::Lane(lane) })
+    }
+
+    /// Fetches a message whose ticket came.
+    fn fetch(&self, port: Name, route: u64, number: u32, reply: Option<Name>, seqno: u32) -> Result<Answered<'t>> {
+        let mut lane = self.task.lane(Need::Prompt)?;
+        let options = self.want.options & !Options::SEND.bits();
+        let limit = self.want.limit;
+        lane.begin(&Msg {
+            options,
+            flags: msg_flags::BY_TICKET,
+            receive: port,
+            limit,
+            route,
+            number,
+            count: 1,
+            send_size: 0,
+            annex: 0,
+            tail: &[],
+        });
+        let code = lane.exchange(Wait::FOREVER, true)?.status;
+        patch_frames(&mut lane, |message, trailer| {
+            if let (Some(reply), Some(mut header)) = (reply, Header::read(message)) {
+                header.bits |= received::SEND_ONCE as u32;
+                header.remote = reply;
+                message[..HEADER].copy_from_slice(&header.to_bytes());
+            }
+            set_seqno(trailer, seqno);
+        });
+        Ok(Answered { code, source: Source::Lane(lane) })
+    }
+
+    /// Mail to ports whose messages this side counts gets their numbers.
+    fn renumber(&self, answered: &mut Answered<'_>) -> Result<()> {
+        let Source::Lane(lane) = &mut answered.source else { return Ok(()) };
+        patch_frames(lane, |message, trailer| {
+            if let Some(header) = Header::read(message)
+                && let Some(seqno) = self.plane.seqno_of_mail(header.local)
+            {
+                set_seqno(trailer, seqno);
+            }
+        });
+        Ok(())
+    }
+
+    fn need(&self, until: Until) -> Need {
+        match until {
+            Some(at) => match at.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => Need::Prompt,
+                left => Need::Blocking(Some(left)),
+            },
+            None => Need::Blocking(None),
+        }
+    }
+
+    fn wait_until(&self, until: Until) -> Wait {
+        match until {
+            Some(at) => Wait { timeout: Some(at.saturating_duration_since(Instant::now())), ..self.want.wait },
+            None => Wait { timeout: None, timed: 0, ..self.want.wait },
+        }
+    }
+
+    /// A send through the kernel process, with the receive if there is one and it belongs there.
+    fn send_through_kernel(&self, post: Post<'_>, flags: u32, route: u64, number: u32) -> Result<Answered<'t>> {
+        let mut bytes = Vec::new();
+        let (post, known) = self.explicit(post, &mut bytes)?;
+        let want = Exchange { post: Some(post), flags: self.want.flags | flags, ..*self.want };
+        let apart = self.receives() && !self.want.call && self.plane.place(self.want.receive).is_some();
+        let mut lane = self.task.lane(self.need(self.send_until()))?;
+        let reply_port = if self.want.call { reply_port(&mut lane, self.task)? } else { self.want.receive };
+        let options = if apart { self.want.options & !Options::RCV.bits() } else { self.want.options };
+        let this = Mixed { want: &want, ..*self };
+        let reply = if self.want.call { reply_port } else { Name::NULL };
+        this.write_post(&mut lane, post, options, want.flags, (route, number), reply_port, reply);
+        let code = lane.exchange(self.want.wait, true)?.status;
+        if code.is_ok() || is_receive_error(code) {
+            self.used(&known);
+        }
+        if code.plain() == Code::MACH_RCV_IN_PROGRESS {
+            // Sent; the receive goes on here.
+            if self.want.call {
+                return self.receive_reply(lane);
+            }
+            drop(lane);
+            self.plane.look(self.task)?;
+            return self.receive();
+        }
+        if apart && code.is_ok() {
+            drop(lane);
+            return self.receive();
+        }
+        let mut answered = Answered { code, source: Source::Lane(lane) };
+        if self.receives() && !self.want.call {
+            self.renumber(&mut answered)?;
+        }
+        Ok(answered)
+    }
+
+    /// The reply to a call, on the lane's reply port.
+    fn receive_reply(&self, mut lane: Loan<'t>) -> Result<Answered<'t>> {
+        let until = self.receive_until();
+        let receive = lane.reply_port;
+        let options = self.want.options & !Options::SEND.bits();
+        loop {
+            let limit = self.want.limit;
+            let flags = self.want.flags & msg_flags::TRY_RECEIVE;
+            lane.begin(&Msg { options, flags, receive, limit, route: 0, number: 0, count: 1, send_size: 0, annex: 0, tail: &[] });
+            let code = lane.exchange(self.wait_until(until), true)?.status;
+            if code.plain() != Code::MACH_RCV_IN_PROGRESS {
+                return Ok(Answered { code, source: Source::Lane(lane) });
+            }
+            self.plane.look(self.task)?;
+        }
+    }
+
+    /// The message with all replies owed in slots made rights that the kernel process knows, and what they were called before. A receive right that it
+    /// moves is taken off the direct plane.
+    fn explicit<'b>(&self, post: Post<'b>, bytes: &'b mut Vec<u8>) -> Result<(Post<'b>, SmallVec<[Name; 1]>)> {
+        let message = &post.bytes[..post.send_size as usize];
+        let mut before = SmallVec::new();
+        let Some(mut header) = Header::read(message) else { return Ok((post, before)) };
+        for name in [&mut header.remote, &mut header.local] {
+            if let Some(known) = self.plane.make_explicit(self.task, *name)? {
+                before.push(std::mem::replace(name, known));
+            }
+        }
+        let mut patched: SmallVec<[(usize, Descriptor); 1]> = SmallVec::new();
+        for (at, descriptor) in descriptors(message) {
+            let (name, disposition) = match descriptor {
+                Ok(Descriptor::Port { name, disposition } | Descriptor::Guarded { name, disposition, .. }) => (name, disposition),
+                _ => continue,
+            };
+            if disposition == Disposition::MoveReceive as u8 {
+                // Its queue goes with it.
+                self.plane.recall(self.task, name)?;
+            } else if let Some(known) = self.plane.make_explicit(self.task, name)? {
+                before.push(name);
+                patched.push((at, Descriptor::Port { name: known, disposition }));
+            }
+        }
+        if before.is_empty() {
+            return Ok((post, before));
+        }
+        bytes.extend_from_slice(post.bytes);
+        bytes[..HEADER].copy_from_slice(&header.to_bytes());
+        for (at, descriptor) in patched {
+            descriptor.write_at(bytes, at);
+        }
+        Ok((Post { bytes, send_size: post.send_size }, before))
+    }
+
+    /// These rights are no longer this task's.
+    fn used(&self, names: &[Name]) {
+        for &name in names {
+            self.plane.forget_reply(name);
+        }
+    }
+
+    /// An exchange that concerns the kernel process alone.
+    fn through_kernel(&self, want: &Exchange<'_>, receive: Name) -> Result<Answered<'t>> {
+        let sends = want.post.is_some();
+        let tries = (!sends || want.flags & msg_flags::TRY_SEND != 0) && (!self.receives() || want.flags & msg_flags::TRY_RECEIVE != 0);
+        let need = match want.wait.timeout {
+            _ if tries => Need::Prompt,
+            timeout if want.wait.timed & umach_abi::control::phase::SEND != 0 => Need::Blocking(timeout),
+            _ => Need::Blocking(None),
+        };
+        let start = Instant::now();
+        let mut lane = self.task.lane(need)?;
+        let receive = if want.call { reply_port(&mut lane, self.task)? } else { receive };
+        let code = match want.post {
+            Some(post) => {
+                let reply = if want.call { receive } else { Name::NULL };
+                self.write_post(&mut lane, post, want.options, want.flags, (0, 0), receive, reply);
+                lane.exchange(want.wait, true)?.status
+            }
+            None => {
+                let (options, flags, limit, count) = (want.options, want.flags, want.limit, want.count);
+                lane.begin(&Msg { options, flags, receive, limit, route: 0, number: 0, count, send_size: 0, annex: 0, tail: &[] });
+                lane.exchange(want.wait, true)?.status
+            }
+        };
+        if code.plain() != Code::MACH_RCV_IN_PROGRESS {
+            return Ok(Answered { code, source: Source::Lane(lane) });
+        }
+        // Events came up, or the port has routes now. What was to be sent is sent.
+        let until = want.wait.timeout.filter(|_| want.wait.timed & umach_abi::control::phase::RECEIVE != 0).map(|timeout| start + timeout);
+        let this = Mixed { until, ..*self };
+        if want.call {
+            self.plane.look(self.task)?;
+            return this.receive_reply(lane);
+        }
+        drop(lane);
+        self.plane.look(self.task)?;
+        this.receive()
+    }
+
+    /// Writes the request for a message. `reply`: the port for the answer to a call, if it is not null.
+    #[allow(clippy::too_many_arguments)] // the request's own fields
+    fn write_post(&self, lane: &mut Lane, post: Post<'_>, options: u32, flags: u32, ticket: (u64, u32), receive: Name, reply: Name) {
+        let ((route, number), limit, count) = (ticket, self.want.limit, self.want.count);
+        let annex = post.bytes.len() as u32 - post.send_size;
+        let packet =
+            lane.begin(&Msg { options, flags, receive, limit, route, number, count, send_size: post.send_size, annex, tail: post.bytes });
+        if reply.is_valid() {
+            let at = packet.len() - post.bytes.len();
+            if let Some(mut header) = Header::read(&packet[at..]) {
+                header.bits |= (Disposition::MakeSendOnce as u32) << 8;
+                header.local = reply;
+                packet[at..at + HEADER].copy_from_slice(&header.to_bytes());
+            }
+        }
+    }
+}
+
+/// The lane's own reply port.
+fn reply_port(lane: &mut Lane, task: &Task) -> Result<Name> {
+    if lane.reply_port == Name::NULL {
+        let call = PortAllocate { task: task.0.task_self, right: RightKind::Receive as u32, name: Name::NULL };
+        let name = lane.request(&call)?.map_err(|code| Error::mach(code, "making a reply port"))?.name;
+        lane.reply_port = name;
+    }
+    Ok(lane.reply_port)
+}
+
+/// A reply that comes too late must find nobody.
+pub(crate) fn drop_reply_port(lane: &mut Lane, task: &Task) {
+    let name = std::mem::replace(&mut lane.reply_port, Name::NULL);
+    if name.is_valid() {
+        let _ = lane.request(&PortModRefs { task: task.0.task_self, name, right: RightKind::Receive as u32, delta: -1 });
+    }
+}
+
+fn set_seqno(trailer: &mut [u8], seqno: u32) {
+    if let Some(place) = trailer.get_mut(8..12) {
+        place.copy_from_slice(&seqno.to_le_bytes());
+    }
+}
+
+/// Goes over the messages of the answer that the lane read last.
+fn patch_frames(lane: &mut Lane, mut patch: impl FnMut(&mut [u8], &mut [u8])) {
+    let mut rest = lane.fields_mut();
+    while let Some(row) = FrameRow::read(rest) {
+        let (size, trailer, annex) = (row.size as usize, row.trailer as usize, row.annex as usize);
+        let whole = FrameRow::SIZE + size + trailer + annex;
+        if rest.len() < whole {
+            return;
+        }
+        let (frame, next) = rest.split_at_mut(whole);
+        let (message, tail) = frame[FrameRow::SIZE..].split_at_mut(size);
+        patch(message, &mut tail[..trailer]);
+        rest = next;
+    }
+}
