@@ -3,25 +3,34 @@
 use std::collections::HashMap;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use libtask::raw::{ConstructFlags, MsgBuffer, Options};
 use libtask::{Disposition, Message, Name, RightKind, Task};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use umach_abi::control::{PortConstruct, PortModRefs};
 use umach_abi::limits::QLIMIT_MAX;
 use umach_abi::message::{Header, descriptors};
 use umach_kernel::config::KernelArgs;
 use umach_kernel::shell;
 
+use crate::peers;
 use crate::process::{die_with_parent, input};
 use crate::wire::{MESSAGE_AT, Wire, msg};
 
 /// The hidden argument that makes a process a child.
 pub(crate) const COMMAND: &str = "bench-child";
 
+/// Messages that say this want no answer.
+pub(crate) const TAKE: i32 = 1;
 /// Messages that say this want an answer, once everything before them is done.
 pub(crate) const FLUSH: i32 = 2;
+/// Messages that say this want themselves back.
+pub(crate) const ECHO: i32 = 100;
+/// Asks a server to call the right that comes with it so many times.
+pub(crate) const LINK: i32 = 104;
 /// Asks a victim for so many ports of its own.
 pub(crate) const ALLOCATE: i32 = 3;
 
@@ -54,11 +63,20 @@ enum Role {
     Keep,
     /// A task that waits for a message.
     Idle,
+    /// A process of one of the contestants.
+    Peer { name: String, args: Vec<String> },
+    /// A file server that exports one directory.
+    Files { directory: PathBuf },
+    /// Computes for ever, on one CPU.
+    Hog { cpu: usize },
 }
 
 impl Child {
     pub(crate) fn run(self) -> Result<()> {
-        die_with_parent()?;
+        // One that has something to clean up sees by itself that its parent has ended.
+        if !matches!(&self.role, Role::Peer { name, .. } if peers::cleans_up(name)) {
+            die_with_parent()?;
+        }
         match self.role {
             Role::Kernel(args) => {
                 shell::init_log(args.log.as_deref()).map_err(anyhow::Error::msg)?;
@@ -73,6 +91,9 @@ impl Child {
             Role::TaskTake => until_the_end(task_take()),
             Role::Keep => until_the_end(keep()),
             Role::Idle => until_the_end(idle()),
+            Role::Peer { name, args } => until_the_end(peers::serve(&name, &args)),
+            Role::Files { directory } => until_the_end(files(&directory)),
+            Role::Hog { cpu } => hog(cpu),
         }
     }
 }
@@ -159,10 +180,11 @@ fn wire_echo() -> Result<()> {
     }
 }
 
-fn task_server() -> Result<(Task, libtask::ReceiveRight)> {
+/// A task with a port that its maker can send to.
+pub(crate) fn task_server() -> Result<(Task, libtask::ReceiveRight)> {
     let task = Task::from_lane(input()?)?;
     let port = task.new_port_with(libtask::PortOptions { queue_limit: Some(QLIMIT_MAX), ..Default::default() })?;
-    task.bootstrap()?.send(Message::new(1).make_send(&port))?;
+    task.bootstrap()?.send(Message::new(TAKE).make_send(&port))?;
     Ok((task, port))
 }
 
@@ -245,4 +267,22 @@ fn idle() -> Result<()> {
     let (mut wire, port) = wire_server()?;
     wire.again(&msg(RCV, port, 1, &[], &[]))?.ok()?;
     Ok(())
+}
+
+fn files(directory: &Path) -> Result<()> {
+    let task = Task::from_lane(input()?)?;
+    umach_file_server::raise_descriptor_limit();
+    let server = umach_file_server::Server::new(&task, &umach_file_server::Config::new(directory))?;
+    task.bootstrap()?.send(Message::new(TAKE).copy_send(&server.root()))?;
+    server.run()?;
+    Ok(())
+}
+
+fn hog(cpu: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).with_context(|| format!("choosing CPU {cpu}"))?;
+    loop {
+        std::hint::black_box(cpu);
+    }
 }

@@ -9,18 +9,26 @@
 //! 3. All of it runs in a session of its own, which on a busy machine goes before everything else if this user may do that.
 //! 4. A goal is never reached by measuring something easier; where there are two ways to read it, the harder one has the goal.
 //!
-//! To add a work beside `mail`: a variant of [`Work`], a module with a `run(&Options, &mut Table)`, and the roles of its processes in [`child`].
+//! There are two works: `mail`, what messages through the kernel process cost, piece by piece; and `ipc`, umach beside raw floors and beside everything else
+//! that processes use to talk to each other.
 //!
-//! Files, in the order to read them: `table` (rows, goals), `sample` (rounds, medians), `place` (CPUs), `process` (children, `/proc`), `wire` (a task
-//! without the library), `child` (what the processes do), and a folder for each work.
-#![forbid(unsafe_code)]
+//! Files, in the order to read them: `sample` (rounds, medians), `place` (CPUs), `process` (children, `/proc`), `watch` (deadlines), `child` (what the processes
+//! do); for `mail`: `table` (rows, goals), `wire` (a task without the library) and its folder; for `ipc`: `data` (bytes that tell whether they arrived),
+//! `waiting`, `sys` (all unsafe code), `peers` (the contestants), `report` (sections, goals, pictures) and its folder.
 
 mod child;
+mod data;
+mod ipc;
 mod mail;
+mod peers;
 mod place;
 mod process;
+mod report;
 mod sample;
+mod sys;
 mod table;
+mod waiting;
+mod watch;
 mod wire;
 
 use std::ffi::OsString;
@@ -42,6 +50,8 @@ pub struct Bench {
 enum Work {
     /// Messages through the kernel process: calls, rights, memory, the end of large tasks, idle tasks
     Mail(Options),
+    /// umach beside raw floors and everything else that processes talk by: calls, streams, bulk, rights, waiting, many clients
+    Ipc(ipc::Options),
     /// One process of a measurement
     #[command(name = child::COMMAND, hide = true)]
     Child(child::Child),
@@ -94,7 +104,8 @@ impl Bench {
     pub fn run(self, via: &[&str]) -> ExitCode {
         process::set_via(via);
         let done = match self.work {
-            Work::Mail(options) => measure("mail", mail::PARTS, &options),
+            Work::Mail(options) => prepared(options.quick, || measure("mail", mail::PARTS, &options)),
+            Work::Ipc(options) => prepared(options.quick, || ipc::run(&options)),
             Work::Child(child) => child.run().map(|()| ExitCode::SUCCESS),
         };
         done.unwrap_or_else(|failed| {
@@ -104,27 +115,22 @@ impl Bench {
     }
 }
 
+/// Measures in a session of its own.
+fn prepared(quick: bool, measure: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
+    // A quick run is for others to get on with their work.
+    if !quick && let Some(done) = process::in_own_session()? {
+        return Ok(done);
+    }
+    measure()
+}
+
 fn measure(work: &'static str, parts: &[Part], options: &Options) -> Result<ExitCode> {
     if let Some(unknown) = options.only.iter().find(|only| parts.iter().all(|part| part.name != **only)) {
         let names: Vec<_> = parts.iter().map(|part| part.name).collect();
         bail!("no part of {work} is called {unknown}; there are: {}", names.join(", "));
     }
-    // A quick run is for others to get on with their work.
-    if !options.quick
-        && let Some(done) = process::in_own_session()?
-    {
-        return Ok(done);
-    }
     let mut table = Table::new(work);
-    if cfg!(debug_assertions) {
-        table.note("built without optimisation: the figures mean little (use cargo run --release)".into());
-    }
-    if let Some(busy) = busy() {
-        table.note(busy);
-        if !options.quick && !process::go_first() {
-            table.note("this user may not put the measurement before other work; as root it would be, and the figures steadier".into());
-        }
-    }
+    circumstances(options.quick).into_iter().for_each(|note| table.note(note));
     for part in parts.iter().filter(|part| options.only.is_empty() || options.only.iter().any(|only| only == part.name)) {
         process::progress(&format!("{work}: {}", part.name));
         table.begin(part.name);
@@ -134,6 +140,21 @@ fn measure(work: &'static str, parts: &[Part], options: &Options) -> Result<Exit
     print!("{}", if options.json { table.json()? } else { table.text() });
     let failed = options.strict && table.missed() > 0;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What the reader of the figures should know; and on a busy machine puts the measurement first.
+fn circumstances(quick: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if cfg!(debug_assertions) {
+        notes.push("built without optimisation: the figures mean little (use cargo run --release)".into());
+    }
+    if let Some(busy) = busy() {
+        notes.push(busy);
+        if !quick && !process::go_first() {
+            notes.push("this user may not put the measurement before other work; as root it would be, and the figures steadier".into());
+        }
+    }
+    notes
 }
 
 /// Says so if this machine has more to do than this.

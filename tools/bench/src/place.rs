@@ -10,11 +10,11 @@ pub(crate) struct Cpus {
 }
 
 /// Where client, middle (relay or kernel) and server run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Place {
     /// All on one CPU.
     OneCore,
-    /// The middle on a CPU of its own.
+    /// On two: see [`Cpus::put`] and [`Cpus::put_apart`].
     TwoCores,
     /// Wherever Linux puts them.
     Unpinned,
@@ -44,8 +44,23 @@ impl Cpus {
         places
     }
 
-    /// Puts this thread (the client) and the processes with these ids there.
+    /// Puts this thread (the client) and the processes with these ids there. Of two CPUs the middle has one to itself.
     pub(crate) fn put(&self, place: Place, middles: &[u32], servers: &[u32]) -> Result<()> {
+        let (ends, middle) = self.sets(place);
+        set(None, &ends)?;
+        middles.iter().try_for_each(|&pid| set(Some(pid), &middle))?;
+        servers.iter().try_for_each(|&pid| set(Some(pid), &ends))
+    }
+
+    /// The same for those that need no middle: of two CPUs the client has one to itself, and the servers and what middles there are the other.
+    pub(crate) fn put_apart(&self, place: Place, others: &[u32]) -> Result<()> {
+        let (client, other) = self.sets(place);
+        set(None, &client)?;
+        others.iter().try_for_each(|&pid| set_threads(pid, &other))
+    }
+
+    /// CPUs of one side and of the other.
+    fn sets(&self, place: Place) -> (CpuSet, CpuSet) {
         let one = |n: usize| {
             let mut set = CpuSet::new();
             set.set(self.numbers[n]);
@@ -53,15 +68,27 @@ impl Cpus {
         };
         // The last CPU: the first is where most interrupts go.
         let last = self.numbers.len() - 1;
-        let (ends, middle) = match place {
+        match place {
             Place::OneCore => (one(last), one(last)),
             Place::TwoCores => (one(last), one(last - 1)),
             Place::Unpinned => (self.all, self.all),
-        };
-        set(None, &ends)?;
-        middles.iter().try_for_each(|&pid| set(Some(pid), &middle))?;
-        servers.iter().try_for_each(|&pid| set(Some(pid), &ends))
+        }
     }
+
+    /// The CPUs, by number.
+    pub(crate) fn numbers(&self) -> &[usize] {
+        &self.numbers
+    }
+}
+
+/// All threads of a process.
+fn set_threads(pid: u32, cpus: &CpuSet) -> Result<()> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("listing the threads of process {pid}"))?;
+    for thread in threads {
+        let id = thread?.file_name().to_str().and_then(|id| id.parse().ok()).context("reading a thread's number")?;
+        set(Some(id), cpus)?;
+    }
+    Ok(())
 }
 
 impl Drop for Cpus {

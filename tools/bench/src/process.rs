@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use umach_abi::control::PortConstruct;
+use umach_abi::limits::LABEL_MAX;
 
 use crate::child::COMMAND;
 use crate::wire::Wire;
@@ -79,10 +80,14 @@ pub(crate) struct Process(std::process::Child);
 impl Process {
     /// Starts this program again in a role.
     pub(crate) fn start(role: &[&str], input: impl Into<Stdio>, output: impl Into<Stdio>) -> Result<Process> {
+        Process::start_with(role, input, output, &[])
+    }
+    /// The same with these variables.
+    fn start_with(role: &[&str], input: impl Into<Stdio>, output: impl Into<Stdio>, variables: &[(&str, &str)]) -> Result<Process> {
         let mut command = Command::new("/proc/self/exe");
         command.args(VIA.get().into_iter().flatten()).arg(COMMAND).args(role).stdin(input).stdout(output);
         // A measured kernel does not check itself.
-        command.env("UMACH_CHECK", "0");
+        command.env("UMACH_CHECK", "0").envs(variables.iter().copied());
         command.spawn().map(Process).with_context(|| format!("starting this program again as {}", role[0]))
     }
     pub(crate) fn pid(&self) -> u32 {
@@ -122,17 +127,33 @@ pub(crate) struct Kernel {
 /// Limits under which a million rights, a hundred thousand ports and a thousand tasks fit.
 const LIMITS: &str = "task-ports=4M,task-names=8M,task-notifications=4M,user-tasks=8K,user-factor=64";
 
+/// Whether tasks of a kernel talk to each other directly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direct {
+    Off,
+    Always,
+}
+
 impl Kernel {
-    pub(crate) fn start() -> Result<Kernel> {
+    pub(crate) fn start(direct: Direct) -> Result<Kernel> {
         let (ours, theirs) = pair()?;
-        let process =
-            Process::start(&["kernel", "--lane", "0", "--exit-when-idle", "--log", "error", "--limits", LIMITS], theirs, Stdio::null())?;
+        let mode = match direct {
+            Direct::Off => "off",
+            Direct::Always => "always",
+        };
+        let role = ["kernel", "--lane", "0", "--exit-when-idle", "--log", "error", "--limits", LIMITS];
+        let process = Process::start_with(&role, theirs, Stdio::null(), &[("UMACH_DIRECT", mode)])?;
         let task = Task::from_lane(ours)?;
         let meeting = task.new_port()?;
         Ok(Kernel { process, task, meeting })
     }
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// A task in this process, with the library.
+    pub(crate) fn client(&self, label: &str, bootstrap: &SendRight) -> Result<Task> {
+        Ok(Task::from_lane(self.create(label, bootstrap)?.1)?)
     }
 
     /// A new task without a process, whose bootstrap port is `bootstrap`: its control right's name, and its lane.
@@ -158,7 +179,7 @@ impl Kernel {
 
     /// A task in a process of its own. Its first message, sent to its bootstrap port, carries a right to send to it.
     pub(crate) fn child(&self, role: &[&str]) -> Result<(Process, SendRight)> {
-        let (_, lane) = self.create(role[0], &self.meeting.make_send()?)?;
+        let (_, lane) = self.create(&role.join(" ").chars().take(LABEL_MAX).collect::<String>(), &self.meeting.make_send()?)?;
         let process = Process::start(role, lane, Stdio::null())?;
         let mut hello = self.meeting.receive_within(PATIENCE).with_context(|| format!("waiting for the task {}", role[0]))?;
         let right = hello.take_send(0)?;
@@ -189,7 +210,19 @@ impl Kernel {
     }
 }
 
-fn read(pid: u32, what: &str) -> Result<String> {
+/// How often the threads of a process went to sleep, or had to leave the CPU to others, so far.
+pub(crate) fn sleeps(pid: u32) -> Result<u64> {
+    let mut count = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("listing the threads of process {pid}"))? {
+        let status = std::fs::read_to_string(thread?.path().join("status")).context("reading a thread's status")?;
+        let switches = status.lines().filter(|line| line.contains("voluntary_ctxt_switches:"));
+        count += switches.filter_map(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>();
+    }
+    Ok(count)
+}
+
+/// A file about a process.
+pub(crate) fn read(pid: u32, what: &str) -> Result<String> {
     let path = format!("/proc/{pid}/{what}");
     std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))
 }

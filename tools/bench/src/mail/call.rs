@@ -15,7 +15,7 @@ use umach_abi::control::PortAllocate;
 
 use crate::Options as Bench;
 use crate::place::{Cpus, Place};
-use crate::process::{Kernel, Process, pair};
+use crate::process::{Direct, Kernel, Process, pair};
 use crate::sample::take_turns;
 use crate::table::{Goal, Table};
 use crate::wire::{Wire, msg};
@@ -71,7 +71,7 @@ impl WireClient {
 pub(super) fn run(options: &Bench, table: &mut Table) -> Result<()> {
     let cpus = Cpus::new()?;
     let relay = Relay::start()?;
-    let kernel = Kernel::start()?;
+    let kernel = Kernel::start(Direct::Off)?;
     let (wire_server, to_wire_server) = kernel.child(&["wire-echo"])?;
     let (task_server, to_task_server) = kernel.child(&["task-echo"])?;
     let mut wire_client = WireClient::new(&kernel, &to_wire_server)?;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::Options;
-use crate::process::{Kernel, progress};
+use crate::process::{Direct, Kernel, progress};
 use crate::table::{Goal, Table};
 
 pub(super) fn run(options: &Options, table: &mut Table) -> Result<()> {
     let count = options.scale(1000, 50);
     let quiet = Duration::from_secs(options.scale(5, 1));
-    let kernel = Kernel::start()?;
+    let kernel = Kernel::start(Direct::Off)?;
     let mut tasks = Vec::with_capacity(count);
     tasks.push(kernel.child(&["idle"])?); // the first one also warms the kernel up
     let before = kernel.resident()?;

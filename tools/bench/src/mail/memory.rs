@@ -20,7 +20,7 @@ use umach_kernel::core::{Config, Core, Effect, Effects, LaneId, Limits, Peer};
 
 use crate::Options as Bench;
 use crate::place::{Cpus, Place as CpuPlace};
-use crate::process::Kernel;
+use crate::process::{Direct, Kernel};
 use crate::sample::{median, take_turns};
 use crate::table::{Goal, Table};
 use crate::wire::{Wire, msg};
@@ -67,7 +67,7 @@ fn receive_rights(wire: &mut Wire, from: Name, names: &mut Vec<Name>) -> Result<
 fn through_the_kernel(options: &Bench, table: &mut Table) -> Result<()> {
     let (many, some) = (options.scale(1_000_000, 60_000), options.scale(100_000, 30_000));
     let cpus = Cpus::new()?;
-    let kernel = Kernel::start()?;
+    let kernel = Kernel::start(Direct::Off)?;
     cpus.put(CpuPlace::OneCore, &[kernel.pid()], &[])?;
 
     let (mut holder, inbox, to_holder) = kernel.wire_server("holder")?;
@@ -131,7 +131,7 @@ struct Bare {
 impl Bare {
     fn new() -> Bare {
         let limits = Limits { task_ports: 4 << 20, task_names: 8 << 20, ..Limits::default() };
-        let core = Core::new(Config { pid: std::process::id(), features: Features::empty(), limits });
+        let core = Core::new(Config { pid: std::process::id(), features: Features::empty(), limits, direct: umach_kernel::core::Direct::Off });
         Bare { core, effects: Effects::new(), seq: 0 }
     }
     fn connect(&mut self) -> Result<LaneId> {

@@ -25,7 +25,7 @@ use umach_abi::records::Frame;
 use crate::Options as Bench;
 use crate::child::FLUSH;
 use crate::place::{Cpus, Place};
-use crate::process::{Kernel, PATIENCE, Process, pair};
+use crate::process::{Direct, Kernel, PATIENCE, Process, pair};
 use crate::sample::median;
 use crate::table::{Goal, Table};
 use crate::wire::{Wire, msg};
@@ -135,7 +135,7 @@ fn typed(to: &SendRight, rights: &[SendRight], count: usize) -> Result<()> {
 pub(super) fn run(options: &Bench, table: &mut Table) -> Result<()> {
     let cpus = Cpus::new()?;
     let floor = Descriptors::start()?;
-    let kernel = Kernel::start()?;
+    let kernel = Kernel::start(Direct::Off)?;
     let (one, to_one) = kernel.child(&["wire-take", "1"])?;
     let (many, to_many) = kernel.child(&["wire-take", "64"])?;
     let (task, to_task) = kernel.child(&["task-take"])?;

@@ -19,7 +19,7 @@ use super::call::WireClient;
 use crate::Options as Bench;
 use crate::child::{ALLOCATE, FLUSH};
 use crate::place::{Cpus, Place};
-use crate::process::{Kernel, PATIENCE, Process, progress};
+use crate::process::{Direct, Kernel, PATIENCE, Process, progress};
 use crate::sample::Samples;
 use crate::table::{Goal, Table};
 
@@ -28,7 +28,7 @@ const ARRAY: usize = 16_000;
 
 pub(super) fn run(options: &Bench, table: &mut Table) -> Result<()> {
     let cpus = Cpus::new()?;
-    let kernel = Kernel::start()?;
+    let kernel = Kernel::start(Direct::Off)?;
     let (server, to_server) = kernel.child(&["wire-echo"])?;
     cpus.put(Place::OneCore, &[kernel.pid()], &[server.pid()])?;
     let mut client = WireClient::new(&kernel, &to_server)?;
