@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `length` counts the whole packet. `attached` is how many file descriptors came along (kernel to task only). When `status` is not
-//! success the fields are absent, except in answers to `Msg` and `SendMany`, which always have them. Bit 15 of an answer's `op`
+//! success the fields are absent, except in answers to `Msg` and `SendMany`, which always have them (and to `RouteReturn` and `PortUnreceive`, which may). Bit 15 of an answer's `op`
 //! ([`EVENTS_WAIT`]) says that the task has events to pull.
 
 use std::fmt;
@@ -496,6 +496,10 @@ protocol! {
     /// Memory of `size` bytes for the caller to lend parts of over a link: its memfd comes attached, and with an event to the peer as the
     /// `arena`-th of the caller's.
     112 LinkArena { link: u64, size: u64 } => { arena: u32 };
+    /// Puts messages that came over links, and that the caller has not looked at, at the front of the queue of a port that it receives on: `count`
+    /// frames, in order. A frame's reply name is a send-once right, moved. A frame of size 0 is the ticket `options` of the route
+    /// `status | trailer << 32`.
+    113 PortUnreceive<'a> { name: Name, count: u32, tail: &'a [u8] } => { taken: u32 };
 }
 
 /// Flags of [`Msg`].

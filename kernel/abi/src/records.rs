@@ -282,7 +282,8 @@ pub mod event {
     /// The task may send on `route`, by its number `index` on `link`, what it would send to its right `name`; at most `value` messages
     /// ahead of the receiver.
     pub const ROUTE_OUT: u32 = 3;
-    /// Messages will come on `route`, number `index` of `link`, for the port `name`. `value`: how many ahead. `context`: the port's. `flags` 1: there is
+    /// Messages will come on `route`, number `index` of `link`, for the port `name`. `value`: how many ahead. `context`: the port's; `pid`: the
+    /// sequence number that its next message gets, if it has had no route before. `flags` 1: there is
     /// mail of that sender's which comes first; [`ROUTE_OPEN`] tells when it has been received.
     pub const ROUTE_IN: u32 = 4;
     /// The mail that comes before the messages of an incoming `route` has been received.

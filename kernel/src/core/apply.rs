@@ -246,7 +246,12 @@ impl Core {
         if sends {
             let (bytes, annex) = request.tail.split_at(request.send_size as usize);
             let copied = match self.numbered(task, request, bytes) {
-                Ok(numbered) => self.copy_in(task, bytes, annex, options).map(|mail| (mail, numbered)),
+                Ok(numbered) => {
+                    if matches!(numbered, Numbered::No) {
+                        self.ordinary(task, bytes);
+                    }
+                    self.copy_in(task, bytes, annex, options).map(|mail| (mail, numbered))
+                }
                 Err(code) => Err(code),
             };
             match copied {
@@ -324,6 +329,15 @@ impl Core {
         }
     }
 
+    /// A message is about to go the kernel's way.
+    fn ordinary(&mut self, task: TaskId, bytes: &[u8]) {
+        if self.tasks[task.0].plane.agreed
+            && let Some(header) = Header::read(bytes)
+        {
+            self.bypassed(task, header.remote);
+        }
+    }
+
     /// A message went the kernel's way with a copy of a right: perhaps the next one need not.
     fn sent_copy(&mut self, task: TaskId, bytes: &[u8]) {
         if let Some(header) = Header::read(bytes)
@@ -376,6 +390,7 @@ impl Core {
             }
             return Err(Code::MACH_SEND_TIMED_OUT);
         }
+        self.ordinary(task, bytes);
         if let Some(mail) = self.copy_in(task, bytes, annex, options)?
             && let Posted::Full(mail, port) = self.post(mail)
         {
@@ -542,6 +557,15 @@ impl Core {
                     self.effects.push(Effect::Answer { lane, packet, attach: Vec::new() });
                 }
                 Err(code) => self.reply::<answer::RouteReturn>(lane, Err(code)),
+            },
+            Request::PortUnreceive(r) => match self.port_unreceive(task, r)? {
+                Ok((taken, status)) => {
+                    let pending = self.lanes[lane.0].pending.take().expect("a request is being answered");
+                    let mut packet = Vec::with_capacity(32);
+                    encode_answer(pending.op, pending.seq, status, 0, Some(&answer::PortUnreceive { taken }), &mut packet);
+                    self.effects.push(Effect::Answer { lane, packet, attach: Vec::new() });
+                }
+                Err(code) => self.reply::<answer::PortUnreceive>(lane, Err(code)),
             },
             Request::RouteAck(r) => {
                 let result = self.route_ack(task, r.route, r.accepted);

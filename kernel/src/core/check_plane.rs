@@ -101,8 +101,8 @@ impl Core {
             if goes && !self.tasks.get(route.from.0).is_some_and(sends) {
                 return wrong("its sender has no right");
             }
-            if route.opens_at.is_some_and(|mail| !port.queue.contains(&mail) || !plane.held.contains(&(mail, id))) {
-                return wrong("waits for mail that is not queued");
+            if route.opens_at.is_some_and(|mail| self.mails.get(mail.0).is_none() || !plane.held.contains(&(mail, id))) {
+                return wrong("waits for mail that is not there");
             }
         }
         Ok(())

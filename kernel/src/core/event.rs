@@ -328,7 +328,8 @@ impl Core {
                 let route = &mut self.routes[id.0];
                 route.in_pulled = true;
                 let flags = u32::from(route.opens_at.is_some());
-                plain(Event { kind: event::ROUTE_IN, flags, value: route.credit, name: route.local, context: route.context, ..event })
+                let pid = self.ports.get(route.port.0).map_or(0, |port| port.seqno);
+                plain(Event { kind: event::ROUTE_IN, flags, value: route.credit, name: route.local, context: route.context, pid, ..event })
             }
             Note::Open(id) => plain(Event { kind: event::ROUTE_OPEN, ..self.about(id)? }),
             Note::Stop(id) => plain(Event { kind: event::ROUTE_STOP, ..self.about(id)? }),

@@ -38,6 +38,8 @@ mod space;
 mod task;
 mod tasks;
 #[cfg(test)]
+mod plane_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;

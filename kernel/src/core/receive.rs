@@ -7,7 +7,6 @@ use umach_abi::{Code, Name, RightKind, TypeBits};
 
 use super::Core;
 use super::effect::{Attach, LaneId, TaskId};
-use super::event::Note;
 use super::mail::{Carried, Mail, MailId, Right, as_received};
 use super::packet::Packet;
 use super::port::{PortId, Receiver};
@@ -182,32 +181,13 @@ impl Core {
         }
     }
 
-    /// Routes that waited for this mail to be received are open.
-    fn opened_by(&mut self, id: PortId, mail: MailId) {
-        let Some(plane) = self.ports[id.0].plane.as_mut() else { return };
-        let mut opened = Vec::new();
-        plane.held.retain(|&(first, route)| {
-            let opens = first == mail;
-            opened.extend(opens.then_some(route));
-            !opens
-        });
-        for id in opened {
-            let route = &mut self.routes[id.0];
-            route.opens_at = None;
-            let (told, to) = (route.in_pulled, route.to);
-            if told {
-                self.raise(to, Note::Open(id));
-            }
-        }
-    }
-
     /// Takes the first message out of a queue; blocked senders move up.
     fn dequeue(&mut self, id: PortId) -> (Mail, u32) {
         let port = &mut self.ports[id.0];
         let id_of_mail = port.queue.pop_front().expect("queue is not empty");
         let seqno = port.seqno;
         port.seqno = seqno.wrapping_add(1);
-        self.opened_by(id, id_of_mail);
+        self.mail_gone(id, id_of_mail);
         let mail = self.mails.remove(id_of_mail.0).expect("queued mail exists");
         self.ports[id.0].queued_bytes -= mail.charge.as_ref().map_or(0, |charge| charge.amount());
         self.rotate(id);
@@ -435,6 +415,7 @@ impl Core {
                 let (port, mail) = (*port, *mail);
                 pending.what = Wait::Outside;
                 self.stop_waiting_to_send(lane, port);
+                self.mail_gone(port, mail);
                 let mail = self.mails.remove(mail.0).expect("parked mail exists");
                 let code = if interrupted { Code::MACH_SEND_INTERRUPTED } else { Code::MACH_SEND_TIMED_OUT };
                 self.give_back(lane, mail, code);
@@ -463,6 +444,7 @@ impl Core {
         match pending.what {
             Wait::Send { port, mail, .. } => {
                 self.stop_waiting_to_send(lane, port);
+                self.mail_gone(port, mail);
                 let mail = self.mails.remove(mail.0).expect("parked mail exists");
                 self.destroy_mail(mail);
             }

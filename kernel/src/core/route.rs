@@ -26,6 +26,7 @@ use super::effect::{LinkId, TaskId, Violation};
 use super::event::Note;
 use super::mail::{Mail, MailId, Right, Sender, price};
 use super::port::{PortId, Receiver};
+use super::quota::Charge;
 use super::send::parked_mail;
 use super::task::unqueue;
 
@@ -99,8 +100,7 @@ impl Core {
                 return false;
             }
         };
-        let sender = from.to_raw();
-        let opens_at = port.queue.iter().rev().copied().find(|mail| self.mails[mail.0].sender.task == sender);
+        let opens_at = self.last_mail(port_id, from);
         let route = &mut self.routes[id.0];
         (route.state, route.local, route.opens_at) = (State::Live, local, opens_at);
         (route.credit, route.context) = (port.qlimit, port.context);
@@ -120,6 +120,44 @@ impl Core {
         }
         self.put_off_all(port_id);
         true
+    }
+
+    /// The last mail of a task's at a port, be it queued or parked.
+    fn last_mail(&self, port: PortId, from: TaskId) -> Option<MailId> {
+        let port = &self.ports[port.0];
+        let parked = port.waiters.iter().flat_map(|waiters| waiters.senders.iter().rev());
+        let parked = parked.filter_map(|&lane| parked_mail(&self.lanes, lane));
+        let sender = from.to_raw();
+        parked.chain(port.queue.iter().rev().copied()).find(|mail| self.mails[mail.0].sender.task == sender)
+    }
+
+    /// Mail is no longer at a port: it was received, or its sender gave up. Routes that waited for it are open, or wait for what is now the
+    /// last before them.
+    pub(super) fn mail_gone(&mut self, id: PortId, mail: MailId) {
+        let Some(plane) = self.ports.get(id.0).and_then(|port| port.plane.as_ref()) else { return };
+        let Some(&(_, route)) = plane.held.iter().find(|(first, _)| *first == mail) else { return };
+        let next = self.last_mail(id, self.routes[route.0].from);
+        let plane = self.ports[id.0].plane();
+        plane.held.retain(|&(_, other)| other != route);
+        plane.held.extend(next.map(|mail| (mail, route)));
+        let entry = &mut self.routes[route.0];
+        entry.opens_at = next;
+        if next.is_none() && entry.in_pulled {
+            let to = entry.to;
+            self.raise(to, Note::Open(route));
+        }
+    }
+
+    /// A task sends through the kernel although it has a route: a thread of it did not know. The route ends, so that what the thread sends next
+    /// cannot overtake this.
+    pub(super) fn bypassed(&mut self, task: TaskId, name: Name) {
+        let Some(port) = self.tasks[task.0].space.get(name).and_then(|entry| entry.port()) else { return };
+        let plane = self.ports.get(port.0).and_then(|port| port.plane.as_ref());
+        if let Some(&route) = plane.and_then(|plane| plane.live.get(&task))
+            && self.routes[route.0].state == State::Live
+        {
+            self.end_route(route, undelivered::KEEP);
+        }
     }
 
     /// The port's membership in a set is to be told.
@@ -296,7 +334,8 @@ impl Core {
             let entry = &mut self.links[link.0];
             entry.routes.remove(&id);
             entry.tickets -= tickets;
-            entry.indices[side].free.push_back(index);
+            // What is left in the ring under the old number is not taken for messages of the next route in its place.
+            entry.indices[side].free.push_back(index.wrapping_add(link::ROUTES as u32));
             self.settle_link(link);
         }
         let route = &self.routes[id.0];
@@ -559,6 +598,98 @@ impl Core {
         Ok(Ok((taken, status)))
     }
 
+    /// Messages that a receiver took from a ring and did not look at go back to the front of the queue.
+    pub(super) fn port_unreceive(
+        &mut self,
+        task: TaskId,
+        request: &control::PortUnreceive<'_>,
+    ) -> Result<Result<(u32, Code), Code>, Violation> {
+        let port = match self.receive_right(task, request.name) {
+            Ok(port) => port,
+            Err(code) => return Ok(Err(code)),
+        };
+        let mut rest = request.tail;
+        let wrong = |rest: &[u8]| Violation::Sizes { claimed: request.count as u64, have: rest.len() };
+        let (mut taken, mut status) = (0, Code::SUCCESS);
+        while taken < request.count && status.is_ok() {
+            let row = Frame::read(rest).ok_or_else(|| wrong(rest))?;
+            rest = &rest[Frame::SIZE..];
+            let (bytes, tail) = rest.split_at_checked(row.size as usize).ok_or_else(|| wrong(rest))?;
+            rest = tail;
+            let mail = match row.size {
+                0 => self.unreceived_ticket(task, port, &row),
+                _ => self.unreceived_message(task, port, bytes),
+            };
+            match mail {
+                Ok(mail) => {
+                    let bytes = self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
+                    let entry = &mut self.ports[port.0];
+                    entry.queue.insert(taken as usize, mail);
+                    entry.queued_bytes += bytes;
+                    if entry.barred() {
+                        entry.plane().place += 1;
+                    }
+                    taken += 1;
+                }
+                Err(code) => status = code,
+            }
+        }
+        if taken > 0 && !self.ports[port.0].barred() {
+            self.mark_ready(port);
+            self.pump(port);
+        }
+        Ok(Ok((taken, status)))
+    }
+
+    fn unreceived_ticket(&mut self, task: TaskId, port: PortId, row: &Frame) -> Result<MailId, Code> {
+        let id = self.incoming(task, row.status as u64 | (row.trailer as u64) << 32)?;
+        if self.routes[id.0].port != port {
+            return Err(Code::KERN_INVALID_ARGUMENT);
+        }
+        let mail = self.routes[id.0].tickets.remove(&row.options).ok_or(Code::KERN_INVALID_VALUE)?;
+        self.tickets_fewer(id, 1);
+        let route = &self.routes[id.0];
+        if !route.attached && route.tickets.is_empty() {
+            self.forget_route(id);
+        }
+        Ok(mail)
+    }
+
+    fn unreceived_message(&mut self, task: TaskId, port: PortId, bytes: &[u8]) -> Result<MailId, Code> {
+        let header = Header::read(bytes).filter(|header| !header.is_complex() && bytes.len().is_multiple_of(4));
+        let header = header.filter(|_| bytes.len() <= umach_abi::limits::MESSAGE_MAX).ok_or(Code::KERN_INVALID_ARGUMENT)?;
+        let actor = self.tasks[task.0].account;
+        let price = price(bytes.len(), 0, 0);
+        let payer = self.payer(port);
+        if payer.is_some_and(|payer| !self.ledger.may_queue(payer, actor, price)) {
+            return Err(Code::KERN_RESOURCE_SHORTAGE);
+        }
+        let (reply, reply_kind) = match header.local {
+            Name::NULL => (Right::Null, None),
+            Name::DEAD => (Right::Dead, Some(RightKind::SendOnce)),
+            name => (self.take(task, name, umach_abi::Disposition::MoveSendOnce, true)?, Some(RightKind::SendOnce)),
+        };
+        let charge = payer.map(|payer| self.ledger.queue(payer, actor, price));
+        Ok(self.unknown_mail(port, bytes, header.id, (reply, reply_kind), charge))
+    }
+
+    /// Mail whose sender nobody vouches for.
+    fn unknown_mail(&mut self, port: PortId, bytes: &[u8], id: i32, reply: (Right, Option<RightKind>), charge: Option<Charge>) -> MailId {
+        self.ports[port.0].srights += 1;
+        MailId(self.mails.insert(Mail {
+            dest: Right::Send(port),
+            reply: reply.0,
+            reply_kind: reply.1,
+            id,
+            bytes: bytes.to_vec(),
+            annex: Vec::new(),
+            carried: Vec::new(),
+            complex: false,
+            sender: Sender { uid: u32::MAX, gid: u32::MAX, pid: 0, task: 0 },
+            charge,
+        }))
+    }
+
     fn return_ticket(&mut self, id: RouteId, number: u32) -> Result<(), Code> {
         let mail = self.routes[id.0].tickets.remove(&number).ok_or(Code::KERN_INVALID_VALUE)?;
         self.tickets_fewer(id, 1);
@@ -589,20 +720,8 @@ impl Core {
             self.discard(reply);
             return Ok(());
         }
-        self.ports[port.0].srights += 1;
-        let mail = Mail {
-            dest: Right::Send(port),
-            reply,
-            reply_kind,
-            id: header.id,
-            bytes: bytes.to_vec(),
-            annex: Vec::new(),
-            carried: Vec::new(),
-            complex: false,
-            sender: Sender { uid: u32::MAX, gid: u32::MAX, pid: 0, task: 0 },
-            charge: payer.map(|payer| self.ledger.queue(payer, actor, price)),
-        };
-        let mail = MailId(self.mails.insert(mail));
+        let charge = payer.map(|payer| self.ledger.queue(payer, actor, price));
+        let mail = self.unknown_mail(port, bytes, header.id, (reply, reply_kind), charge);
         self.insert_returned(port, mail);
         Ok(())
     }

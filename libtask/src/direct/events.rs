@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 use parking_lot::Mutex;
-use umach_abi::control::{Events, LinkEnd, PortModRefs, PortRecall, RouteAck, RouteReturn};
+use umach_abi::control::{Events, LinkEnd, PortModRefs, PortRecall, PortUnreceive, RouteAck, RouteReturn};
 use umach_abi::limits::PACKET_MAX;
 use umach_abi::link;
 use umach_abi::message::{HEADER, Header};
@@ -335,7 +335,57 @@ impl Plane {
         let seqno = port.seqno.load(Ordering::Relaxed);
         let _ = task.request(&PortRecall { name, seqno }, |_, _| ())?;
         task.0.events_wait.store(true, Ordering::Relaxed);
-        self.settle(task)
+        self.settle(task)?;
+        // What is still here came over routes that had ended before.
+        let items = std::mem::take(&mut *port.queue.lock());
+        port.queued.store(0, Ordering::Release);
+        port.of_ended.store(0, Ordering::Release);
+        self.unreceive(task, name, items)
+    }
+
+    fn unreceive(&self, task: &Task, name: Name, items: VecDeque<Item>) -> Result<()> {
+        let mut batches: Vec<(u32, Vec<u8>)> = Vec::new();
+        for item in items {
+            let Item { route, number, id, reply, body } = item;
+            let mut frame = Vec::new();
+            match body {
+                Body::Ticket => {
+                    let (low, high) = (route.id as u32, (route.id >> 32) as u32);
+                    Frame { status: low, trailer: high, options: number, ..Frame::default() }.write(&mut frame);
+                }
+                Body::Plain(mut message) => {
+                    let local = match reply {
+                        None => Name::NULL,
+                        Some((slot, generation)) => {
+                            let owed = self.replies.add(route.link.clone(), slot, generation);
+                            let known = self.make_explicit(task, owed)?;
+                            self.forget_reply(owed);
+                            known.unwrap_or(Name::DEAD)
+                        }
+                    };
+                    let bits = Header::make_bits(Disposition::CopySend as u8, 0, false);
+                    let header = Header { bits, size: message.len() as u32, local, id, ..Header::default() };
+                    message[..HEADER].copy_from_slice(&header.to_bytes());
+                    Frame { size: message.len() as u32, ..Frame::default() }.write(&mut frame);
+                    frame.extend_from_slice(&message);
+                }
+            }
+            match batches.last_mut() {
+                Some((count, tail)) if tail.len() + frame.len() <= PACKET_MAX / 2 => {
+                    *count += 1;
+                    tail.extend_from_slice(&frame);
+                }
+                _ => batches.push((1, frame)),
+            }
+        }
+        // Each goes to the front of the queue, so the last one first.
+        for (count, tail) in batches.into_iter().rev() {
+            let taken = task.request(&PortUnreceive { name, count, tail: &tail }, |answer, _| answer.taken)?;
+            if taken != Ok(count) {
+                tracing::warn!(%name, count, ?taken, "messages of a port that moves could not be handed on");
+            }
+        }
+        Ok(())
     }
 
     fn mark_ended(&self, route: &Arc<InRoute>) {
