@@ -94,6 +94,8 @@ pub(super) struct Mail {
     pub(super) carried: Vec<Carried>,
     pub(super) complex: bool,
     pub(super) sender: Sender,
+    /// The task after whose messages on a route it counts: the sender, also if nobody vouches for that.
+    pub(super) origin: u64,
     /// Paid by the receiver; for a notification, out of what its send-once right had set aside. `None` to the kernel itself.
     pub(super) charge: Option<Charge>,
 }

@@ -68,6 +68,7 @@ impl Core {
             annex: Vec::new(),
             carried,
             complex,
+            origin: 0,
             sender,
             charge: None, // paid by the port's reserve until it is received
         };

@@ -30,6 +30,9 @@ use super::quota::Charge;
 use super::send::parked_mail;
 use super::task::unqueue;
 
+/// [`Mail::origin`] of a message of which only its receiver knows the sender: no sender's next message may overtake it.
+const ANYBODY: u64 = u64::MAX;
+
 /// A route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct RouteId(pub(super) Id);
@@ -127,8 +130,8 @@ impl Core {
         let port = &self.ports[port.0];
         let parked = port.waiters.iter().flat_map(|waiters| waiters.senders.iter().rev());
         let parked = parked.filter_map(|&lane| parked_mail(&self.lanes, lane));
-        let sender = from.to_raw();
-        parked.chain(port.queue.iter().rev().copied()).find(|mail| self.mails[mail.0].sender.task == sender)
+        let origin = from.to_raw();
+        parked.chain(port.queue.iter().rev().copied()).find(|mail| matches!(self.mails[mail.0].origin, from if from == origin || from == ANYBODY))
     }
 
     /// Mail is no longer at a port: it was received, or its sender gave up. Routes that waited for it are open, or wait for what is now the
@@ -670,11 +673,19 @@ impl Core {
             name => (self.take(task, name, umach_abi::Disposition::MoveSendOnce, true)?, Some(RightKind::SendOnce)),
         };
         let charge = payer.map(|payer| self.ledger.queue(payer, actor, price));
-        Ok(self.unknown_mail(port, bytes, header.id, (reply, reply_kind), charge))
+        Ok(self.unknown_mail(port, ANYBODY, bytes, header.id, (reply, reply_kind), charge))
     }
 
     /// Mail whose sender nobody vouches for.
-    fn unknown_mail(&mut self, port: PortId, bytes: &[u8], id: i32, reply: (Right, Option<RightKind>), charge: Option<Charge>) -> MailId {
+    fn unknown_mail(
+        &mut self,
+        port: PortId,
+        origin: u64,
+        bytes: &[u8],
+        id: i32,
+        reply: (Right, Option<RightKind>),
+        charge: Option<Charge>,
+    ) -> MailId {
         self.ports[port.0].srights += 1;
         MailId(self.mails.insert(Mail {
             dest: Right::Send(port),
@@ -685,6 +696,7 @@ impl Core {
             annex: Vec::new(),
             carried: Vec::new(),
             complex: false,
+            origin,
             sender: Sender { uid: u32::MAX, gid: u32::MAX, pid: 0, task: 0 },
             charge,
         }))
@@ -704,7 +716,7 @@ impl Core {
             return Err(Code::KERN_INVALID_ARGUMENT);
         }
         let route = &self.routes[id.0];
-        let (port, link, side) = (route.port, route.link, route.side);
+        let (port, link, side, origin) = (route.port, route.link, route.side, route.from.to_raw());
         let actor = self.tasks[task.0].account;
         let price = price(bytes.len(), 0, 0);
         let payer = self.ports.get(port.0).and(Some(port)).and_then(|port| self.payer(port));
@@ -721,7 +733,7 @@ impl Core {
             return Ok(());
         }
         let charge = payer.map(|payer| self.ledger.queue(payer, actor, price));
-        let mail = self.unknown_mail(port, bytes, header.id, (reply, reply_kind), charge);
+        let mail = self.unknown_mail(port, origin, bytes, header.id, (reply, reply_kind), charge);
         self.insert_returned(port, mail);
         Ok(())
     }

@@ -85,6 +85,7 @@ impl Core {
             annex: annex.to_vec(),
             carried: Vec::new(),
             complex: header.is_complex(),
+            origin: sender.task,
             sender,
             charge: payer.map(|payer| self.ledger.queue(payer, actor, price)),
         };
@@ -415,6 +416,7 @@ impl Core {
             annex: Vec::new(),
             carried: Vec::new(),
             complex: false,
+            origin: 0,
             sender,
             charge,
         };
