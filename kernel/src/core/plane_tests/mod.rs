@@ -14,6 +14,7 @@ use super::*;
 struct World {
     core: Core,
     effects: Effects,
+    given: u32,
 }
 
 struct Answer {
@@ -36,7 +37,7 @@ impl Answer {
 impl World {
     fn new(direct: Direct) -> World {
         let config = Config { pid: 1, features: Features::empty(), limits: Limits::default(), direct };
-        World { core: Core::new(config), effects: Effects::new() }
+        World { core: Core::new(config), effects: Effects::new(), given: 0 }
     }
     fn stranger(&mut self, features: Features) -> LaneId {
         let lane = self.core.connect(Peer { pid: 7, uid: 1, gid: 2 }, true).unwrap();
@@ -97,15 +98,14 @@ impl World {
         let (me, them) = (self.id(from), self.id(to));
         let port = self.core.tasks[me.0].space.get(right).unwrap().port().unwrap();
         let held = self.core.tasks[them.0].space.name_of(port);
-        let name = held.unwrap_or_else(|| (1..).map(|n| Name::new(5000 + n, 3)).find(|name| self.free(them, *name)).unwrap());
+        // Never the same one again, as the kernel's own choice would be.
+        self.given += 1;
+        let name = held.unwrap_or(Name::new(5000 + self.given, 3));
         let control = self.core.tasks[them.0].control;
         let control = self.core.give_send(me, control).unwrap();
         self.ok(from, Request::PortInsertRight(control::PortInsertRight { task: control, name, right, disposition }));
         self.call(from, Request::PortDeallocate(control::PortDeallocate { task: Name::NULL, name: control }));
         name
-    }
-    fn free(&self, task: TaskId, name: Name) -> bool {
-        self.core.tasks[task.0].space.get(name).is_none()
     }
     fn send(&mut self, lane: LaneId, to: Name, body: &[u8]) -> Answer {
         self.call(lane, msg(Options::SEND, Name::NULL, &simple(to, body)))

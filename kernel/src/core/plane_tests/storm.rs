@@ -587,7 +587,9 @@ impl Storm {
                 Record::Message(stamp) | Record::Ticket(_, stamp) => stamp[1],
             }));
         }
-        for memory in self.memory.values() {
+        let raw = task.to_raw();
+        let reads = |link: u64| self.world.core.links.get(Id::from_raw(link)).is_some_and(|link| link.side_of(task).is_some());
+        for (_, memory) in self.memory.iter().filter(|((link, sender), _)| *sender != raw && reads(*link)) {
             self.lossy.extend(memory.ring.iter().map(|(_, record)| match record {
                 Record::Message(stamp) | Record::Ticket(_, stamp) => stamp[1],
             }));
