@@ -8,7 +8,7 @@ use std::path::Path;
 mod targets;
 
 /// Inputs made from each that is stored.
-const CHANGED: u64 = 300;
+const CHANGED: u64 = 100;
 
 /// Random numbers that are the same in every run (xorshift).
 struct Random(u64);
