@@ -6,12 +6,12 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use libtask::{Disposition, Name, ReceiveRight, SendRight, Task};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use umach_abi::control::PortConstruct;
 use umach_abi::limits::LABEL_MAX;
@@ -63,6 +63,21 @@ pub(crate) fn die_with_parent() -> Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL)).context("asking to end with the parent")
 }
 
+/// Stops a process where it is.
+pub(crate) fn stop(pid: u32) -> Result<()> {
+    signal(pid, Signal::STOP)
+}
+
+/// Lets it go on.
+pub(crate) fn go_on(pid: u32) -> Result<()> {
+    signal(pid, Signal::CONT)
+}
+
+fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let id = i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process without a number")?;
+    kill_process(id, signal).with_context(|| format!("sending a signal to process {pid}"))
+}
+
 /// Shows on a terminal what is being done.
 pub(crate) fn progress(what: &str) {
     let mut terminal = std::io::stderr();
@@ -92,6 +107,14 @@ impl Process {
     }
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+    /// Waits until it has ended, as it was told to; but not for long.
+    pub(crate) fn end_by_itself(&mut self) {
+        let _ = go_on(self.pid());
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(5) && matches!(self.0.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
     /// Kills it, and does not wait for its end.
     pub(crate) fn kill(&mut self) -> Result<()> {

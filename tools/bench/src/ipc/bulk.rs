@@ -25,7 +25,8 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     ];
     let copied = vec![Goal::TimesAtMost(1.2, RING), Goal::TimesAtMost(1.0, "unix-stream")];
     // What is copied is beside what is copied: the loan is shown with the larger ones.
-    let works = [(256 << 10, RING, copied, "by copy"), (1 << 20, LOAN, in_place.clone(), "in place"), (64 << 20, LOAN, in_place, "in place")];
+    let works =
+        [(256 << 10, RING, copied, "by copy"), (1 << 20, LOAN, in_place.clone(), "in place"), (64 << 20, LOAN, in_place, "in place")];
     for (size, floor, goals, how) in works {
         let (text, name) = size_names(size);
         let large = size > 16 << 20;

@@ -219,7 +219,11 @@ impl Bench<'_> {
                 None => {
                     self.unpinned()?;
                     watch::beat(contestant.label);
-                    self.field.push((contestant, contestant.start()?));
+                    let peer = contestant.start()?;
+                    if contestant.burns {
+                        peer.pids().servers.into_iter().try_for_each(process::stop)?;
+                    }
+                    self.field.push((contestant, peer));
                     self.field.len() - 1
                 }
             };
@@ -250,9 +254,13 @@ impl Bench<'_> {
                     let (contestant, peer) = &mut self.field[at];
                     watch::beat(contestant.label);
                     let turn = if self.options.quick { work.turn / 4 } else { work.turn };
+                    // One that burns a processor while it waits would do so in everybody's turn.
+                    let burning = if contestant.burns { peer.pids().servers } else { Vec::new() };
+                    burning.iter().copied().try_for_each(process::go_on)?;
                     measured
                         .take_turn(&mut |count| step(&mut **peer, count), turn, round > 0)
                         .with_context(|| format!("{}/{}, {}: {}", work.part.name(), work.name, place.name(), contestant.label))?;
+                    burning.into_iter().try_for_each(process::stop)?;
                 }
             }
             let figures = chosen.iter().zip(measured).map(|(&at, measured)| {

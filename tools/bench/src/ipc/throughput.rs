@@ -21,6 +21,7 @@ fn goals(place: Place) -> Vec<Goal> {
         Goal::TimesAtLeast(8.0, "unix-stream"),
         Goal::TimesAtLeast(8.0, "unix-seqpacket"),
         Goal::TimesAtLeast(4.0, "iceoryx2"),
+        Goal::TimesAtLeast(4.0, "iceoryx2-poll"),
         Goal::TimesAtLeast(20.0, "ipc-channel"),
     ]
 }

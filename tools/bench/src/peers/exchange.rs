@@ -23,6 +23,10 @@ pub(super) trait Sending {
     fn send(&mut self, message: &[u8]) -> Result<()>;
     /// Sends bytes that were announced.
     fn bulk(&mut self, bytes: &[u8]) -> Result<()>;
+    /// Tells the other end that there is no more; `false` if it need not be told.
+    fn end(&mut self) -> bool {
+        false
+    }
 }
 
 /// The end that receives.
@@ -85,7 +89,7 @@ pub(super) fn serve(to: &mut impl Sending, from: &mut impl Receiving) -> Result<
 }
 
 /// A client with its two ends.
-pub(super) struct Exchange<S, R> {
+pub(super) struct Exchange<S: Sending, R: Receiving> {
     to: S,
     from: R,
     servers: Vec<Process>,
@@ -102,6 +106,14 @@ impl<S: Sending + 'static, R: Receiving + 'static> Exchange<S, R> {
     /// The same with processes between the two.
     pub(super) fn through(to: S, from: R, server: Process, middles: Vec<Process>) -> Box<dyn Peer> {
         Box::new(Exchange { to, from, servers: vec![server], middles, message: vec![0; CALL_MAX], data: Vec::new(), count: 0 })
+    }
+}
+
+impl<S: Sending, R: Receiving> Drop for Exchange<S, R> {
+    fn drop(&mut self) {
+        if self.to.end() {
+            self.servers.iter_mut().for_each(Process::end_by_itself);
+        }
     }
 }
 

@@ -103,7 +103,8 @@ fn start_fifo(contestant: &Contestant) -> Result<Box<dyn Peer>> {
         rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).context("making a FIFO")?;
         // Opened for both, it lets neither of the next two wait for the other.
         let both = open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        let ends = (open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?);
+        let ends =
+            (open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?);
         drop(both);
         Ok(ends)
     };

@@ -7,7 +7,8 @@ use std::process::Stdio;
 
 use anyhow::{Result, ensure};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, recvmsg, send, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, recvmsg, send,
+    sendmsg,
 };
 
 use super::{Contestant, Kind, Peer, Pids, Skill};

@@ -19,7 +19,12 @@ const ECHO_MEMORY: i32 = 103;
 
 const ALL: &[Skill] = &[Skill::Call, Skill::Stream, Skill::Bulk, Skill::Rights];
 
-const fn umach(name: &'static str, label: &'static str, skills: &'static [Skill], start: fn(&Contestant) -> Result<Box<dyn Peer>>) -> Contestant {
+const fn umach(
+    name: &'static str,
+    label: &'static str,
+    skills: &'static [Skill],
+    start: fn(&Contestant) -> Result<Box<dyn Peer>>,
+) -> Contestant {
     Contestant { name, label, kind: Kind::Umach, skills, largest: CALL_MAX, burns: false, start, serve: serve_role }
 }
 

@@ -187,7 +187,12 @@ pub(crate) mod tests {
             unit: Unit::Microseconds,
             floor: Some("shm-futex"),
             ours: "umach",
-            goals: vec![Goal::TimesAtMost(1.3, "shm-futex"), Goal::TimesAtMost(0.7, "pipe"), Goal::TimesAtMost(0.1, "zbus"), Goal::AtMost(7.0)],
+            goals: vec![
+                Goal::TimesAtMost(1.3, "shm-futex"),
+                Goal::TimesAtMost(0.7, "pipe"),
+                Goal::TimesAtMost(0.1, "zbus"),
+                Goal::AtMost(7.0),
+            ],
             figures: vec![
                 figure("umach", "umach", Kind::Umach, 6.0),
                 figure("shm-futex", "shared memory, futex", Kind::Floor, 4.0),

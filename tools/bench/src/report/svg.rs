@@ -76,7 +76,10 @@ pub(super) fn report(report: &Report) -> String {
         );
         x += 36.0 + 6.5 * label.len() as f64;
     }
-    let _ = writeln!(out, "<text x=\"{x}\" y=\"48\" fill=\"#555\">medians; logarithmic scales; shorter bars are better for times, longer ones for rates</text>");
+    let _ = writeln!(
+        out,
+        "<text x=\"{x}\" y=\"48\" fill=\"#555\">medians; logarithmic scales; shorter bars are better for times, longer ones for rates</text>"
+    );
     let mut y = TOP;
     for sections in &works {
         let first = sections[0];

@@ -94,7 +94,9 @@ mod tests {
     #[test]
     fn table_names_the_floor_and_says_which_goals_are_met() {
         let text = report(&Report { sections: vec![super::super::tests::section()], notes: vec!["a note".into()] });
-        for part in ["shared memory, futex (floor)", "1.50: MISSED", "0.60: met", "not measured in this run", "* a note", "* 2 of 3 goals met"] {
+        for part in
+            ["shared memory, futex (floor)", "1.50: MISSED", "0.60: met", "not measured in this run", "* a note", "* 2 of 3 goals met"]
+        {
             assert!(text.contains(part), "no {part:?} in\n{text}");
         }
     }

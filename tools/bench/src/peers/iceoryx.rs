@@ -1,0 +1,253 @@
+//! iceoryx2: publish and subscribe both ways, in one of two ways to wait: an event for each sample, or looking until there is one.
+//!
+//! What it has written is on files, so its server must end in order: it is told to, and only killed if it does not listen.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use iceoryx2::port::listener::Listener;
+use iceoryx2::port::notifier::Notifier;
+use iceoryx2::port::publisher::Publisher;
+use iceoryx2::port::subscriber::Subscriber;
+use iceoryx2::prelude::{BackpressureStrategy, LogLevel, Node, NodeBuilder, ServiceName, SignalHandlingMode, ipc, set_log_level};
+use iceoryx2::sample::Sample;
+
+use super::exchange::{Exchange, Receiving, Sending, serve};
+use super::{CALL_MAX, Contestant, Kind, Peer, Pids, Skill};
+use crate::data::{Sum, expected, fill};
+use crate::process::{PATIENCE, Process};
+
+const fn peer(name: &'static str, label: &'static str, burns: bool) -> Contestant {
+    let skills = &[Skill::Call, Skill::Stream, Skill::Bulk];
+    Contestant { name, label, kind: Kind::Peer, skills, largest: CALL_MAX, burns, start, serve: serve_role }
+}
+
+const EVENTS: &str = "iceoryx2";
+
+pub(super) const CONTESTANTS: &[Contestant] =
+    &[peer(EVENTS, "iceoryx2, events", false), peer("iceoryx2-poll", "iceoryx2, busy poll", true)];
+
+/// Samples that may wait, small ones and large ones.
+const SMALL: usize = 256;
+const LARGE: usize = 2;
+const LARGEST: usize = 64 << 20;
+
+type Bytes = Sample<ipc::Service, [u8], ()>;
+
+/// One way's end that sends.
+struct ToTopic {
+    publisher: Publisher<ipc::Service, [u8], ()>,
+    notifier: Option<Arc<Notifier<ipc::Service>>>,
+}
+
+/// The end that receives.
+struct FromTopic {
+    subscriber: Subscriber<ipc::Service, [u8], ()>,
+    listener: Option<Arc<Listener<ipc::Service>>>,
+    sample: Option<Bytes>,
+}
+
+/// What makes a node's ends.
+struct Maker {
+    node: Node<ipc::Service>,
+    prefix: String,
+    events: bool,
+}
+
+fn failed(what: &str, why: impl std::fmt::Debug) -> anyhow::Error {
+    anyhow!("iceoryx2: {what}: {why:?}")
+}
+
+impl Maker {
+    fn new(prefix: String, events: bool) -> Result<Maker> {
+        set_log_level(LogLevel::Fatal);
+        let node = NodeBuilder::new().signal_handling_mode(SignalHandlingMode::Disabled).create::<ipc::Service>();
+        Ok(Maker { node: node.map_err(|why| failed("a node", why))?, prefix, events })
+    }
+    fn name(&self, way: &str) -> Result<ServiceName> {
+        format!("{}/{way}", self.prefix).as_str().try_into().map_err(|why| failed("a name", why))
+    }
+    fn samples(
+        &self,
+        way: &str,
+        room: usize,
+    ) -> Result<iceoryx2::service::port_factory::publish_subscribe::PortFactory<ipc::Service, [u8], ()>> {
+        self.node
+            .service_builder(&self.name(way)?)
+            .publish_subscribe::<[u8]>()
+            .enable_safe_overflow(false)
+            .subscriber_max_buffer_size(room)
+            .max_publishers(1)
+            .max_subscribers(1)
+            .open_or_create()
+            .map_err(|why| failed("a service", why))
+    }
+    fn event(&self, way: &str) -> Result<iceoryx2::service::port_factory::event::PortFactory<ipc::Service>> {
+        self.node.service_builder(&self.name(way)?).event().open_or_create().map_err(|why| failed("an event", why))
+    }
+    fn to(&self, way: &str, room: usize, largest: usize, notifier: Option<Arc<Notifier<ipc::Service>>>) -> Result<ToTopic> {
+        let publisher = self
+            .samples(way, room)?
+            .publisher_builder()
+            .initial_max_slice_len(largest)
+            .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
+            .create()
+            .map_err(|why| failed("a publisher", why))?;
+        Ok(ToTopic { publisher, notifier })
+    }
+    fn from(&self, way: &str, room: usize, listener: Option<Arc<Listener<ipc::Service>>>) -> Result<FromTopic> {
+        let subscriber = self.samples(way, room)?.subscriber_builder().create().map_err(|why| failed("a subscriber", why))?;
+        Ok(FromTopic { subscriber, listener, sample: None })
+    }
+    fn notifier(&self, way: &str) -> Result<Option<Arc<Notifier<ipc::Service>>>> {
+        let notifier = self.events.then(|| self.event(way)?.notifier_builder().create().map_err(|why| failed("a notifier", why)));
+        Ok(notifier.transpose()?.map(Arc::new))
+    }
+    fn listener(&self, way: &str) -> Result<Option<Arc<Listener<ipc::Service>>>> {
+        let listener = self.events.then(|| self.event(way)?.listener_builder().create().map_err(|why| failed("a listener", why)));
+        Ok(listener.transpose()?.map(Arc::new))
+    }
+}
+
+impl ToTopic {
+    fn notify(&self) -> Result<()> {
+        if let Some(notifier) = &self.notifier {
+            notifier.notify().map_err(|why| failed("an event", why))?;
+        }
+        Ok(())
+    }
+}
+
+impl Sending for ToTopic {
+    fn send(&mut self, message: &[u8]) -> Result<()> {
+        let sample = self.publisher.loan_slice_uninit(message.len()).map_err(|why| failed("a loan", why))?;
+        sample.write_from_slice(message).send().map_err(|why| failed("sending", why))?;
+        self.notify()
+    }
+    fn bulk(&mut self, _: &[u8]) -> Result<()> {
+        bail!("bulk goes by large samples")
+    }
+    fn end(&mut self) -> bool {
+        // If it cannot be told, it is killed.
+        let _ = self.send(&[0]);
+        true
+    }
+}
+
+impl FromTopic {
+    /// The next sample, which is kept until the one after it.
+    fn next(&mut self) -> Result<&Bytes> {
+        self.sample = None;
+        let start = Instant::now();
+        loop {
+            for _ in 0..1000 {
+                if let Some(sample) = self.subscriber.receive().map_err(|why| failed("receiving", why))? {
+                    return Ok(self.sample.insert(sample));
+                }
+                match &self.listener {
+                    Some(listener) => {
+                        listener.timed_wait(|_| (), Duration::from_secs(1)).map_err(|why| failed("waiting for an event", why))?;
+                        if start.elapsed() > PATIENCE {
+                            break;
+                        }
+                    }
+                    None => std::hint::spin_loop(),
+                }
+            }
+            ensure!(start.elapsed() < PATIENCE, "nothing came within {} s", PATIENCE.as_secs());
+        }
+    }
+}
+
+impl Receiving for FromTopic {
+    fn receive(&mut self) -> Result<&[u8]> {
+        let sample = self.next()?;
+        // One byte is the last.
+        Ok(if sample.len() < 8 { &[] } else { sample.payload() })
+    }
+}
+
+/// Bulk has ends and a process of its own, for its samples are large.
+struct Client {
+    small: Box<dyn Peer>,
+    large: ToTopic,
+    sums: FromTopic,
+    summer: Process,
+}
+
+/// A client's two ends and the process at the other.
+fn ends(contestant: &Contestant, role: &str, room: usize, largest: usize) -> Result<(ToTopic, FromTopic, Process)> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let prefix = format!("umach-bench/{}/{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let maker = Maker::new(prefix.clone(), contestant.name == EVENTS)?;
+    // What earlier ones left that were killed.
+    maker.node.try_cleanup_dead_nodes();
+    // All is there before the server is, so that nothing it sends is lost.
+    let to = maker.to("there", room, largest, maker.notifier("there")?)?;
+    let mut from = maker.from("back", SMALL, maker.listener("back")?)?;
+    let server = Process::start(&["peer", contestant.name, role, &prefix], Stdio::null(), Stdio::null())?;
+    from.receive().context("waiting for the server's first words")?;
+    Ok((to, from, server))
+}
+
+fn start(contestant: &Contestant) -> Result<Box<dyn Peer>> {
+    let (to, from, server) = ends(contestant, "small", SMALL, CALL_MAX)?;
+    let small = Exchange::boxed(to, from, server);
+    let (large, sums, summer) = ends(contestant, "large", LARGE, LARGEST)?;
+    Ok(Box::new(Client { small, large, sums, summer }))
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.large.end();
+        self.summer.end_by_itself();
+    }
+}
+
+impl Peer for Client {
+    fn pids(&self) -> Pids {
+        let mut pids = self.small.pids();
+        pids.servers.push(self.summer.pid());
+        pids
+    }
+    fn calls(&mut self, count: usize, size: usize) -> Result<()> {
+        self.small.calls(count, size)
+    }
+    fn stream(&mut self, count: usize, size: usize) -> Result<()> {
+        self.small.stream(count, size)
+    }
+    fn bulk(&mut self, seed: u64, len: usize) -> Result<(u64, Duration)> {
+        let mut sample = self.large.publisher.loan_slice(len).map_err(|why| failed("a loan", why))?;
+        fill(sample.payload_mut(), seed);
+        let start = Instant::now();
+        sample.send().map_err(|why| failed("sending", why))?;
+        self.large.notify()?;
+        let sum = self.sums.receive()?.try_into().map(u64::from_le_bytes).context("a sum has eight bytes")?;
+        let took = start.elapsed();
+        ensure!(sum == expected(seed, len), "{len} bytes did not arrive as they were sent");
+        Ok((sum, took))
+    }
+}
+
+fn serve_role(contestant: &Contestant, args: &[String]) -> Result<()> {
+    let [role, prefix] = args else { bail!("a role and the prefix of the names are wanted") };
+    let maker = Maker::new(prefix.clone(), contestant.name == EVENTS)?;
+    let room = if role == "small" { SMALL } else { LARGE };
+    let mut from = maker.from("there", room, maker.listener("there")?)?;
+    let mut to = maker.to("back", SMALL, CALL_MAX, maker.notifier("back")?)?;
+    to.send(&[0; 32])?;
+    if role == "small" {
+        return serve(&mut to, &mut from);
+    }
+    loop {
+        let bytes = from.receive()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let sum = Sum::of(bytes);
+        to.send(&sum.to_le_bytes())?;
+    }
+}
