@@ -49,7 +49,7 @@ impl Core {
 
     fn check_links(&self) -> Result<(), String> {
         for (id, link) in self.links.iter() {
-            let (mut live, mut tickets, mut used) = ([0; 2], 0, [0; 2]);
+            let (mut live, mut tickets, mut used, mut unclosed) = ([0; 2], 0, [0; 2], 0);
             for route in &link.routes {
                 let route = self.routes.get(route.0).ok_or_else(|| format!("link {id:?}: a route that does not exist"))?;
                 if route.link.0 != id || !route.attached {
@@ -57,12 +57,16 @@ impl Core {
                 }
                 live[route.side] += u32::from(route.state == State::Live);
                 used[route.side] += 1;
+                unclosed += u32::from(!matches!(route.state, State::Closed { .. }));
                 tickets += route.tickets.len() as u32;
             }
             if (live, tickets, used) != (link.live, link.tickets, [link.indices[0].used(), link.indices[1].used()]) {
                 return Err(format!("link {id:?}: counts {:?} live, {} tickets, there are {live:?} and {tickets}", link.live, link.tickets));
             }
-            if link.announced && !(link.down.is_some() && link.fallen && link.routes.is_empty()) {
+            if unclosed != link.unclosed {
+                return Err(format!("link {id:?}: counts {} routes not closed, there are {unclosed}", link.unclosed));
+            }
+            if link.announced && !(link.down.is_some() && link.fallen && unclosed == 0) {
                 return Err(format!("link {id:?}: its end was told too early"));
             }
         }

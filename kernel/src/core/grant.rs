@@ -137,7 +137,9 @@ impl Core {
             last_ticket: 0,
             doubts: Vec::new(),
         }));
-        self.links[link.0].routes.insert(route);
+        let entry = &mut self.links[link.0];
+        entry.routes.insert(route);
+        entry.unclosed += 1;
         let plane = self.ports[id.0].plane();
         plane.routes.insert(route);
         plane.live.insert(from, route);

@@ -58,13 +58,15 @@ pub(super) struct Link {
     pub(super) indices: [Indices; 2],
     /// Live routes.
     pub(super) live: [u32; 2],
+    /// Routes that are not closed.
+    pub(super) unclosed: u32,
     /// Tickets of its routes.
     pub(super) tickets: u32,
     /// Was told of the link.
     pub(super) told: [bool; 2],
     /// Over; why, as each is to be told.
     pub(super) down: Option<[u32; 2]>,
-    /// The routes have been ended, and the tasks are told once they are gone.
+    /// The routes have been ended, and the tasks are told once they are closed.
     pub(super) fallen: bool,
     /// The end is on its way to the tasks.
     pub(super) announced: bool,
@@ -112,6 +114,7 @@ impl Core {
             routes: BTreeSet::new(),
             indices: Default::default(),
             live: [0; 2],
+            unclosed: 0,
             tickets: 0,
             told: [false; 2],
             down: None,
@@ -183,8 +186,8 @@ impl Core {
 
     /// A link that is over may have come nearer to its end.
     pub(super) fn settle_link(&mut self, id: LinkId) {
-        let Some(link) = self.links.get(id.0).filter(|link| link.fallen && link.routes.is_empty()) else { return };
-        let tasks = link.tasks;
+        let Some(link) = self.links.get(id.0).filter(|link| link.fallen && link.unclosed == 0) else { return };
+        let (tasks, empty) = (link.tasks, link.routes.is_empty());
         if !std::mem::replace(&mut self.links[id.0].announced, true) {
             for (side, task) in tasks.into_iter().enumerate() {
                 if self.links[id.0].told[side] {
@@ -195,7 +198,7 @@ impl Core {
             }
         }
         let over = |(side, &task): (usize, &TaskId)| self.links[id.0].done[side] || !self.living(task);
-        if !tasks.iter().enumerate().all(over) {
+        if !empty || !tasks.iter().enumerate().all(over) {
             return;
         }
         let link = self.links.remove(id.0).expect("just seen");

@@ -248,6 +248,8 @@ impl Core {
         let (port, from, to, dead) = (route.port, route.from, route.to, accepted.is_none());
         let accepted = accepted.unwrap_or(u32::MAX);
         route.state = State::Closed { accepted, dead };
+        let link = route.link;
+        self.links[link.0].unclosed -= 1;
         // Tickets that were taken are fetched later, by whoever took them. If that can no longer be, they are mail like any other.
         let keeps = !dead && matches!(self.ports.get(port.0).map(|port| port.receiver), Some(Receiver::Space(task, _)) if task == to);
         let tickets = &mut self.routes[id.0].tickets;
@@ -269,6 +271,7 @@ impl Core {
         self.refill_if_alive(port);
         if self.living(from) {
             self.raise(from, Note::Closed(id));
+            self.settle_link(link);
         } else {
             self.detach(id);
         }
@@ -333,10 +336,11 @@ impl Core {
     pub(super) fn detach(&mut self, id: RouteId) {
         let route = &mut self.routes[id.0];
         if std::mem::take(&mut route.attached) {
-            let (link, side, index, tickets) = (route.link, route.side, route.index, route.tickets.len() as u32);
+            let (link, side, index, state, tickets) = (route.link, route.side, route.index, route.state, route.tickets.len() as u32);
             let entry = &mut self.links[link.0];
             entry.routes.remove(&id);
             entry.tickets -= tickets;
+            entry.unclosed -= u32::from(!matches!(state, State::Closed { .. }));
             // What is left in the ring under the old number is not taken for messages of the next route in its place.
             entry.indices[side].free.push_back(index.wrapping_add(link::ROUTES as u32));
             self.settle_link(link);
