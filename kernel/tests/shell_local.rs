@@ -63,7 +63,7 @@ fn call<C: Call>(lane: &LocalLane, request_of: &C) -> Got {
 
 fn task(kernel: &LocalKernel) -> (LocalLane, umach_abi::control::answer::Hello) {
     let lane = kernel.connect().expect("connect");
-    let hello = call(&lane, &Hello { version: VERSION, features: Features::all().bits() }).ok::<Hello>();
+    let hello = call(&lane, &Hello { version: VERSION, features: (Features::all() - Features::DIRECT_PLANE).bits() }).ok::<Hello>();
     (lane, hello)
 }
 

@@ -475,7 +475,8 @@ protocol! {
     /// The receiver hands undelivered messages of an ended route back, in order, when the end said so: `count` frames. A frame with size 0 stands for a ticket,
     /// whose number is in `options`; a frame with `attach` 1 + n wants its reply in slot n of the link, of the generation in `options`.
     102 RouteReturn<'a> { route: u64, count: u32, tail: &'a [u8] } => { taken: u32 };
-    /// The receiver has closed an ended route: it took the first `accepted` messages of it, and no other.
+    /// The receiver has closed an ended route: it took the first `accepted` messages of it, and no other. From the sender, about a route whose
+    /// receiver died: the first `accepted` had been received, and the others have been sent again (flag 8 of `Msg`, in order).
     103 RouteAck { route: u64, accepted: u32 } => {};
     /// Takes a port off the direct plane: all routes to it end, their messages are to be returned. `seqno`: what the next message gets.
     104 PortRecall { name: Name, seqno: u32 } => {};

@@ -269,7 +269,9 @@ impl Core {
                     }
                     Posted::Full(mail, port) => {
                         let mail = MailId(self.mails.insert(mail));
-                        if let Numbered::Doubt(route, number) = numbered {
+                        if let Numbered::Doubt(route, number) = numbered
+                            && !self.is_orphaned(route)
+                        {
                             self.note_doubt(route, number, mail);
                         }
                         self.ports[port.0].waiters().senders.push_back(lane);
@@ -315,6 +317,16 @@ impl Core {
             },
             Numbered::Doubt(route, number) => {
                 let Some(port) = mail.dest.port().filter(|&port| self.alive(port)) else { return self.post(mail) };
+                if self.is_orphaned(route) {
+                    let again = self.may_send_again(route, number);
+                    return match self.post(mail) {
+                        Posted::Full(mail, port) if again => {
+                            self.enqueue(port, mail);
+                            Posted::Sent
+                        }
+                        other => other,
+                    };
+                }
                 let queued = self.ports[port.0].queue.len();
                 let posted = self.post(mail);
                 if let Some(port) = self.ports.get(port.0)

@@ -343,7 +343,9 @@ impl Core {
             Note::Closed(id) => {
                 let event = self.about(id)?;
                 let State::Closed { accepted, dead } = self.routes[id.0].state else { return None };
-                self.detach(id);
+                if !self.is_orphaned(id) {
+                    self.detach(id);
+                }
                 plain(Event { kind: event::ROUTE_CLOSED, flags: u32::from(dead), value: if dead { 0 } else { accepted }, ..event })
             }
             Note::Member(port, set) => {

@@ -135,6 +135,7 @@ impl Core {
             attached: true,
             tickets: BTreeMap::new(),
             last_ticket: 0,
+            again: (0, 0),
             doubts: Vec::new(),
         }));
         let entry = &mut self.links[link.0];

@@ -6,7 +6,9 @@
 //! * *Live*: both know. If mail of that sender's was still queued when it learnt of the route, the route opens when that mail has been received.
 //! * *Ended*: the sender is to stop; messages are on their way. Until the receiver has *closed* it the port stands behind a barrier: no mail is
 //!   delivered, and the route holds a send right, so that neither an order nor a no-senders notification can overtake what is in the ring.
-//! * *Closed*: what the receiver took is known. Goes when the sender has been told and no ticket is left.
+//! * *Closed*: what the receiver took is known. Goes when the sender has been told and no ticket is left. If the receiver died while the
+//!   port lives on (it moved), the sender knows from the link what was received; it sends the rest again under its numbers, tickets find
+//!   their places between, and the sender's acknowledgement ends the route. If the sender dies first, the tickets are mail like any other.
 //!
 //! A *ticket* is a message of a route that carries rights: the kernel keeps it, the ring has its number. What came after the last message
 //! that the receiver took goes into the port's queue, at the place where the queue ended when the first route of the barrier did.
@@ -80,6 +82,8 @@ pub(super) struct Route {
     /// Messages with rights, by their number on the route.
     pub(super) tickets: BTreeMap<u32, MailId>,
     pub(super) last_ticket: u32,
+    /// Messages of a dead receiver's that were sent again: the last one's number, and how many.
+    pub(super) again: (u32, u32),
     /// Mail that repeats a message of the route: not to be delivered if the receiver took that.
     pub(super) doubts: Vec<(u32, MailId)>,
 }
@@ -251,7 +255,8 @@ impl Core {
         let link = route.link;
         self.links[link.0].unclosed -= 1;
         // Tickets that were taken are fetched later, by whoever took them. If that can no longer be, they are mail like any other.
-        let keeps = !dead && matches!(self.ports.get(port.0).map(|port| port.receiver), Some(Receiver::Space(task, _)) if task == to);
+        let keeps = !dead && matches!(self.ports.get(port.0).map(|port| port.receiver), Some(Receiver::Space(task, _)) if task == to)
+            || self.is_orphaned(id);
         let tickets = &mut self.routes[id.0].tickets;
         let later = match (keeps, accepted.checked_add(1)) {
             (true, Some(next)) => tickets.split_off(&next),
@@ -279,6 +284,54 @@ impl Core {
             self.pump(port);
         }
         self.release_send(port);
+    }
+
+    /// Its receiver died and its port did not: what comes of it is the sender's to say.
+    pub(super) fn is_orphaned(&self, id: RouteId) -> bool {
+        let route = &self.routes[id.0];
+        matches!(route.state, State::Closed { dead: true, .. }) && self.living(route.from) && self.alive(route.port)
+    }
+
+    /// Tickets of an orphaned route become mail, up to this number.
+    pub(super) fn release_tickets(&mut self, id: RouteId, before: Option<u32>) {
+        let tickets = &mut self.routes[id.0].tickets;
+        let rest = before.map_or_else(BTreeMap::new, |before| tickets.split_off(&before));
+        let released = std::mem::replace(tickets, rest);
+        self.tickets_fewer(id, released.len() as u32);
+        let port = self.routes[id.0].port;
+        for mail in released.into_values() {
+            let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
+            if self.alive(port) { self.enqueue(port, mail) } else { self.destroy_mail(mail) }
+        }
+    }
+
+    /// The sender has sent again what its dead receiver did not receive; that was everything after the first `accepted`.
+    fn bury_route(&mut self, id: RouteId, accepted: u32) -> Result<(), Code> {
+        if !matches!(self.routes[id.0].state, State::Closed { dead: true, .. }) {
+            return Err(Code::KERN_INVALID_ARGUMENT);
+        }
+        let later = accepted.checked_add(1).map_or_else(BTreeMap::new, |next| self.routes[id.0].tickets.split_off(&next));
+        let received = std::mem::replace(&mut self.routes[id.0].tickets, later);
+        self.tickets_fewer(id, received.len() as u32);
+        for mail in received.into_values() {
+            let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
+            self.destroy_mail(mail);
+        }
+        self.release_tickets(id, None);
+        self.detach(id);
+        Ok(())
+    }
+
+    /// May the sender of an orphaned route put its `number`-th message into the queue, full or not?
+    pub(super) fn may_send_again(&mut self, id: RouteId, number: u32) -> bool {
+        let route = &mut self.routes[id.0];
+        let (last, count) = route.again;
+        if number <= last || count >= route.credit {
+            return false;
+        }
+        route.again = (number, count + 1);
+        self.release_tickets(id, Some(number));
+        true
     }
 
     fn refill_if_alive(&mut self, port: PortId) {
@@ -416,10 +469,11 @@ impl Core {
         self.recall(id);
         let routes: Vec<RouteId> = self.ports[id.0].plane().routes.iter().rev().copied().collect();
         for route in routes {
-            let Some(entry) = self.routes.get_mut(route.0) else { continue };
-            if !matches!(entry.state, State::Closed { .. }) {
+            let Some(entry) = self.routes.get(route.0) else { continue };
+            if !matches!(entry.state, State::Closed { .. }) || self.is_orphaned(route) {
                 continue;
             }
+            let entry = &mut self.routes[route.0];
             let tickets = std::mem::take(&mut entry.tickets);
             let (count, attached) = (tickets.len(), entry.attached);
             if attached {
@@ -469,6 +523,9 @@ impl Core {
             && matches!(route.state, State::Closed { .. })
             && !self.living(route.from)
         {
+            if matches!(route.state, State::Closed { dead: true, .. }) {
+                self.release_tickets(id, None);
+            }
             self.detach(id);
         }
     }
@@ -493,6 +550,9 @@ impl Core {
     }
 
     pub(super) fn route_ack(&mut self, task: TaskId, raw: u64, accepted: u32) -> Result<answer::RouteAck, Code> {
+        if let Some(id) = self.outgoing(task, raw) {
+            return self.bury_route(id, accepted).map(|()| answer::RouteAck {});
+        }
         let id = self.incoming(task, raw)?;
         let State::Ended(_) = self.routes[id.0].state else { return Err(Code::KERN_INVALID_ARGUMENT) };
         self.close_route(id, Some(accepted));
@@ -561,6 +621,7 @@ impl Core {
             return Err(Code::KERN_INVALID_ARGUMENT);
         }
         match route.state {
+            State::Closed { dead: true, .. } => Ok(Some(id)),
             State::Closed { accepted, .. } if number <= accepted => Err(Code::SUCCESS),
             State::Closed { .. } => Ok(None),
             _ => Ok(Some(id)),

@@ -52,3 +52,30 @@ impl Drop for Page {
         let _ = unsafe { munmap(self.0.as_ptr().cast(), attention::SIZE) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    #[test]
+    fn who_sleeps_on_a_word_of_another_mapping_is_woken() {
+        let fd = rustix::fs::memfd_create("page", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&fd, attention::SIZE as u64).unwrap();
+        let (ours, theirs) = (Page::map(fd.as_fd()).unwrap(), Page::map(fd.as_fd()).unwrap());
+        let sleeper = std::thread::spawn(move || {
+            // Whether it sleeps already when the word changes or not, it sees the change before the deadline.
+            let deadline = futex::Timespec { tv_sec: 20, tv_nsec: 0 };
+            let mut late = false;
+            while theirs.word(attention::MAIL).load(Ordering::SeqCst) == 0 && !late {
+                let slept = futex::wait(theirs.word(attention::MAIL), futex::Flags::empty(), 0, Some(&deadline));
+                late = slept == Err(rustix::io::Errno::TIMEDOUT);
+            }
+            late
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        ours.set(0, 1);
+        assert!(!sleeper.join().unwrap(), "never woken");
+    }
+}

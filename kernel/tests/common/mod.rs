@@ -19,7 +19,7 @@ use rustix::net::{
     SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, send, sendmsg, socket_with, socketpair,
 };
 use tempfile::TempDir;
-use umach_abi::control::{Call, Head, Hello, Msg, PortAllocate, PortInsertRight, Reply, answer};
+use umach_abi::control::{Call, EVENTS_WAIT, Head, Hello, Msg, PortAllocate, PortInsertRight, Reply, answer};
 use umach_abi::limits::PACKET_MAX;
 use umach_abi::message::{Header, Options};
 use umach_abi::records::Frame;
@@ -185,7 +185,9 @@ pub fn pair() -> (OwnedFd, OwnedFd) {
 
 /// A packet from the kernel.
 pub struct Packet {
+    /// Without the bit that says that there are events to pull.
     pub head: Head,
+    pub events: bool,
     pub body: Vec<u8>,
     pub attached: Vec<OwnedFd>,
 }
@@ -244,9 +246,11 @@ impl Wire {
                 attached.extend(fds);
             }
         }
-        let (head, body) = Head::read(&bytes[..got]).expect("an answer's head");
+        let (mut head, body) = Head::read(&bytes[..got]).expect("an answer's head");
+        let events = head.op & EVENTS_WAIT != 0;
+        head.op &= !EVENTS_WAIT;
         assert_eq!(head.attached as usize, attached.len(), "descriptors as counted");
-        Some(Packet { head, body: body.to_vec(), attached })
+        Some(Packet { head, events, body: body.to_vec(), attached })
     }
     /// The kernel has closed it, whatever it said before.
     pub fn closed(&self) {
@@ -277,7 +281,11 @@ impl Wire {
     }
     /// Says Hello.
     pub fn hello(self) -> Task {
-        let packet = self.call(&Hello { version: VERSION, features: (Features::all() - Features::DIRECT_PLANE).bits() });
+        self.hello_with(Features::all() - Features::DIRECT_PLANE)
+    }
+    /// Says Hello, and what it can do.
+    pub fn hello_with(self, features: Features) -> Task {
+        let packet = self.call(&Hello { version: VERSION, features: features.bits() });
         let hello = packet.ok::<Hello>();
         Task { wire: self, hello }
     }
