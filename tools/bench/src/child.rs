@@ -1,14 +1,11 @@
 //! What the processes of a measurement do. Each ends when its socket does.
 
 use std::collections::HashMap;
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use libtask::raw::{ConstructFlags, MsgBuffer, Options};
 use libtask::{Disposition, Message, Name, RightKind, Task};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use umach_abi::control::{PortConstruct, PortModRefs};
 use umach_abi::limits::QLIMIT_MAX;
@@ -18,7 +15,7 @@ use umach_kernel::shell;
 
 use crate::peers;
 use crate::process::{die_with_parent, input};
-use crate::wire::{MESSAGE_AT, Wire, msg};
+use crate::wire::{Wire, message_at, msg};
 
 /// The hidden argument that makes a process a child.
 pub(crate) const COMMAND: &str = "bench-child";
@@ -45,12 +42,6 @@ pub(crate) struct Child {
 enum Role {
     /// A kernel process.
     Kernel(KernelArgs),
-    /// Packets from standard input to standard output and the answers back.
-    Relay,
-    /// Answers packets with themselves.
-    Echo,
-    /// Takes descriptors and closes them.
-    TakeDescriptors,
     /// A task that answers messages with themselves, by bare packets.
     WireEcho,
     /// The same with the library.
@@ -82,9 +73,6 @@ impl Child {
                 shell::init_log(args.log.as_deref()).map_err(anyhow::Error::msg)?;
                 Ok(shell::run(args.into_config()?)?)
             }
-            Role::Relay => relay(),
-            Role::Echo => echo(),
-            Role::TakeDescriptors => take_descriptors(),
             Role::WireEcho => until_the_end(wire_echo()),
             Role::TaskEcho => until_the_end(task_echo()),
             Role::WireTake { batch } => until_the_end(wire_take(batch)),
@@ -106,54 +94,6 @@ fn until_the_end(ended: Result<()>) -> Result<()> {
     }
 }
 
-fn relay() -> Result<()> {
-    let (client, server) = (rustix::stdio::stdin(), rustix::stdio::stdout());
-    let mut buffer = [0; 256];
-    loop {
-        let (len, _) = recv(client, &mut buffer, RecvFlags::empty())?;
-        if len == 0 {
-            return Ok(());
-        }
-        send(server, &buffer[..len], SendFlags::NOSIGNAL)?;
-        let (len, _) = recv(server, &mut buffer, RecvFlags::empty())?;
-        send(client, &buffer[..len], SendFlags::NOSIGNAL)?;
-    }
-}
-
-fn echo() -> Result<()> {
-    let client = rustix::stdio::stdin();
-    let mut buffer = [0; 256];
-    loop {
-        let (len, _) = recv(client, &mut buffer, RecvFlags::empty())?;
-        if len == 0 {
-            return Ok(());
-        }
-        send(client, &buffer[..len], SendFlags::NOSIGNAL)?;
-    }
-}
-
-fn take_descriptors() -> Result<()> {
-    let sender = rustix::stdio::stdin();
-    let mut buffer = [0; 256];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
-    loop {
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got = recvmsg(sender, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-        if got.bytes == 0 {
-            return Ok(());
-        }
-        let mut taken = 0;
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                taken += descriptors.count();
-            }
-        }
-        if taken == 0 {
-            send(sender, &buffer[..1], SendFlags::NOSIGNAL)?;
-        }
-    }
-}
-
 const SEND: u32 = Options::SEND.bits();
 const RCV: u32 = Options::RCV.bits();
 
@@ -171,11 +111,12 @@ fn wire_echo() -> Result<()> {
     let (mut wire, port) = wire_server()?;
     let reply = MsgBuffer::new(101).remote(Name::NULL, Disposition::MoveSendOnce).body(&[0; 32]);
     let mut reply = msg(SEND | RCV, port, 1, &reply.bytes, &[]);
+    let at = message_at();
     wire.again(&msg(RCV, port, 1, &[], &[]))?.ok()?;
     loop {
         let (header, message, _) = wire.message()?;
-        reply[MESSAGE_AT + 8..MESSAGE_AT + 12].copy_from_slice(&header.remote.0.to_le_bytes());
-        reply[MESSAGE_AT + 24..MESSAGE_AT + 56].copy_from_slice(&message[24..56]);
+        reply[at + 8..at + 12].copy_from_slice(&header.remote.0.to_le_bytes());
+        reply[at + 24..at + 56].copy_from_slice(&message[24..56]);
         wire.again(&reply)?.ok()?;
     }
 }

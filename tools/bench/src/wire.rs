@@ -100,4 +100,6 @@ pub(crate) fn msg(options: u32, receive: Name, count: u32, message: &[u8], annex
 }
 
 /// Where the sent message begins in a packet made by [`msg`].
-pub(crate) const MESSAGE_AT: usize = HEAD + 32;
+pub(crate) fn message_at() -> usize {
+    msg(0, Name::NULL, 0, &[], &[]).len()
+}

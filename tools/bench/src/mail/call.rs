@@ -5,45 +5,20 @@
 //!
 //! The goal is for `libtask`, what a program really calls, and for all three processes on one CPU. `wire` is the same without the library.
 
-use std::os::fd::OwnedFd;
-
 use anyhow::{Result, ensure};
 use libtask::raw::{MsgBuffer, Options};
 use libtask::{Disposition, Message, Name, RightKind, SendRight};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use umach_abi::control::PortAllocate;
 
 use crate::Options as Bench;
+use crate::peers::{Pids, start};
 use crate::place::{Cpus, Place};
-use crate::process::{Direct, Kernel, Process, pair};
+use crate::process::{Direct, Kernel};
 use crate::sample::take_turns;
 use crate::table::{Goal, Table};
 use crate::wire::{Wire, msg};
 
 const BODY: [u8; 32] = [7; 32];
-
-/// The bare relay.
-struct Relay {
-    socket: OwnedFd,
-    relay: Process,
-    server: Process,
-}
-
-impl Relay {
-    fn start() -> Result<Relay> {
-        let ((socket, front), (back, far)) = (pair()?, pair()?);
-        let server = Process::start(&["echo"], far, std::process::Stdio::null())?;
-        let relay = Process::start(&["relay"], front, back)?;
-        Ok(Relay { socket, relay, server })
-    }
-    fn call(&self) -> Result<()> {
-        let mut buffer = [0; 64];
-        send(&self.socket, &BODY, SendFlags::NOSIGNAL)?;
-        let (len, _) = recv(&self.socket, &mut buffer[..], RecvFlags::empty())?;
-        ensure!(buffer[..len] == BODY, "the relay's answer has {len} bytes");
-        Ok(())
-    }
-}
 
 /// A client that calls by bare packets.
 pub(super) struct WireClient {
@@ -70,15 +45,17 @@ impl WireClient {
 
 pub(super) fn run(options: &Bench, table: &mut Table) -> Result<()> {
     let cpus = Cpus::new()?;
-    let relay = Relay::start()?;
+    let mut relay = start("relay")?;
     let kernel = Kernel::start(Direct::Off)?;
     let (wire_server, to_wire_server) = kernel.child(&["wire-echo"])?;
     let (task_server, to_task_server) = kernel.child(&["task-echo"])?;
     let mut wire_client = WireClient::new(&kernel, &to_wire_server)?;
-    let servers = [relay.server.pid(), wire_server.pid(), task_server.pid()];
+    let Pids { servers, middles } = relay.pids();
+    let servers: Vec<u32> = servers.into_iter().chain([wire_server.pid(), task_server.pid()]).collect();
+    let middles: Vec<u32> = middles.into_iter().chain([kernel.pid()]).collect();
     for place in cpus.places() {
-        cpus.put(place, &[relay.relay.pid(), kernel.pid()], &servers)?;
-        let mut floor = || relay.call();
+        cpus.put(place, &middles, &servers)?;
+        let mut floor = || relay.calls(1, BODY.len());
         let mut wire = || wire_client.call();
         let mut typed = || {
             let answer = to_task_server.call(Message::new(100).bytes(&BODY))?;

@@ -10,22 +10,19 @@
 //! The floor is the same stream between two processes without a third: `SCM_RIGHTS` with one descriptor a packet, or 16 of them (the nearest thing to a
 //! batch), each closed by its receiver.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use libtask::raw::{ConstructFlags, MsgBuffer, Options};
 use libtask::{Code, Disposition, Message, Name, ReceiveRight, RightKind, SendRight};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, send, sendmsg};
 use umach_abi::control::{PortAllocate, PortConstruct, SendMany, answer};
 use umach_abi::records::Frame;
 
 use crate::Options as Bench;
 use crate::child::FLUSH;
+use crate::peers::start;
 use crate::place::{Cpus, Place};
-use crate::process::{Direct, Kernel, PATIENCE, Process, pair};
+use crate::process::{Direct, Kernel, PATIENCE};
 use crate::sample::median;
 use crate::table::{Goal, Table};
 use crate::wire::{Wire, msg};
@@ -37,34 +34,6 @@ const BATCH: usize = 64;
 /// Descriptors in one packet of the floor's batch.
 const DESCRIPTORS: usize = 16;
 const BODY: [u8; 32] = [7; 32];
-
-/// The floor: descriptors to another process.
-struct Descriptors {
-    socket: OwnedFd,
-    process: Process,
-    sent: OwnedFd,
-}
-
-impl Descriptors {
-    fn start() -> Result<Descriptors> {
-        let (socket, theirs) = pair()?;
-        let process = Process::start(&["take-descriptors"], theirs, std::process::Stdio::null())?;
-        Ok(Descriptors { sent: pair()?.0, socket, process })
-    }
-    /// Sends `count` descriptors, so many in each packet, and waits until they are taken.
-    fn stream(&self, count: usize, each: usize) -> Result<()> {
-        let descriptors: Vec<BorrowedFd<'_>> = vec![self.sent.as_fd(); each];
-        for _ in 0..count / each {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            ensure!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "no room for {each} descriptors");
-            sendmsg(&self.socket, &[IoSlice::new(&BODY)], &mut control, SendFlags::NOSIGNAL)?;
-        }
-        send(&self.socket, &BODY, SendFlags::NOSIGNAL)?;
-        recv(&self.socket, &mut [0; 1][..], RecvFlags::empty())?;
-        Ok(())
-    }
-}
 
 /// A sender by bare packets.
 struct WireSender {
@@ -134,7 +103,7 @@ fn typed(to: &SendRight, rights: &[SendRight], count: usize) -> Result<()> {
 
 pub(super) fn run(options: &Bench, table: &mut Table) -> Result<()> {
     let cpus = Cpus::new()?;
-    let floor = Descriptors::start()?;
+    let mut floor = start("scm-rights")?;
     let kernel = Kernel::start(Direct::Off)?;
     let (one, to_one) = kernel.child(&["wire-take", "1"])?;
     let (many, to_many) = kernel.child(&["wire-take", "64"])?;
@@ -142,7 +111,7 @@ pub(super) fn run(options: &Bench, table: &mut Table) -> Result<()> {
     let (mut single, mut batch) = (WireSender::new(&kernel, &to_one)?, WireSender::new(&kernel, &to_many)?);
     let ports: Vec<ReceiveRight> = (0..RIGHTS).map(|_| kernel.task.new_port()).collect::<Result<_, _>>()?;
     let rights: Vec<SendRight> = ports.iter().map(ReceiveRight::make_send).collect::<Result<_, _>>()?;
-    let receivers = [floor.process.pid(), one.pid(), many.pid(), task.pid()];
+    let receivers: Vec<u32> = floor.pids().servers.into_iter().chain([one.pid(), many.pid(), task.pid()]).collect();
 
     // Short, so that most rounds escape whatever else the machine does; a batch is quicker, so it has more.
     let (rounds, count, count_batched) = (options.scale(150, 5), 256, 2048);
@@ -156,10 +125,10 @@ pub(super) fn run(options: &Bench, table: &mut Table) -> Result<()> {
                 rates[n].push(count as f64 / start.elapsed().as_secs_f64());
                 Ok(())
             };
-            take(0, count, &mut |count| floor.stream(count, 1))?;
+            take(0, count, &mut |count| floor.rights(count, 1))?;
             take(1, count, &mut |count| single.one_by_one(count))?;
             take(2, count, &mut |count| typed(&to_task, &rights, count))?;
-            take(3, count_batched, &mut |count| floor.stream(count, DESCRIPTORS))?;
+            take(3, count_batched, &mut |count| floor.rights(count / DESCRIPTORS, DESCRIPTORS))?;
             take(4, count_batched, &mut |count| batch.batched(count))?;
         }
         let [floor_one, one, typed, floor_many, many] = rates.map(median);

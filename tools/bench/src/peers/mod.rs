@@ -114,10 +114,18 @@ impl Contestant {
     }
 }
 
+fn find(name: &str) -> Result<&'static Contestant> {
+    Contestant::all().find(|contestant| contestant.name == name).with_context(|| format!("no contestant is called {name}"))
+}
+
+/// Starts the contestant with this name.
+pub(crate) fn start(name: &str) -> Result<Box<dyn Peer>> {
+    find(name)?.start()
+}
+
 /// One process of the contestant with this name.
 pub(crate) fn serve(name: &str, args: &[String]) -> Result<()> {
-    let contestant = Contestant::all().find(|contestant| contestant.name == name);
-    let contestant = contestant.with_context(|| format!("no contestant is called {name}"))?;
+    let contestant = find(name)?;
     (contestant.serve)(contestant, args)
 }
 

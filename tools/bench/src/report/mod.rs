@@ -124,14 +124,16 @@ impl Section {
         let label = |name| self.of(name).map(|figure| figure.label).or_else(|| known(name)).unwrap_or(name);
         let times = |name| self.of(name).map(|other| ours.value / other.value);
         let unit = self.unit.name();
-        let (text, reached, met): (String, Option<f64>, fn(f64, f64) -> bool) = match goal {
-            Goal::TimesAtMost(bound, name) => (format!("<= {bound} x {}", label(name)), times(name), |reached, bound| reached <= bound),
-            Goal::TimesAtLeast(bound, name) => (format!(">= {bound} x {}", label(name)), times(name), |reached, bound| reached >= bound),
-            Goal::AtMost(bound) => (format!("<= {} {unit}", text::figure(bound)), Some(ours.value), |reached, bound| reached <= bound),
-            Goal::AtLeast(bound) => (format!(">= {} {unit}", text::figure(bound)), Some(ours.value), |reached, bound| reached >= bound),
+        let at_most = matches!(goal, Goal::TimesAtMost(..) | Goal::AtMost(_));
+        let sign = if at_most { "<=" } else { ">=" };
+        let (bound, text, reached) = match goal {
+            Goal::TimesAtMost(bound, name) | Goal::TimesAtLeast(bound, name) => {
+                (bound, format!("{sign} {bound} x {}", label(name)), times(name))
+            }
+            Goal::AtMost(bound) | Goal::AtLeast(bound) => (bound, format!("{sign} {} {unit}", text::figure(bound)), Some(ours.value)),
         };
-        let (Goal::TimesAtMost(bound, _) | Goal::TimesAtLeast(bound, _) | Goal::AtMost(bound) | Goal::AtLeast(bound)) = goal;
-        Some(Verdict { goal: text, reached, met: reached.map(|reached| met(reached, bound)) })
+        let met = reached.map(|reached| if at_most { reached <= bound } else { reached >= bound });
+        Some(Verdict { goal: text, reached, met })
     }
     fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         self.figures.iter().map(|figure| Row {

@@ -8,10 +8,12 @@ use crate::exit::Exit;
 /// Measures what things cost, each beside the least that it could cost.
 #[derive(Args)]
 #[command(after_help = "\
-JSON: an array of {work, value, unit, floor, ratio, goal, met}, one for each line of the table.
+JSON: mail gives an array of {work, value, unit, floor, ratio, goal, met}, one for each line of the table; ipc one of
+{work, placement, contestant, kind, value, p99, unit, floor, ratio, goals}, one for each figure.
 
 Examples:
-  umach bench mail
+  umach bench ipc
+  umach bench ipc latency bulk --placement unpinned --svg bench.svg
   umach bench mail --json")]
 pub(crate) struct BenchCommand {
     #[command(flatten)]
