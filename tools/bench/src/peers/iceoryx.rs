@@ -12,7 +12,10 @@ use iceoryx2::port::listener::Listener;
 use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
-use iceoryx2::prelude::{BackpressureStrategy, LogLevel, Node, NodeBuilder, ServiceName, SignalHandlingMode, ipc, set_log_level};
+use iceoryx2::prelude::{
+    BackpressureStrategy, Config, FileName, LogLevel, Node, NodeBuilder, Path, SemanticString, ServiceName, SignalHandlingMode, ipc,
+    set_log_level,
+};
 use iceoryx2::sample::Sample;
 
 use super::exchange::{Exchange, Receiving, Sending, serve};
@@ -53,22 +56,49 @@ struct FromTopic {
 /// What makes a node's ends.
 struct Maker {
     node: Node<ipc::Service>,
-    prefix: String,
     events: bool,
+}
+
+fn name(way: &str) -> Result<ServiceName> {
+    way.try_into().map_err(|why| failed("a name", why))
 }
 
 fn failed(what: &str, why: impl std::fmt::Debug) -> anyhow::Error {
     anyhow!("iceoryx2: {what}: {why:?}")
 }
 
-impl Maker {
-    fn new(prefix: String, events: bool) -> Result<Maker> {
-        set_log_level(LogLevel::Fatal);
-        let node = NodeBuilder::new().signal_handling_mode(SignalHandlingMode::Disabled).create::<ipc::Service>();
-        Ok(Maker { node: node.map_err(|why| failed("a node", why))?, prefix, events })
+/// Where a contestant's processes meet: a folder, and a start of names in `/dev/shm` that is nobody else's. Both go with the client.
+struct Meeting {
+    folder: tempfile::TempDir,
+    prefix: String,
+}
+
+impl Meeting {
+    fn new() -> Result<Meeting> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("umach-bench-{}-{}-", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Ok(Meeting { folder: tempfile::tempdir().context("making a temporary folder")?, prefix })
     }
-    fn name(&self, way: &str) -> Result<ServiceName> {
-        format!("{}/{way}", self.prefix).as_str().try_into().map_err(|why| failed("a name", why))
+}
+
+impl Drop for Meeting {
+    fn drop(&mut self) {
+        // A part of what a node makes stays after its last process has ended in order.
+        let left = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+        for file in left.filter(|file| file.file_name().to_string_lossy().starts_with(&self.prefix)) {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+}
+
+impl Maker {
+    fn new(folder: &str, prefix: &str, events: bool) -> Result<Maker> {
+        set_log_level(LogLevel::Fatal);
+        let mut config = Config::default();
+        config.global.prefix = FileName::new(prefix.as_bytes()).map_err(|why| failed("a prefix", why))?;
+        config.global.set_root_path(&Path::new(folder.as_bytes()).map_err(|why| failed("a folder", why))?);
+        let node = NodeBuilder::new().config(&config).signal_handling_mode(SignalHandlingMode::Disabled).create::<ipc::Service>();
+        Ok(Maker { node: node.map_err(|why| failed("a node", why))?, events })
     }
     fn samples(
         &self,
@@ -76,7 +106,7 @@ impl Maker {
         room: usize,
     ) -> Result<iceoryx2::service::port_factory::publish_subscribe::PortFactory<ipc::Service, [u8], ()>> {
         self.node
-            .service_builder(&self.name(way)?)
+            .service_builder(&name(way)?)
             .publish_subscribe::<[u8]>()
             .enable_safe_overflow(false)
             .subscriber_max_buffer_size(room)
@@ -86,7 +116,7 @@ impl Maker {
             .map_err(|why| failed("a service", why))
     }
     fn event(&self, way: &str) -> Result<iceoryx2::service::port_factory::event::PortFactory<ipc::Service>> {
-        self.node.service_builder(&self.name(way)?).event().open_or_create().map_err(|why| failed("an event", why))
+        self.node.service_builder(&name(way)?).event().open_or_create().map_err(|why| failed("an event", why))
     }
     fn to(&self, way: &str, room: usize, largest: usize, notifier: Option<Arc<Notifier<ipc::Service>>>) -> Result<ToTopic> {
         let publisher = self
@@ -176,28 +206,30 @@ struct Client {
     large: ToTopic,
     sums: FromTopic,
     summer: Process,
+    /// Where bytes are first that are copied in.
+    copied: Option<Vec<u8>>,
+    _meetings: [Meeting; 2],
 }
 
 /// A client's two ends and the process at the other.
-fn ends(contestant: &Contestant, role: &str, room: usize, largest: usize) -> Result<(ToTopic, FromTopic, Process)> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let prefix = format!("umach-bench/{}/{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let maker = Maker::new(prefix.clone(), contestant.name == EVENTS)?;
-    // What earlier ones left that were killed.
-    maker.node.try_cleanup_dead_nodes();
+fn ends(contestant: &Contestant, meeting: &Meeting, role: &str, room: usize, largest: usize) -> Result<(ToTopic, FromTopic, Process)> {
+    let folder = meeting.folder.path().to_str().context("a temporary folder whose name is not text")?;
+    let maker = Maker::new(folder, &meeting.prefix, contestant.name != POLL)?;
     // All is there before the server is, so that nothing it sends is lost.
     let to = maker.to("there", room, largest, maker.notifier("there")?)?;
     let mut from = maker.from("back", SMALL, maker.listener("back")?)?;
-    let server = Process::start(&["peer", contestant.name, role, &prefix], Stdio::null(), Stdio::null())?;
+    let server = Process::start(&["peer", contestant.name, role, folder, &meeting.prefix], Stdio::null(), Stdio::null())?;
     from.receive().context("waiting for the server's first words")?;
     Ok((to, from, server))
 }
 
 fn start(contestant: &Contestant) -> Result<Box<dyn Peer>> {
-    let (to, from, server) = ends(contestant, "small", SMALL, CALL_MAX)?;
+    let meetings = [Meeting::new()?, Meeting::new()?];
+    let (to, from, server) = ends(contestant, &meetings[0], "small", SMALL, CALL_MAX)?;
     let small = Exchange::boxed(to, from, server);
-    let (large, sums, summer) = ends(contestant, "large", LARGE, LARGEST)?;
-    Ok(Box::new(Client { small, large, sums, summer }))
+    let (large, sums, summer) = ends(contestant, &meetings[1], "large", LARGE, LARGEST)?;
+    let copied = (contestant.name == COPY).then(Vec::new);
+    Ok(Box::new(Client { small, large, sums, summer, copied, _meetings: meetings }))
 }
 
 impl Drop for Client {
@@ -220,10 +252,20 @@ impl Peer for Client {
         self.small.stream(count, size)
     }
     fn bulk(&mut self, seed: u64, len: usize) -> Result<(u64, Duration)> {
-        let mut sample = self.large.publisher.loan_slice(len).map_err(|why| failed("a loan", why))?;
-        fill(sample.payload_mut(), seed);
-        let start = Instant::now();
-        sample.send().map_err(|why| failed("sending", why))?;
+        let start = if let Some(bytes) = &mut self.copied {
+            bytes.resize(len, 0);
+            fill(bytes, seed);
+            let start = Instant::now();
+            let sample = self.large.publisher.loan_slice_uninit(len).map_err(|why| failed("a loan", why))?;
+            sample.write_from_slice(bytes).send().map_err(|why| failed("sending", why))?;
+            start
+        } else {
+            let mut sample = self.large.publisher.loan_slice(len).map_err(|why| failed("a loan", why))?;
+            fill(sample.payload_mut(), seed);
+            let start = Instant::now();
+            sample.send().map_err(|why| failed("sending", why))?;
+            start
+        };
         self.large.notify()?;
         let sum = self.sums.receive()?.try_into().map(u64::from_le_bytes).context("a sum has eight bytes")?;
         let took = start.elapsed();
@@ -233,8 +275,8 @@ impl Peer for Client {
 }
 
 fn serve_role(contestant: &Contestant, args: &[String]) -> Result<()> {
-    let [role, prefix] = args else { bail!("a role and the prefix of the names are wanted") };
-    let maker = Maker::new(prefix.clone(), contestant.name == EVENTS)?;
+    let [role, folder, prefix] = args else { bail!("a role, a folder and the start of names are wanted") };
+    let maker = Maker::new(folder, prefix, contestant.name != POLL)?;
     let room = if role == "small" { SMALL } else { LARGE };
     let mut from = maker.from("there", room, maker.listener("there")?)?;
     let mut to = maker.to("back", SMALL, CALL_MAX, maker.notifier("back")?)?;
