@@ -650,17 +650,23 @@ fn sender_that_dies_leaves_its_messages() {
 }
 
 #[test]
-fn receiver_that_dies_after_its_port_has_moved_lifts_the_barrier() {
+fn receiver_that_dies_after_its_port_has_moved_leaves_its_routes_to_their_sender() {
     let (mut pair, route) = Pair::routed();
     let heir = pair.world.task();
-    pair.ticket(route, 1, b"tick");
+    pair.ticket(route, 3, b"tick");
     let there = pair.world.give(pair.server, pair.port, 16, heir);
-    pair.post(b"late");
-    assert_eq!(poll(&mut pair.world, heir, there), None);
+    pair.world.check();
     pair.kill(pair.server);
-    assert!(poll(&mut pair.world, heir, there).unwrap().ends_with(b"tick"), "the kernel has it");
-    assert_eq!(poll(&mut pair.world, heir, there).as_deref(), Some(&b"late"[..]));
-    assert!(pair.world.kinds(pair.client).contains(&event::ROUTE_CLOSED));
+    assert_eq!(pair.closed(), Some((0, 1)));
+    assert_eq!(poll(&mut pair.world, heir, there), None);
+    // It had received the first two.
+    assert_eq!(pair.doubt(route, 4, b"ring"), Code::SUCCESS);
+    assert_eq!(pair.world.ack(pair.client, route, 2), Code::SUCCESS);
+    pair.world.check();
+    assert!(poll(&mut pair.world, heir, there).unwrap().ends_with(b"tick"), "the ticket's turn comes first");
+    assert_eq!(poll(&mut pair.world, heir, there).as_deref(), Some(&b"ring"[..]));
+    assert_eq!(poll(&mut pair.world, heir, there), None);
+    assert!(pair.world.core.routes.get(Id::from_raw(route)).is_none());
 }
 
 #[test]

@@ -57,6 +57,8 @@ struct Out {
     credit: u32,
     published: u32,
     stopped: bool,
+    /// What was published as which number; tickets are with the kernel.
+    log: Vec<(u32, Stamp)>,
 }
 
 struct In {
@@ -94,6 +96,8 @@ struct Actor {
     ins: BTreeMap<u64, In>,
     /// Routes that are closed, as it was told.
     accepted: BTreeMap<u64, (u32, bool)>,
+    /// Routes whose receiver died: what is to be sent again.
+    orphans: VecDeque<(u64, Out)>,
     middle: Option<Middle>,
     news: bool,
     /// The word for mail when a receive on a port was put off.
@@ -111,7 +115,8 @@ struct Storm {
     delivered: BTreeMap<u64, u32>,
     sent: BTreeMap<(u32, u32), u32>,
     got: BTreeMap<(u32, u32), u32>,
-    /// Ports that somebody had who died.
+    seen: BTreeSet<Stamp>,
+    /// Ports whose messages somebody had who died: they may come in another order.
     lossy: BTreeSet<u32>,
     next: u32,
     deaths: bool,
@@ -129,6 +134,7 @@ impl Storm {
             delivered: BTreeMap::new(),
             sent: BTreeMap::new(),
             got: BTreeMap::new(),
+            seen: BTreeSet::new(),
             lossy: BTreeSet::new(),
             next: 1,
             deaths,
@@ -155,6 +161,7 @@ impl Storm {
             outs: BTreeMap::new(),
             ins: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            orphans: VecDeque::new(),
             middle: None,
             news: false,
             put_off: BTreeMap::new(),
@@ -246,6 +253,9 @@ impl Storm {
             }
             None => {}
         }
+        if let Some((route, out)) = self.actors[at].orphans.pop_front() {
+            return self.bury(at, route, &out);
+        }
         let known: Vec<(u32, Name)> = self.actors[at].knows.iter().map(|(&port, &name)| (port, name)).collect();
         if known.is_empty() {
             return;
@@ -288,6 +298,25 @@ impl Storm {
         self.send_through_kernel(at, name, stamp, 0, 0, 0);
     }
 
+    /// The receiver died: what it had not delivered is sent again.
+    fn bury(&mut self, at: usize, route: u64, out: &Out) {
+        let delivered = self.delivered.get(&route).copied().unwrap_or(0);
+        for &(number, stamp) in out.log.iter().filter(|(number, _)| *number > delivered) {
+            let lane = self.actors[at].sends;
+            let bytes = simple(out.name, &bytes_of(stamp));
+            let flags = msg_flags::DOUBT | msg_flags::TRY_SEND;
+            let answer = self.world.call(lane, with_flags(msg(Options::SEND, Name::NULL, &bytes), flags, route, number));
+            match answer.status {
+                Code::SUCCESS => {}
+                // The port died too, or the right is gone; then so are the messages.
+                Code::MACH_SEND_INVALID_DEST | Code::MACH_SEND_IN_PROGRESS => drop(self.lossy.insert(stamp[1])),
+                other => panic!("{other}"),
+            }
+        }
+        let ack = Request::RouteAck(control::RouteAck { route, accepted: delivered });
+        self.world.call(self.actors[at].sends, ack);
+    }
+
     fn unsend(&mut self, at: usize, port: u32) {
         *self.sent.get_mut(&(self.actors[at].number, port)).unwrap() -= 1;
         self.actors[at].knows.remove(&port);
@@ -299,6 +328,9 @@ impl Storm {
         // If the route is closed and gone, the record would go where nobody looks.
         let Some(out) = self.actors[at].outs.get_mut(&route) else { return };
         out.published += 1;
+        if let Record::Message(stamp) = record {
+            out.log.push((out.published, stamp));
+        }
         self.memory.entry((out.link, me)).or_default().ring.push_back((route, record));
     }
 
@@ -354,9 +386,9 @@ impl Storm {
 
     fn deliver(&mut self, stamp: Stamp) {
         self.log(|| format!("deliver {stamp:?}"));
+        assert!(self.seen.insert(stamp), "{stamp:?} came twice");
         let got = self.got.entry((stamp[0], stamp[1])).or_default();
-        let exact = stamp[2] == *got + 1;
-        assert!(exact || (self.lossy.contains(&stamp[1]) && stamp[2] > *got), "{stamp:?} came after {got}");
+        assert!(stamp[2] == *got + 1 || self.lossy.contains(&stamp[1]), "{stamp:?} came after {got}");
         *got = stamp[2];
     }
 
@@ -445,7 +477,7 @@ impl Storm {
         let actor = &mut self.actors[at];
         match event.kind {
             event::ROUTE_OUT => {
-                let out = Out { link: event.link, name: event.name, credit: event.value, published: 0, stopped: false };
+                let out = Out { link: event.link, name: event.name, credit: event.value, published: 0, stopped: false, log: Vec::new() };
                 actor.outs.insert(event.route, out);
             }
             event::ROUTE_IN => {
@@ -458,7 +490,10 @@ impl Storm {
             event::ROUTE_OPEN => actor.ins.get_mut(&event.route).unwrap().open = true,
             event::ROUTE_STOP => actor.outs.get_mut(&event.route).unwrap().stopped = true,
             event::ROUTE_CLOSED => {
-                actor.outs.remove(&event.route);
+                let out = actor.outs.remove(&event.route);
+                if event.flags == 1 {
+                    actor.orphans.extend(out.map(|out| (event.route, out)));
+                }
                 actor.accepted.insert(event.route, (event.value, event.flags == 1));
             }
             event::ROUTE_END => {
@@ -613,7 +648,7 @@ impl Storm {
     fn settle(&mut self) {
         for _ in 0..3000 {
             for at in 0..self.actors.len() {
-                if self.in_middle(at) {
+                if self.in_middle(at) || !self.actors[at].orphans.is_empty() {
                     self.send(at);
                 }
                 self.take_answers();
@@ -625,7 +660,7 @@ impl Storm {
         }
         self.world.check();
         for at in 0..self.actors.len() {
-            assert!(!self.in_middle(at), "{:?}", self.actors[at].middle);
+            assert!(!self.in_middle(at) && self.actors[at].orphans.is_empty(), "{:?}", self.actors[at].middle);
             let me = self.actors[at].number;
             let held: Vec<u32> = self.actors.iter().flat_map(|actor| actor.holds.keys().copied()).collect();
             for (&(from, port), &sent) in self.sent.iter().filter(|((from, _), _)| *from == me) {
