@@ -28,10 +28,15 @@ const fn peer(name: &'static str, label: &'static str, burns: bool) -> Contestan
     Contestant { name, label, kind: Kind::Peer, skills, largest: CALL_MAX, burns, start, serve: serve_role }
 }
 
-const EVENTS: &str = "iceoryx2";
+const POLL: &str = "iceoryx2-poll";
+/// The same as with events, but what is sent is first somewhere else.
+const COPY: &str = "iceoryx2-copy";
 
-pub(super) const CONTESTANTS: &[Contestant] =
-    &[peer(EVENTS, "iceoryx2, events", false), peer("iceoryx2-poll", "iceoryx2, busy poll", true)];
+pub(super) const CONTESTANTS: &[Contestant] = &[
+    peer("iceoryx2", "iceoryx2, events", false),
+    Contestant { skills: &[Skill::Bulk], ..peer(COPY, "iceoryx2, copied in", false) },
+    peer(POLL, "iceoryx2, busy poll", true),
+];
 
 /// Samples that may wait, small ones and large ones.
 const SMALL: usize = 256;
