@@ -102,6 +102,11 @@ struct Actor {
     news: bool,
     /// The word for mail when a receive on a port was put off.
     put_off: BTreeMap<Name, u32>,
+    /// Messages of routes that it closed before it delivered them, by port.
+    kept: BTreeMap<Name, VecDeque<(u64, Record)>>,
+    /// A set, and who is in it.
+    set: Name,
+    members: BTreeSet<Name>,
     /// A port whose send right it names in messages with rights.
     token: Name,
 }
@@ -120,6 +125,8 @@ struct Storm {
     lossy: BTreeSet<u32>,
     next: u32,
     deaths: bool,
+    /// Receivers close routes at once and deliver what is left later; else the other way round.
+    early: bool,
     steps: u64,
 }
 
@@ -138,6 +145,7 @@ impl Storm {
             lossy: BTreeSet::new(),
             next: 1,
             deaths,
+            early: seed % 2 == 0,
             steps: 0,
         };
         for _ in 0..4 {
@@ -151,6 +159,7 @@ impl Storm {
         let sends = self.world.second_lane(lane);
         let token = self.world.port(lane);
         self.world.give(lane, token, 20, lane);
+        let set = self.world.set(lane);
         self.actors.push(Actor {
             number: self.next,
             task: self.world.id(lane),
@@ -165,6 +174,9 @@ impl Storm {
             middle: None,
             news: false,
             put_off: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            set,
+            members: BTreeSet::new(),
             token,
         });
         self.next += 1;
@@ -191,6 +203,7 @@ impl Storm {
             0..=13 => self.send(at),
             14..=27 => self.receive(at),
             28..=31 => self.pull(at),
+            32 if self.rng.one_in(2) => self.join(at),
             32 => self.share(at),
             33 if self.rng.one_in(3) => self.forget(at),
             34 if self.rng.one_in(3) => self.hand_on(at),
@@ -394,26 +407,28 @@ impl Storm {
 
     /// One message of a route, if it may be delivered.
     fn deliver_from(&mut self, at: usize, route: u64) -> bool {
-        let actor = &mut self.actors[at];
-        let Some(way) = actor.ins.get_mut(&route).filter(|way| way.open) else { return false };
+        let Some(way) = self.actors[at].ins.get_mut(&route).filter(|way| way.open) else { return false };
         let Some(&record) = way.inbox.front() else { return false };
         let name = way.name;
-        match record {
-            Record::Message(stamp) => self.deliver(stamp),
-            Record::Ticket(number, stamp) => {
-                let request = with_flags(msg(Options::RCV, name, &[]), msg_flags::BY_TICKET, route, number);
-                let lane = actor.lane;
-                let answer = self.world.call(lane, request);
-                assert_eq!(answer.status, Code::SUCCESS, "ticket {number}");
-                assert_eq!(stamp_of(answer.message().unwrap()), stamp);
-                self.deliver(stamp);
-            }
-        }
+        self.deliver_record(at, route, name, record);
         let way = self.actors[at].ins.get_mut(&route).unwrap();
         way.inbox.pop_front();
         way.delivered += 1;
         self.delivered.insert(route, way.delivered);
         true
+    }
+
+    fn deliver_record(&mut self, at: usize, route: u64, name: Name, record: Record) {
+        match record {
+            Record::Message(stamp) => self.deliver(stamp),
+            Record::Ticket(number, stamp) => {
+                let request = with_flags(msg(Options::RCV, name, &[]), msg_flags::BY_TICKET, route, number);
+                let answer = self.world.call(self.actors[at].lane, request);
+                assert_eq!(answer.status, Code::SUCCESS, "ticket {number}");
+                assert_eq!(stamp_of(answer.message().unwrap()), stamp);
+                self.deliver(stamp);
+            }
+        }
     }
 
     fn receive(&mut self, at: usize) {
@@ -422,12 +437,23 @@ impl Storm {
             return;
         }
         let (_, name) = held[self.rng.below(held.len())];
+        // Sometimes the set, if the port is in it.
+        let by_set = self.actors[at].members.contains(&name) && self.rng.one_in(2);
+        let (from, ports) = match by_set {
+            true => (self.actors[at].set, self.actors[at].members.iter().copied().collect()),
+            false => (name, vec![name]),
+        };
         let ways: Vec<(u64, u64, u64)> = {
-            let ins = self.actors[at].ins.iter().filter(|(_, way)| way.name == name);
+            let ins = self.actors[at].ins.iter().filter(|(_, way)| ports.contains(&way.name));
             ins.map(|(&route, way)| (route, way.link, way.sender)).collect()
         };
         for &(_, link, sender) in &ways {
             self.drain(at, link, sender);
+        }
+        for &port in &ports {
+            if let Some((route, record)) = self.actors[at].kept.get_mut(&port).and_then(VecDeque::pop_front) {
+                return self.deliver_record(at, route, port, record);
+            }
         }
         if self.rng.one_in(2) {
             for &(route, ..) in &ways {
@@ -437,22 +463,22 @@ impl Storm {
                 }
             }
         }
-        let answer = self.world.poll(self.actors[at].lane, name);
+        let answer = self.world.poll(self.actors[at].lane, from);
         self.actors[at].news |= answer.has_events();
         let mail = self.world.words(self.actors[at].lane).1;
         match answer.status {
             Code::SUCCESS => {
                 let stamp = stamp_of(answer.message().unwrap());
-                if let Some(seen) = self.actors[at].put_off.remove(&name) {
+                if let Some(seen) = self.actors[at].put_off.remove(&from) {
                     assert_ne!(seen, mail, "mail came and nobody rang");
                 }
                 self.deliver(stamp);
             }
             Code::MACH_RCV_IN_PROGRESS => {
-                self.actors[at].put_off.insert(name, mail);
+                self.actors[at].put_off.insert(from, mail);
             }
             Code::MACH_RCV_TIMED_OUT => {
-                self.actors[at].put_off.remove(&name);
+                self.actors[at].put_off.remove(&from);
             }
             other => panic!("{other}"),
         }
@@ -517,6 +543,11 @@ impl Storm {
         for (route, what) in ended {
             let way = self.actors[at].ins.get_mut(&route).unwrap();
             match what {
+                undelivered::KEEP if self.early => {
+                    let kept = std::mem::take(&mut way.inbox).into_iter().map(|record| (route, record));
+                    let name = way.name;
+                    self.actors[at].kept.entry(name).or_default().extend(kept);
+                }
                 undelivered::KEEP if !way.inbox.is_empty() => continue,
                 undelivered::RETURN => {
                     let mut tail = Vec::new();
@@ -584,19 +615,65 @@ impl Storm {
         if self.actors[to].knows.contains_key(&port) {
             return;
         }
-        if self.rng.one_in(2) {
+        if self.early || self.rng.one_in(2) {
             self.recall_port(at, name);
         }
         self.log(|| format!("{} hands {port} to {}", self.actors[at].number, self.actors[to].number));
         let there = self.world.give(self.actors[at].lane, name, 16, self.actors[to].lane);
         self.actors[at].holds.remove(&port);
-        self.actors[at].put_off.remove(&name);
+        self.gone(at, name);
         self.actors[to].holds.insert(port, there);
+    }
+
+    /// The name is no receive right any more.
+    fn gone(&mut self, at: usize, name: Name) {
+        self.actors[at].put_off.remove(&name);
+        self.actors[at].members.remove(&name);
+        self.actors[at].kept.remove(&name);
     }
 
     fn recall_port(&mut self, at: usize, name: Name) {
         self.world.ok(self.actors[at].lane, Request::PortRecall(control::PortRecall { name, seqno: 3 }));
         self.actors[at].news = true;
+        if self.early {
+            self.pull(at);
+            self.unreceive(at, name);
+        }
+    }
+
+    /// Puts messages of closed routes back at the front of the queue.
+    fn unreceive(&mut self, at: usize, name: Name) {
+        let mut tail = Vec::new();
+        let kept = self.actors[at].kept.remove(&name).unwrap_or_default();
+        let count = kept.len() as u32;
+        for (route, record) in kept {
+            match record {
+                Record::Message(stamp) => tail.extend(frame(&simple(Name::NULL, &bytes_of(stamp)), 0, 0)),
+                Record::Ticket(number, _) => {
+                    let (status, trailer) = (route as u32, (route >> 32) as u32);
+                    Frame { status, trailer, options: number, ..Frame::default() }.write(&mut tail);
+                }
+            }
+        }
+        let request = control::PortUnreceive { name, count, tail: &tail };
+        let answer = self.world.ok(self.actors[at].lane, Request::PortUnreceive(request));
+        assert_eq!(answer::PortUnreceive::take(&answer.fields).unwrap().taken, count);
+    }
+
+    /// Puts a port into the set, or takes it out.
+    fn join(&mut self, at: usize) {
+        let held: Vec<Name> = self.actors[at].holds.values().copied().collect();
+        if held.is_empty() {
+            return;
+        }
+        let member = held[self.rng.below(held.len())];
+        let (lane, set) = (self.actors[at].lane, self.actors[at].set);
+        if self.actors[at].members.remove(&member) {
+            self.world.ok(lane, Request::PortExtractMember(control::PortExtractMember { task: Name::NULL, member, set }));
+        } else {
+            self.world.ok(lane, Request::PortInsertMember(control::PortInsertMember { task: Name::NULL, member, set }));
+            self.actors[at].members.insert(member);
+        }
     }
 
     fn recall(&mut self, at: usize) {
@@ -610,7 +687,7 @@ impl Storm {
         if self.actors[at].holds.len() > 1 {
             self.world.ok(self.actors[at].lane, Request::PortDestroy(control::PortDestroy { task: Name::NULL, name }));
             self.actors[at].holds.remove(&port);
-            self.actors[at].put_off.remove(&name);
+            self.gone(at, name);
         }
     }
 
