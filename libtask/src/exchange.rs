@@ -239,20 +239,27 @@ impl<'t> Mixed<'t, '_> {
                 let trailer = self.trailer(peer.uid, peer.gid, peer.pid, peer.task);
                 Answered::frame(Frame { status: Code::SUCCESS, message, trailer })
             }
-            Finished::Dropped | Finished::Died => {
-                let bits = Header::make_bits(0, received::SEND_ONCE, false);
-                let header = Header { bits, size: HEADER as u32, id: notify::SEND_ONCE, ..Header::default() };
-                let trailer = self.trailer(notify::KERNEL_ID, notify::KERNEL_ID, 0, 0);
-                Answered::frame(Frame { status: Code::SUCCESS, message: SmallVec::from_slice(&header.to_bytes()), trailer })
-            }
+            Finished::Dropped | Finished::Died => self.unanswered(),
             Finished::Late => Answered::just(Code::MACH_RCV_TIMED_OUT),
-            Finished::NotTaken => return self.send_through_kernel(post, 0, 0, 0),
+            Finished::NotTaken => {
+                let answered = self.send_through_kernel(post, 0, 0, 0)?;
+                // It had been sent; then its port died with it.
+                if answered.code.plain() == Code::MACH_SEND_INVALID_DEST { self.unanswered() } else { answered }
+            }
             Finished::Moved(port) => {
                 let answered = self.receive_at(port, self.receive_until());
                 self.plane.drop_port(self.task, port);
                 answered?
             }
         })
+    }
+
+    /// What Mach sends in place of an answer.
+    fn unanswered(&self) -> Answered<'t> {
+        let bits = Header::make_bits(0, received::SEND_ONCE, false);
+        let header = Header { bits, size: HEADER as u32, id: notify::SEND_ONCE, ..Header::default() };
+        let trailer = self.trailer(notify::KERNEL_ID, notify::KERNEL_ID, 0, 0);
+        Answered::frame(Frame { status: Code::SUCCESS, message: SmallVec::from_slice(&header.to_bytes()), trailer })
     }
 
     fn trailer(&self, uid: u32, gid: u32, pid: u32, task: u64) -> SmallVec<[u8; 64]> {
@@ -282,6 +289,9 @@ impl<'t> Mixed<'t, '_> {
     }
 
     fn receive_at(&self, name: Name, until: Until) -> Result<Answered<'t>> {
+        if TrailerRequest::from_options(self.want.options).is_none() {
+            return Ok(Answered::just(Code::MACH_RCV_INVALID_TRAILER));
+        }
         let mut waited = false;
         loop {
             let Some(place) = self.plane.place(name) else {

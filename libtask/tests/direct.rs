@@ -60,3 +60,101 @@ fn messages_arrive_in_order() {
     }
     sender.join().unwrap();
 }
+
+/// A task with an inbox, and rights to everybody's inbox.
+struct Member {
+    task: Task,
+    inbox: ReceiveRight,
+    others: Vec<SendRight>,
+    /// Its place in `others`.
+    number: usize,
+}
+
+/// So many tasks that can all send to each other.
+fn members(kernel: &LocalKernel, count: usize) -> Vec<Member> {
+    let director = kernel.task("director").unwrap();
+    let hub = director.new_port().unwrap();
+    director.set_bootstrap(&hub.make_send().unwrap()).unwrap();
+    let mut members = Vec::new();
+    let mut rights = Vec::new();
+    for n in 0..count {
+        let (task, _control) = director.spawn_local(&format!("member {n}")).unwrap();
+        let inbox = task.new_port().unwrap();
+        task.bootstrap().unwrap().send(Message::new(0).make_send(&inbox)).unwrap();
+        rights.push(hub.receive_within(SECOND).unwrap().take_send(0).unwrap());
+        members.push(Member { task, inbox, others: Vec::new(), number: n });
+    }
+    for right in &rights {
+        right.send(Message::new(0).rights(rights.iter().map(SendRight::duplicate))).unwrap();
+    }
+    for member in &mut members {
+        let mut all = member.inbox.receive_within(SECOND).unwrap();
+        member.others = all.take_rights(0).unwrap().into_iter().flatten().collect();
+    }
+    members
+}
+
+/// A port goes round between three tasks while three others keep sending to it; all that each of them sent arrives, in order.
+#[test]
+fn port_that_travels_loses_nothing() {
+    const TRAVELLERS: usize = 3;
+    const SENDERS: usize = 3;
+    const NUMBERS: u32 = 2000;
+    let kernel = LocalKernel::start();
+    let mut all = members(&kernel, TRAVELLERS + SENDERS);
+    let senders = all.split_off(TRAVELLERS);
+    let options = libtask::PortOptions { queue_limit: Some(16), ..Default::default() };
+    let port = all[0].task.new_port_with(options).unwrap();
+    for sender in &senders {
+        all[0].others[sender.number].send_within(Message::new(0).make_send(&port), SECOND).unwrap();
+    }
+    let senders: Vec<_> = senders
+        .into_iter()
+        .enumerate()
+        .map(|(n, sender)| {
+            thread::spawn(move || {
+                let right = sender.inbox.receive_within(SECOND).unwrap().take_send(0).unwrap();
+                for number in 0..NUMBERS {
+                    right.send_within(Message::new(n as i32).body(&number), SECOND).unwrap();
+                }
+            })
+        })
+        .collect();
+    all[0].others[0].send_within(Message::new(7).move_receive(port), SECOND).unwrap();
+    let seen = std::sync::Arc::new(std::sync::Mutex::new([0u32; SENDERS]));
+    let travellers: Vec<_> = all
+        .into_iter()
+        .enumerate()
+        .map(|(n, member)| {
+            let seen = seen.clone();
+            thread::spawn(move || {
+                loop {
+                    let mut baton = member.inbox.receive_within(SECOND).unwrap();
+                    let next = &member.others[(n + 1) % TRAVELLERS];
+                    if baton.id() == 8 {
+                        let _ = next.send_within(Message::new(8), SECOND);
+                        return;
+                    }
+                    let port = baton.take_receive(0).unwrap();
+                    for _ in 0..20 {
+                        let Ok(message) = port.receive_within(Duration::from_millis(20)) else { break };
+                        let (from, number): (usize, u32) = (message.id() as usize, message.body().unwrap());
+                        let mut seen = seen.lock().unwrap();
+                        assert_eq!(seen[from], number, "sender {from}: lost, doubled or out of order ({message:?})");
+                        seen[from] += 1;
+                    }
+                    let done = seen.lock().unwrap().iter().all(|&seen| seen == NUMBERS);
+                    if done {
+                        next.send_within(Message::new(8), SECOND).unwrap();
+                        return;
+                    }
+                    next.send_within(Message::new(7).move_receive(port), SECOND).unwrap();
+                }
+            })
+        })
+        .collect();
+    for thread in senders.into_iter().chain(travellers) {
+        thread.join().unwrap();
+    }
+    kernel.check().unwrap();
+}

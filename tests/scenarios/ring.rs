@@ -15,8 +15,8 @@ const SENDERS: usize = 3;
 /// What is known so far.
 #[derive(Default)]
 struct Book {
-    /// Numbers seen, by port and sender.
-    seen: [[u32; SENDERS]; PORTS],
+    /// What was taken: port, hop, sender, number. Reports of different members may overtake each other; the hop tells their order.
+    taken: Vec<(usize, u32, usize, u32)>,
     /// The last hop seen, by port.
     hop: [u32; PORTS],
     sent: [Option<Vec<u32>>; SENDERS],
@@ -28,16 +28,23 @@ struct Book {
 }
 
 impl Book {
-    fn took(&mut self, port: usize, sender: usize, number: u32) {
-        let next = &mut self.seen[port][sender];
-        assert_eq!(number, *next, "port {port}, sender {sender}: a message is lost, doubled or out of order");
-        *next += 1;
+    /// Numbers seen, by port and sender; each sender's must be in order, from hop to hop.
+    fn seen(&mut self) -> [[u32; SENDERS]; PORTS] {
+        self.taken.sort_by_key(|&(port, hop, ..)| (port, hop));
+        let mut seen = [[0; SENDERS]; PORTS];
+        for &(port, hop, sender, number) in &self.taken {
+            let next = &mut seen[port][sender];
+            assert_eq!(number, *next, "port {port}, sender {sender}, hop {hop}: a message is lost, doubled or out of order");
+            *next += 1;
+        }
+        seen
     }
     fn note(&mut self, report: Report) {
         match report {
             Report::Took { port, hop, sender, number } => {
-                self.hop[port as usize] = hop;
-                self.took(port as usize, sender as usize, number);
+                let last = &mut self.hop[port as usize];
+                *last = hop.max(*last);
+                self.taken.push((port as usize, hop, sender as usize, number));
             }
             Report::Sent(sender, counts) => self.sent[sender as usize] = Some(counts),
             Report::Deaths(sender, counts) => self.deaths[sender as usize] = Some(counts),
@@ -55,7 +62,7 @@ impl Book {
             while let Some(message) = self.home[port].as_ref().and_then(|right| right.try_receive().expect("receive")) {
                 assert_eq!(message.id(), NUMBER);
                 let (sender, number): (u32, u32) = message.body().expect("a number");
-                self.took(port, sender as usize, number);
+                self.taken.push((port, u32::MAX, sender as usize, number));
             }
         }
     }
@@ -94,7 +101,7 @@ pub(crate) fn play(world: &World) {
     let mut book = Book::default();
     let end = Instant::now() + 2 * SOON;
     while book.sent.iter().any(Option::is_none) || book.home.iter().any(Option::is_none) {
-        assert!(Instant::now() < end, "sent {:?}, seen {:?}, hops {:?}", book.sent, book.seen, book.hop);
+        assert!(Instant::now() < end, "sent {:?}, taken {}, hops {:?}", book.sent, book.taken.len(), book.hop);
         // What a holder reported before it let a port go is there before the port is, so: the ports first, then the reports.
         let returned = home.receive_within(Duration::from_millis(2));
         book.note_all(&stage);
@@ -125,10 +132,11 @@ pub(crate) fn play(world: &World) {
     }
     assert!((2..MEMBERS).contains(&dead), "{dead} members died");
     assert!(book.rescued > 0, "no safe port was held by a member that died");
+    let all_seen = book.seen();
     for sender in 0..SENDERS {
         let (sent, deaths) = (book.sent[sender].as_ref().expect("said"), book.deaths[sender].as_ref().expect("said"));
         for port in 0..PORTS {
-            let (seen, sent) = (book.seen[port][sender], sent[port]);
+            let (seen, sent) = (all_seen[port][sender], sent[port]);
             if port < SAFE {
                 assert_eq!((seen, sent, deaths[port]), (NUMBERS, NUMBERS, 0), "port {port}, sender {sender}: everything arrives");
             } else {

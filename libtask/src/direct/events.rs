@@ -9,21 +9,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 use parking_lot::Mutex;
-use umach_abi::control::{Events, LinkEnd, PortModRefs, PortRecall, PortUnreceive, RouteAck, RouteReturn};
+use umach_abi::control::{Events, LinkEnd, Msg, PortModRefs, PortRecall, PortUnreceive, RouteAck, RouteReturn, msg_flags};
 use umach_abi::limits::PACKET_MAX;
 use umach_abi::link;
-use umach_abi::message::{HEADER, Header};
+use umach_abi::message::{HEADER, Header, Options};
 use umach_abi::records::{Event, Frame, event, undelivered, violation};
 use umach_abi::rights::RightKind;
 use umach_abi::{Code, Disposition, Name};
 use umach_link::{Evidence, Mapping, credit};
 
 use super::Plane;
-use super::table::{Body, Entry, Fate, InRoute, Item, Link, OutRoute, Peer, Sending};
+use super::table::{Body, Entry, Fate, InRoute, Item, KeptBody, Link, OutRoute, Peer, Sending};
 use crate::error::{Error, Result};
 use crate::sys::attention::Attention;
 use crate::task::Task;
-use crate::transport::Attached;
+use crate::transport::pool::Need;
+use crate::transport::{Attached, Wait};
 
 /// What a closed route's word holds: never the same for two routes that used one index.
 fn closed_mark(index: u32) -> u32 {
@@ -94,7 +95,7 @@ impl Plane {
                     endings.push(Ending { route, what: event.value });
                 }
             }
-            event::ROUTE_CLOSED => self.closed(&event),
+            event::ROUTE_CLOSED => self.closed(task, &event),
             event::LINK_DOWN => self.link_down(event.link),
             event::REPLY_MOVED => self.reply_moved(task, &event),
             event::MEMBER => self.member(&event),
@@ -143,7 +144,7 @@ impl Plane {
         let place = event.index as usize % link::ROUTES;
         let base = credit::read(&*link.memory, 1 - link.mine, place as u32);
         let closings = link.theirs(link::CLOSINGS).load(Ordering::Acquire);
-        let sending = Sending { sent: 0, base, delivered: 0, closings, stopped: false, taken: None };
+        let sending = Sending { sent: 0, base, delivered: 0, closings, stopped: false, taken: None, kept: VecDeque::new() };
         let route = Arc::new(OutRoute {
             id: event.route,
             index: event.index,
@@ -196,19 +197,56 @@ impl Plane {
         route.sending.lock().stopped = true;
     }
 
-    fn closed(&self, event: &Event) {
-        let Some((_, route)) = self.tables.write().out_ids.remove(&event.route) else { return };
-        // A receiver that died took what was published.
-        let taken = if event.flags & 1 != 0 { u32::MAX } else { event.value };
-        {
+    fn closed(&self, task: &Task, event: &Event) {
+        let Some((name, route)) = self.tables.write().out_ids.remove(&event.route) else { return };
+        let orphaned = event.flags & 1 != 0;
+        let (taken, kept) = {
             let mut sending = route.sending.lock();
             sending.stopped = true;
+            let taken = if orphaned {
+                // The receiver is dead: what it counted last is how far it came. It cannot have received what was never sent.
+                let link = &route.link;
+                let place = route.index % link::ROUTES as u32;
+                let received = credit::read(&*link.memory, 1 - link.mine, place).wrapping_sub(sending.base);
+                if sending.sent.wrapping_sub(received) > route.limit { sending.sent } else { received }
+            } else {
+                event.value
+            };
+            sending.received(taken);
             sending.taken = Some(taken);
-        }
+            (taken, std::mem::take(&mut sending.kept))
+        };
         for call in route.link.calls.lock().open.values_mut() {
-            if call.route == event.route && call.number > taken && call.fate == Fate::Open {
+            if call.route == event.route && call.number > taken && matches!(call.fate, Fate::Open | Fate::Died) {
                 call.fate = Fate::NotTaken;
             }
+        }
+        if orphaned {
+            for kept in kept {
+                if let KeptBody::Plain(id, body) = kept.what {
+                    self.send_again(task, name, (route.id, kept.number), id, &body);
+                }
+            }
+            // Refused if the port died as well.
+            let _ = task.request(&RouteAck { route: route.id, accepted: taken }, |_, _| ());
+        }
+    }
+
+    /// A message that a dead receiver did not receive goes to whoever has its port now; if nobody has, it is gone as the port is.
+    fn send_again(&self, task: &Task, name: Name, (route, number): (u64, u32), id: i32, body: &[u8]) {
+        let size = (HEADER + body.len()) as u32;
+        let bits = Header::make_bits(Disposition::CopySend as u8, 0, false);
+        let header = Header { bits, size, remote: name, id, ..Header::default() };
+        let tail = [&header.to_bytes()[..], body].concat();
+        let options = Options::SEND.bits();
+        let flags = msg_flags::DOUBT | msg_flags::TRY_SEND;
+        let (receive, limit, count, send_size, annex) = (Name::NULL, 0, 0, size, 0);
+        let sent = task.lane(Need::Prompt).and_then(|mut lane| {
+            lane.begin(&Msg { options, flags, receive, limit, route, number, count, send_size, annex, tail: &tail });
+            Ok(lane.exchange(Wait::FOREVER, true)?.status)
+        });
+        if !matches!(sent, Ok(Code::SUCCESS | Code::MACH_SEND_INVALID_DEST)) {
+            tracing::warn!(task = task.id(), ?sent, "a message to a receiver that died could not be sent again");
         }
     }
 

@@ -16,7 +16,7 @@ use umach_abi::{Code, Name};
 use umach_link::{Evidence, PushError, RecordHead, credit, futex, slot};
 
 use super::Plane;
-use super::table::{Call, Fate, Link, OutRoute};
+use super::table::{Call, Fate, KeptBody, Link, OutRoute};
 use super::wait;
 use crate::error::Result;
 use crate::task::Task;
@@ -47,8 +47,13 @@ enum Try {
 }
 
 impl Plane {
-    pub(super) fn route(&self, name: Name) -> Option<Arc<OutRoute>> {
-        self.tables.read().out.get(&name).cloned()
+    fn route(&self, name: Name) -> Option<Arc<OutRoute>> {
+        let find = || self.tables.read().out.get(&name).cloned();
+        find().or_else(|| {
+            // If its end is being applied, messages that were on their way may have to go before this one.
+            drop(self.pulling.lock());
+            find()
+        })
     }
 
     /// Sends the body of a plain message.
@@ -75,6 +80,8 @@ impl Plane {
         let link = &route.link;
         let mut sending = route.sending.lock();
         if sending.stopped || link.is_down() {
+            drop(sending);
+            drop(self.pulling.lock());
             return Try::NoRoute;
         }
         if !self.has_credit(task, route, &mut sending) {
@@ -87,6 +94,7 @@ impl Plane {
         match pushed {
             Ok(bell) => {
                 sending.sent = number;
+                sending.keep(number, if reply.is_some() { KeptBody::Call } else { KeptBody::Plain(id, body.into()) });
                 link.count(counter::MESSAGES, 1);
                 link.count(counter::BYTES, body.len() as u64);
                 link.ring(bell);
@@ -115,7 +123,7 @@ impl Plane {
             self.accuse(task, link, &Evidence { rule: violation::CREDIT, found: delivered as u64, expected: sending.sent as u64 });
             return false;
         }
-        sending.delivered = delivered;
+        sending.received(delivered);
         sending.sent.wrapping_sub(delivered) < route.limit
     }
 
@@ -208,6 +216,8 @@ impl Plane {
             let link = &route.link;
             let mut sending = route.sending.lock();
             if sending.stopped || link.is_down() {
+                drop(sending);
+                drop(self.pulling.lock());
                 return Ok(Ticketed::NoRoute);
             }
             let credit = self.has_credit(task, &route, &mut sending);
@@ -225,6 +235,7 @@ impl Plane {
             let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
             if ok {
                 sending.sent = number;
+                sending.keep(number, KeptBody::Ticket);
                 if let Some((slot, _)) = reply
                     && let Some(call) = link.calls.lock().open.get_mut(&slot)
                 {

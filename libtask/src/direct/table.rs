@@ -169,6 +169,36 @@ pub(super) struct Sending {
     pub(super) stopped: bool,
     /// How many messages the receiver took, once it has closed the route.
     pub(super) taken: Option<u32>,
+    /// Messages that may not have been received, oldest first: if the receiver dies and its port does not, they are sent again.
+    pub(super) kept: VecDeque<Kept>,
+}
+
+/// A message that may not have been received.
+pub(super) struct Kept {
+    pub(super) number: u32,
+    pub(super) what: KeptBody,
+}
+
+pub(super) enum KeptBody {
+    /// Id and body.
+    Plain(i32, SmallVec<[u8; 64]>),
+    /// Whoever called has it.
+    Call,
+    /// The kernel process has it.
+    Ticket,
+}
+
+impl Sending {
+    /// Notes how many messages have been received.
+    pub(super) fn received(&mut self, delivered: u32) {
+        self.delivered = delivered;
+        while self.kept.front().is_some_and(|kept| delivered.wrapping_sub(kept.number) as i32 >= 0) {
+            self.kept.pop_front();
+        }
+    }
+    pub(super) fn keep(&mut self, number: u32, what: KeptBody) {
+        self.kept.push_back(Kept { number, what });
+    }
 }
 
 impl OutRoute {
