@@ -4,6 +4,7 @@
 //! needed to build or use umach.
 #![forbid(unsafe_code)]
 
+mod checkers;
 mod steps;
 mod verbs;
 
@@ -28,6 +29,12 @@ enum Verb {
     Test(verbs::Test),
     /// The core's state-machine test against its set-based model.
     Model(verbs::Model),
+    /// The model checker on rings, slots and bells, deeper than `test` goes.
+    Loom(checkers::Loom),
+    /// The thread and address sanitizers.
+    San(checkers::San),
+    /// The fuzzer, on what a hostile peer can write.
+    Fuzz(checkers::Fuzz),
     /// Regenerates the documents that are made from code: docs/wire.md and docs/conformance.md.
     Docs {
         /// Changes nothing; fails if a document is not what the code says.
@@ -43,6 +50,9 @@ fn main() -> ExitCode {
         Verb::Check(args) => verbs::check(&root, &args),
         Verb::Test(args) => verbs::test(&root, &args),
         Verb::Model(args) => verbs::model(&root, &args),
+        Verb::Loom(args) => checkers::loom(&root, &args),
+        Verb::San(args) => checkers::san(&root, &args),
+        Verb::Fuzz(args) => checkers::fuzz(&root, &args),
         Verb::Docs { check } => verbs::docs(&root, check),
         Verb::Soak(args) => verbs::soak(&root, &args),
     });

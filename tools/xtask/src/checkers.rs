@@ -1,0 +1,131 @@
+//! The verbs for tools that look deeper than tests do: the model checker, the sanitizers, the fuzzer. Bounded forms of the first and the last are
+//! tests like any other, and part of `cargo xtask test`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::steps::{self, Step};
+
+/// The crate that the fuzz targets are about, and their names.
+const FUZZ: (&str, [&str; 4]) = ("libtask/link/fuzz", ["records", "ring", "slot", "control"]);
+
+#[derive(Args)]
+pub(crate) struct Loom {
+    /// Executions with up to so many preemptions are tried. Each more takes about four times as long.
+    #[arg(long, default_value_t = 5)]
+    preemptions: u32,
+    /// Only the scenarios with this in their names.
+    #[arg(default_value = "")]
+    filter: String,
+}
+
+#[derive(Args)]
+pub(crate) struct San {
+    /// Goes on after a failure; the exit code still tells.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Fuzz {
+    /// How long, for each target.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Only this target.
+    #[arg(value_parser = FUZZ.1)]
+    target: Option<String>,
+}
+
+pub(crate) fn loom(root: &Path, args: &Loom) -> Result<bool> {
+    // Scenarios with many preemptions also have longer executions than the checker expects.
+    let variables = [("LOOM_MAX_PREEMPTIONS", args.preemptions.to_string()), ("LOOM_MAX_BRANCHES", "50000".to_owned())];
+    steps::run(root, vec![Step::cargo("model checks", &["test", "--workspace", "--test", "loom", "--", &args.filter], &variables)], false)
+}
+
+pub(crate) fn san(root: &Path, args: &San) -> Result<bool> {
+    let host = sanitizers()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let step = |name, kind: &str, verb: &[&str]| {
+        let folder = target.join(format!("san-{kind}")).display().to_string();
+        let place = ["--target", host.as_str(), "--target-dir", folder.as_str()];
+        let variables = [
+            // The stable toolchain has sanitizers and does not say so.
+            ("RUSTC_BOOTSTRAP", "1".to_owned()),
+            // The standard library comes without; that is what the second flag allows.
+            ("RUSTFLAGS", format!("-Zsanitizer={kind} -Cunsafe-allow-abi-mismatch=sanitizer")),
+        ];
+        Step::cargo(name, &[&verb[..1], &place, &verb[1..]].concat(), &variables)
+    };
+    let list = vec![
+        // No test harness: its threads talk through code of the standard library that the sanitizer does not see, and takes for races.
+        step("thread sanitizer: link", "thread", &["run", "--package", "umach-link", "--example", "threads"]),
+        step(
+            "address sanitizer: link",
+            "address",
+            &["test", "--package", "umach-link", "--test", "basics", "--test", "model", "--test", "threads", "--test", "corpus"],
+        ),
+    ];
+    steps::run(root, list, args.keep_going)
+}
+
+/// Whether the toolchain brings the sanitizers' runtimes; gives the host's triple.
+fn sanitizers() -> Result<String> {
+    let host = rustc(&["-vV"])?.lines().find_map(|line| line.strip_prefix("host: ").map(str::to_owned));
+    let host = host.context("rustc -vV does not name the host")?;
+    let folder = rustc(&["--print", "target-libdir"])?;
+    let folder = Path::new(folder.trim());
+    for runtime in ["asan", "tsan"] {
+        let file = format!("_rt.{runtime}.a");
+        let mut names = folder.read_dir().with_context(|| format!("read {}", folder.display()))?.flatten();
+        ensure!(
+            names.any(|entry| entry.file_name().to_string_lossy().ends_with(&file)),
+            "this toolchain for {host} brings no {runtime} runtime (*{file} in {}); use rustup's toolchain for x86_64 or aarch64 Linux with glibc",
+            folder.display()
+        );
+    }
+    Ok(host)
+}
+
+fn rustc(arguments: &[&str]) -> Result<String> {
+    let program = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(program).args(arguments).output().context("start rustc")?;
+    ensure!(output.status.success(), "rustc {} ended with {}", arguments.join(" "), output.status);
+    String::from_utf8(output.stdout).context("rustc's output")
+}
+
+pub(crate) fn fuzz(root: &Path, args: &Fuzz) -> Result<bool> {
+    let probe = Command::new("cargo").args(["fuzz", "--version"]).output().context("start cargo")?;
+    if !probe.status.success() {
+        bail!("cargo-fuzz is not installed; `cargo install cargo-fuzz` brings it");
+    }
+    let (folder, targets) = FUZZ;
+    let wanted = targets.into_iter().filter(|target| args.target.as_deref().is_none_or(|only| only == *target));
+    let mut list = Vec::new();
+    for target in wanted {
+        // What it finds goes into the first folder; what is checked in only grows by hand.
+        let found = root.join("target/fuzz").join(target);
+        std::fs::create_dir_all(&found).with_context(|| format!("make {}", found.display()))?;
+        let (found, known) = (found.display().to_string(), format!("{folder}/corpus/{target}"));
+        let seconds = format!("-max_total_time={}", args.seconds);
+        // Threads that have just ended have not given back all their memory, so leaks are not looked for.
+        let run = [
+            "fuzz",
+            "run",
+            "--fuzz-dir",
+            folder,
+            target,
+            &found,
+            &known,
+            "--",
+            &seconds,
+            "-max_len=4096",
+            "-timeout=10",
+            "-detect_leaks=0",
+        ];
+        list.push(Step::cargo("fuzz", &run, &[("RUSTC_BOOTSTRAP", "1".to_owned())]));
+    }
+    steps::run(root, list, false)
+}
