@@ -42,7 +42,7 @@ impl Run {
     pub(crate) fn new(tell: bool, thorough: bool, limits: Limits) -> R<Run> {
         let features = Features::PROCESSES | Features::PIDFD_DEATH;
         let mut run = Run {
-            core: Core::new(Config { pid: 1, features, limits, direct: Direct::Off }),
+            core: Core::new(Config { pid: 1, features, limits, direct: Direct::Always }),
             world: World { budget: limits.task_queued_bytes, ..World::default() },
             by_lane: HashMap::new(),
             objects: HashMap::new(),
@@ -173,7 +173,8 @@ impl Run {
             registered,
             suspended: 0,
         });
-        let features = Features::all().bits();
+        // Links are for tasks that say they can: none of these does.
+        let features = (Features::all() - Features::DIRECT_PLANE).bits();
         let answer = self.ask(lane, &Call::Hello(control::Hello { version: VERSION, features }))?;
         let hello = answer::Hello::take(&answer.fields).map_err(|e| e.to_string())?;
         same("version and task of Hello", &(hello.version, hello.task), &(VERSION, core.to_raw()))?;

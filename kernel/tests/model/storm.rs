@@ -1,11 +1,11 @@
 //! Random requests under small limits of every kind. There is no model here: that limits end in clear codes and never in a broken state
 //! is checked by the core's own checker after each request, by the rows that the kernel shows, and by what is left at the end: nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use umach_abi::control::{self, Head, Reply, Request as Call, answer, phase};
+use umach_abi::control::{self, Head, Reply, Request as Call, answer, msg_flags, phase};
 use umach_abi::message::{self, Descriptor, Header, Options};
-use umach_abi::records::{SpaceRow, TaskRow};
+use umach_abi::records::{Event, Frame, SpaceRow, TaskRow, event};
 use umach_abi::{Code, Features, Name, RightKind, TypeBits, VERSION, notify};
 use umach_kernel::core::{Attach, Config, Core, Direct, Effect, Effects, LaneId, Limits, Peer, TaskId};
 
@@ -41,6 +41,10 @@ struct Storm {
     /// Requests that were not answered yet.
     pending: HashMap<LaneId, u32>,
     /// How often each code was answered.
+    /// Kinds of events, links and routes that anybody was told of.
+    kinds: BTreeSet<u32>,
+    links: Vec<u64>,
+    routes: Vec<u64>,
     codes: HashMap<u32, u64>,
 }
 
@@ -63,7 +67,18 @@ impl Storm {
     fn collect(&mut self, mine: LaneId) -> Option<(Code, Vec<u8>, Vec<Attach>)> {
         assert!(!self.core.work(usize::MAX, &mut self.effects), "work(MAX) leaves nothing to do");
         let mut got = None;
-        for effect in self.effects.drain(..) {
+        let mut effects = std::mem::take(&mut self.effects);
+        // What cannot be attached is answered anew.
+        if self.rng.chance(10) {
+            let failed = effects.iter().position(|effect| match effect {
+                Effect::Answer { attach, .. } => attach.first().is_some_and(|attach| !matches!(attach, Attach::NewLane(_))),
+                _ => false,
+            });
+            if let Some(Effect::Answer { lane, attach, .. }) = failed.map(|at| effects.remove(at)) {
+                self.core.attach_failed(lane, attach[attach.len() - 1], &mut effects);
+            }
+        }
+        for effect in effects {
             match effect {
                 Effect::Answer { lane, packet, attach } => {
                     let (head, fields) = Head::read(&packet).expect("a readable answer");
@@ -167,6 +182,12 @@ impl Storm {
             return;
         }
         let tail = self.message(&rows, task);
+        if self.rng.chance(8) {
+            return self.share(at, &rows);
+        }
+        if self.rng.chance(40) {
+            return self.direct(lane, mine, name, &tail);
+        }
         let kind = self.rng.below(100);
         let notifications = [notify::DEAD_NAME, notify::NO_SENDERS, notify::SEND_POSSIBLE, notify::PORT_DESTROYED];
         let call = match kind {
@@ -220,6 +241,83 @@ impl Storm {
         };
         self.ask(lane, &call);
     }
+    /// Gives a right to another task.
+    fn share(&mut self, at: usize, rows: &[SpaceRow]) {
+        let other = self.rng.below(self.members.len() as u32) as usize;
+        let (probe, own, task) = (self.members[at].probe, self.members[at].own, self.members[other].task.to_raw());
+        let (right, disposition) = self.pick(rows, own);
+        let host = match self.ask(probe, &Call::HostControl(control::HostControl {})) {
+            Some((Code::SUCCESS, fields, _)) => answer::HostControl::take(&fields).expect("a name").name,
+            _ => return,
+        };
+        if let Some((Code::SUCCESS, fields, _)) = self.ask(probe, &Call::HostTask(control::HostTask { host, task })) {
+            let control = answer::HostTask::take(&fields).expect("a name").control;
+            let name = Name::new(100 + self.seq % 30, 3);
+            let disposition = u32::from(if right == own { 19 } else { disposition });
+            self.ask(probe, &Call::PortInsertRight(control::PortInsertRight { task: control, name, right, disposition }));
+            self.ask(probe, &Call::PortDeallocate(control::PortDeallocate { task: own, name: control }));
+        }
+        self.ask(probe, &Call::PortDeallocate(control::PortDeallocate { task: own, name: host }));
+    }
+    /// A request about links and routes: of a task that was told of them, of one that was not, or about none that there is.
+    fn direct(&mut self, lane: LaneId, mine: Name, name: Name, tail: &[u8]) {
+        let pick = |rng: &mut Rng, ids: &[u64]| match ids.len() {
+            0 => 1 << 32,
+            n if rng.chance(80) => ids[n - 1 - rng.below(n.min(6) as u32) as usize],
+            n => ids[rng.below(n as u32) as usize],
+        };
+        let (route, link) = (pick(&mut self.rng, &self.routes), pick(&mut self.rng, &self.links));
+        let small = self.rng.below(4);
+        let kind = self.rng.below(100);
+        let numbered = |flags| control::Msg {
+            options: if flags & msg_flags::BY_TICKET == 0 { Options::SEND } else { Options::RCV }.bits(),
+            flags,
+            receive: mine,
+            limit: 1 << 16,
+            route,
+            number: small,
+            count: 0,
+            send_size: if flags & msg_flags::BY_TICKET == 0 { tail.len() as u32 } else { 0 },
+            annex: 0,
+            tail: if flags & msg_flags::BY_TICKET == 0 { tail } else { &[] },
+        };
+        let mut frames = Vec::new();
+        let plain = [&Header { local: if kind % 2 == 0 { name } else { Name::NULL }, ..Header::default() }.to_bytes()[..], &[7; 8]].concat();
+        for n in 0..small {
+            let size = if n == 1 { 0 } else { plain.len() as u32 };
+            let row = Frame { size, attach: kind % 3, options: n, status: route as u32, trailer: (route >> 32) as u32, ..Frame::default() };
+            row.write(&mut frames);
+            frames.extend_from_slice(&plain[..size as usize]);
+        }
+        let call = match kind {
+            0..30 => Call::Events(control::Events {}),
+            30..35 => Call::EventsWait(control::EventsWait { mail: small }),
+            35..45 => Call::RouteAck(control::RouteAck { route, accepted: small }),
+            45..52 => Call::RouteReturn(control::RouteReturn { route, count: small, tail: &frames }),
+            52..56 => Call::PortRecall(control::PortRecall { name: mine, seqno: small }),
+            56..62 => Call::ReplyExplicit(control::ReplyExplicit { link, slot: small * 25, generation: kind }),
+            62..66 => Call::LinkRing(control::LinkRing { link }),
+            66..68 => Call::LinkEnd(control::LinkEnd { link, why: small % 2, found: 0, expected: 0 }),
+            68..71 => Call::LinkLane(control::LinkLane { link }),
+            71..74 => Call::LinkArena(control::LinkArena { link, size: u64::from(small) << 12 }),
+            74..80 => Call::PortUnreceive(control::PortUnreceive { name: mine, count: small, tail: &frames }),
+            80..88 => Call::Msg(numbered(msg_flags::TICKET)),
+            88..94 => Call::Msg(numbered(msg_flags::DOUBT)),
+            _ => Call::Msg(numbered(msg_flags::BY_TICKET)),
+        };
+        let listed = matches!(call, Call::Events(_));
+        if let Some((Code::SUCCESS, fields, attach)) = self.ask(lane, &call)
+            && listed
+        {
+            let told = answer::Events::take(&fields).expect("events").events;
+            for event in Event::all(told) {
+                self.kinds.insert(event.kind);
+                self.links.extend((event.link != 0).then_some(event.link));
+                self.routes.extend((event.route != 0).then_some(event.route));
+            }
+            assert_eq!(Event::all(told).filter(|event| event::attaches(event.kind)).count(), attach.len());
+        }
+    }
     fn check(&mut self) {
         self.core.check().expect("the core's own check");
         for at in 0..self.members.len() {
@@ -234,7 +332,7 @@ impl Storm {
 }
 
 pub(crate) fn run(seed: u64, requests: u64) {
-    let config = Config { pid: 1, features: Features::PROCESSES, limits: LIMITS, direct: Direct::Off };
+    let config = Config { pid: 1, features: Features::PROCESSES, limits: LIMITS, direct: Direct::Always };
     let mut storm = Storm {
         core: Core::new(config),
         rng: Rng::new(seed),
@@ -243,6 +341,9 @@ pub(crate) fn run(seed: u64, requests: u64) {
         seq: 0,
         pending: HashMap::new(),
         codes: HashMap::new(),
+        kinds: BTreeSet::new(),
+        links: Vec::new(),
+        routes: Vec::new(),
     };
     for _ in 0..requests {
         storm.step();
@@ -251,6 +352,8 @@ pub(crate) fn run(seed: u64, requests: u64) {
     for code in [Code::KERN_NO_SPACE, Code::KERN_RESOURCE_SHORTAGE, Code::MACH_SEND_NO_BUFFER, Code::MACH_RCV_BODY_ERROR] {
         assert!(storm.codes.contains_key(&code.0), "{code:?} was never answered: the limits were not reached ({:?})", storm.codes);
     }
+    let usual = [event::LINK, event::ROUTE_OUT, event::ROUTE_IN, event::ROUTE_STOP, event::ROUTE_END, event::ROUTE_CLOSED, event::LINK_DOWN];
+    assert!(usual.iter().all(|kind| storm.kinds.contains(kind)), "kinds of events that were told: {:?}", storm.kinds);
     while let Some(member) = storm.members.pop() {
         storm.core.end_task(member.task, &mut storm.effects);
         storm.collect(member.probe);
