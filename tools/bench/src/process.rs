@@ -95,14 +95,10 @@ pub(crate) struct Process(std::process::Child);
 impl Process {
     /// Starts this program again in a role.
     pub(crate) fn start(role: &[&str], input: impl Into<Stdio>, output: impl Into<Stdio>) -> Result<Process> {
-        Process::start_with(role, input, output, &[])
-    }
-    /// The same with these variables.
-    fn start_with(role: &[&str], input: impl Into<Stdio>, output: impl Into<Stdio>, variables: &[(&str, &str)]) -> Result<Process> {
         let mut command = Command::new("/proc/self/exe");
         command.args(VIA.get().into_iter().flatten()).arg(COMMAND).args(role).stdin(input).stdout(output);
         // A measured kernel does not check itself.
-        command.env("UMACH_CHECK", "0").envs(variables.iter().copied());
+        command.env("UMACH_CHECK", "0");
         command.spawn().map(Process).with_context(|| format!("starting this program again as {}", role[0]))
     }
     pub(crate) fn pid(&self) -> u32 {
@@ -164,8 +160,8 @@ impl Kernel {
             Direct::Off => "off",
             Direct::Always => "always",
         };
-        let role = ["kernel", "--lane", "0", "--exit-when-idle", "--log", "error", "--limits", LIMITS];
-        let process = Process::start_with(&role, theirs, Stdio::null(), &[("UMACH_DIRECT", mode)])?;
+        let role = ["kernel", "--lane", "0", "--exit-when-idle", "--log", "error", "--limits", LIMITS, "--direct", mode];
+        let process = Process::start(&role, theirs, Stdio::null())?;
         let task = Task::from_lane(ours)?;
         let meeting = task.new_port()?;
         Ok(Kernel { process, task, meeting })

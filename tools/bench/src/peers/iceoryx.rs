@@ -2,6 +2,7 @@
 //!
 //! What it has written is on files, so its server must end in order: it is told to, and only killed if it does not listen.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +14,7 @@ use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::{
-    BackpressureStrategy, Config, FileName, LogLevel, Node, NodeBuilder, Path, SemanticString, ServiceName, SignalHandlingMode, ipc,
+    BackpressureStrategy, Config, FileName, LogLevel, Node, NodeBuilder, SemanticString, ServiceName, SignalHandlingMode, ipc,
     set_log_level,
 };
 use iceoryx2::sample::Sample;
@@ -81,7 +82,12 @@ struct Meeting {
 impl Meeting {
     fn new() -> Result<Meeting> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let prefix = format!("umach-bench-{}-{}-", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        // Of processes that are no more, for they were killed.
+        remove(|name| {
+            let pid = name.strip_prefix(START).and_then(|rest| rest.split('-').next());
+            pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+        });
+        let prefix = format!("{START}{}-{}-", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         Ok(Meeting { folder: tempfile::tempdir().context("making a temporary folder")?, prefix })
     }
 }
@@ -89,8 +95,18 @@ impl Meeting {
 impl Drop for Meeting {
     fn drop(&mut self) {
         // A part of what a node makes stays after its last process has ended in order.
-        let left = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
-        for file in left.filter(|file| file.file_name().to_string_lossy().starts_with(&self.prefix)) {
+        remove(|name| name.starts_with(&self.prefix));
+    }
+}
+
+/// How names of shared memory start.
+const START: &str = "umach-bench-";
+
+/// Removes shared memory with such names.
+fn remove(is_such: impl Fn(&str) -> bool) {
+    for file in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        if is_such(&file.file_name().to_string_lossy()) {
+            // Gone already is as good.
             let _ = std::fs::remove_file(file.path());
         }
     }
@@ -101,7 +117,7 @@ impl Maker {
         set_log_level(LogLevel::Fatal);
         let mut config = Config::default();
         config.global.prefix = FileName::new(prefix.as_bytes()).map_err(|why| failed("a prefix", why))?;
-        config.global.set_root_path(&Path::new(folder.as_bytes()).map_err(|why| failed("a folder", why))?);
+        config.global.set_root_path(&iceoryx2::prelude::Path::new(folder.as_bytes()).map_err(|why| failed("a folder", why))?);
         let node = NodeBuilder::new().config(&config).signal_handling_mode(SignalHandlingMode::Disabled).create::<ipc::Service>();
         Ok(Maker { node: node.map_err(|why| failed("a node", why))?, events })
     }
