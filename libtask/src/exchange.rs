@@ -207,12 +207,14 @@ impl<'t> Mixed<'t, '_> {
         let (task, plane) = (self.task, self.plane);
         let mut bytes = Vec::new();
         let (post, known) = self.explicit(post, &mut bytes)?;
-        let ticketed = plane.send_ticket(task, header.remote, self.want.call, self.send_until(), self.patient(), |ticket, has_slot| {
-            let needs_port = self.want.call && !has_slot;
+        let ticketed = plane.send_ticket(task, header.remote, self.want.call, self.send_until(), self.patient(), |ticket, slot| {
+            let needs_port = self.want.call && slot.is_none();
             let mut lane = task.lane(if needs_port { self.need(self.receive_until()) } else { Need::Prompt })?;
             let reply = if needs_port { reply_port(&mut lane, task)? } else { Name::NULL };
             let options = self.want.options & !Options::RCV.bits();
-            self.write_post(&mut lane, post, options, msg_flags::TICKET, ticket, Name::NULL, reply);
+            let (receive, limit) = slot.map_or((Name::NULL, 0), |(slot, generation)| (Name(slot + 1), generation));
+            let want = Exchange { limit, ..*self.want };
+            Mixed { want: &want, ..*self }.write_post(&mut lane, post, options, msg_flags::TICKET, ticket, receive, reply);
             let code = lane.exchange(Wait::FOREVER, true)?.status;
             Ok((code, (needs_port || !code.is_ok()).then_some(lane)))
         })?;

@@ -158,3 +158,61 @@ fn port_that_travels_loses_nothing() {
     }
     kernel.check().unwrap();
 }
+
+/// Calls with rights in them, some answered with rights, from several tasks at once.
+#[test]
+fn calls_with_rights_are_answered() {
+    const CLIENTS: usize = 3;
+    const CALLS: u32 = 300;
+    let kernel = LocalKernel::start();
+    let mut all = members(&kernel, CLIENTS + 1);
+    let server = all.pop().unwrap();
+    let clients: Vec<_> = all
+        .into_iter()
+        .map(|client| {
+            thread::spawn(move || {
+                let right = &client.others[CLIENTS];
+                let own = client.task.new_port().unwrap();
+                for n in 0..CALLS {
+                    let request = match n % 3 {
+                        0 => Message::new(1).body(&n),
+                        1 => Message::new(1).body(&n).make_send(&own),
+                        _ => Message::new(2).body(&n).make_send_once(&own),
+                    };
+                    let mut answer = right.call_within(request, SECOND).unwrap();
+                    assert_eq!(answer.body::<u32>().unwrap(), n);
+                    if n % 3 == 2 {
+                        let _ = answer.take_send(0).unwrap().try_send(Message::new(3));
+                        assert_eq!(own.receive_within(SECOND).unwrap().id(), 4);
+                    }
+                }
+                drop(own);
+                right.send(Message::new(9)).unwrap();
+            })
+        })
+        .collect();
+    let gifts = server.task.new_port().unwrap();
+    let mut ended = 0;
+    server
+        .inbox
+        .serve(|request| {
+            let n = match request.id() {
+                9 => {
+                    ended += 1;
+                    return if ended == CLIENTS { Next::Stop } else { Next::Continue };
+                }
+                _ => request.body::<u32>().unwrap(),
+            };
+            let answer = Message::new(100).body(&n);
+            if request.id() == 2 {
+                request.take_send_once(0).unwrap().send(Message::new(4)).unwrap();
+                return Next::Reply(answer.make_send(&gifts));
+            }
+            Next::Reply(answer)
+        })
+        .unwrap();
+    for client in clients {
+        client.join().unwrap();
+    }
+    kernel.check().unwrap();
+}

@@ -22,7 +22,8 @@ const OWN_WORK: usize = 128;
 #[derive(Debug, Clone, Copy)]
 enum Numbered {
     No,
-    Ticket(RouteId, u32),
+    /// With the slot and generation of the reply that it wants.
+    Ticket(RouteId, u32, Option<(u32, u32)>),
     Doubt(RouteId, u32),
 }
 
@@ -297,7 +298,8 @@ impl Core {
         let flags = request.flags & (msg_flags::TICKET | msg_flags::DOUBT | msg_flags::BY_TICKET);
         match flags {
             msg_flags::TICKET => {
-                self.check_ticket(task, request.route, request.number, header.remote).map(|id| Numbered::Ticket(id, request.number))
+                let slot = request.receive.0.checked_sub(1).map(|slot| (slot, request.limit));
+                self.check_ticket(task, request.route, request.number, header.remote).map(|id| Numbered::Ticket(id, request.number, slot))
             }
             msg_flags::DOUBT => {
                 let route = self.check_doubt(task, request.route, request.number, header.remote)?;
@@ -311,7 +313,7 @@ impl Core {
     fn post_numbered(&mut self, mail: super::mail::Mail, numbered: Numbered) -> Posted {
         match numbered {
             Numbered::No => self.post(mail),
-            Numbered::Ticket(route, number) => match self.keep_ticket(route, number, mail) {
+            Numbered::Ticket(route, number, slot) => match self.keep_ticket(route, number, mail, slot) {
                 None => Posted::Sent,
                 Some(mail) => self.post(mail),
             },

@@ -7,7 +7,7 @@ use umach_abi::RightKind;
 use umach_abi::rights::received;
 
 use super::arena::Id;
-use super::effect::RegionId;
+use super::effect::{LinkId, RegionId};
 use super::port::PortId;
 use super::quota::Charge;
 
@@ -98,6 +98,18 @@ pub(super) struct Mail {
     pub(super) origin: u64,
     /// Paid by the receiver; for a notification, out of what its send-once right had set aside. `None` to the kernel itself.
     pub(super) charge: Option<Charge>,
+    /// Its reply is wanted in a slot of a link, while it is a ticket of a route.
+    pub(super) slot: Option<Slot>,
+}
+
+/// A slot in the caller's memory of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) link: LinkId,
+    /// Which of its tasks calls.
+    pub(super) caller: usize,
+    pub(super) slot: u32,
+    pub(super) generation: u32,
 }
 
 /// What a message costs: its bytes, and room for what its rights may turn into.

@@ -71,6 +71,7 @@ impl Core {
             origin: 0,
             sender,
             charge: None, // paid by the port's reserve until it is received
+            slot: None,
         };
         self.post_from_kernel(mail);
     }

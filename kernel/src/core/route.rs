@@ -26,7 +26,7 @@ use super::Core;
 use super::arena::Id;
 use super::effect::{LinkId, TaskId, Violation};
 use super::event::Note;
-use super::mail::{Mail, MailId, Right, Sender, price};
+use super::mail::{Mail, MailId, Right, Sender, Slot, price};
 use super::port::{PortId, Receiver};
 use super::quota::Charge;
 use super::send::parked_mail;
@@ -265,6 +265,7 @@ impl Core {
         };
         self.tickets_fewer(id, later.len() as u32);
         for mail in later.into_values() {
+            self.become_mail(mail);
             self.insert_returned(port, mail);
         }
         for (number, mail) in std::mem::take(&mut self.routes[id.0].doubts) {
@@ -300,6 +301,7 @@ impl Core {
         self.tickets_fewer(id, released.len() as u32);
         let port = self.routes[id.0].port;
         for mail in released.into_values() {
+            self.become_mail(mail);
             let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
             if self.alive(port) { self.enqueue(port, mail) } else { self.destroy_mail(mail) }
         }
@@ -351,6 +353,23 @@ impl Core {
         port.queue.insert(plane.place, mail);
         plane.place += 1;
         port.queued_bytes += self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
+    }
+
+    /// A ticket is mail like any other from here on: its reply needs a right.
+    fn become_mail(&mut self, id: MailId) {
+        let Some(slot) = self.mails[id.0].slot.take() else { return };
+        let reply = self.explicit(slot.link, slot.caller, slot.slot, slot.generation).unwrap_or(Right::Dead);
+        let mail = &mut self.mails[id.0];
+        (mail.reply, mail.reply_kind) = (reply, Some(RightKind::SendOnce));
+    }
+
+    /// A ticket ends unreceived: whoever waits for its reply is told.
+    pub(super) fn leave_slot(&mut self, mail: &mut Mail) {
+        if let Some(slot) = mail.slot.take()
+            && let Ok(reply) = self.explicit(slot.link, slot.caller, slot.slot, slot.generation)
+        {
+            (mail.reply, mail.reply_kind) = (reply, Some(RightKind::SendOnce));
+        }
     }
 
     fn tickets_fewer(&mut self, id: RouteId, count: u32) {
@@ -480,6 +499,7 @@ impl Core {
                 self.links[entry.link.0].tickets -= count as u32;
             }
             for (_, mail) in tickets.into_iter().rev() {
+                self.become_mail(mail);
                 let bytes = self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
                 let port = &mut self.ports[id.0];
                 port.queue.push_front(mail);
@@ -578,8 +598,9 @@ impl Core {
     }
 
     /// Keeps a message for its number's turn. Gives it back if the route has meanwhile closed.
-    pub(super) fn keep_ticket(&mut self, id: RouteId, number: u32, mail: Mail) -> Option<Mail> {
+    pub(super) fn keep_ticket(&mut self, id: RouteId, number: u32, mut mail: Mail, slot: Option<(u32, u32)>) -> Option<Mail> {
         let Some(route) = self.routes.get(id.0).filter(|route| route.open()) else { return Some(mail) };
+        mail.slot = slot.map(|(slot, generation)| Slot { link: route.link, caller: route.side, slot, generation });
         let (port, link) = (route.port, route.link);
         if mail.dest.port() != Some(port) || !self.alive(port) || !self.settle_in(&mail, port) {
             self.destroy_mail(mail);
@@ -610,7 +631,9 @@ impl Core {
         if !route.attached && route.tickets.is_empty() {
             self.forget_route(id);
         }
-        (self.mails.remove(mail.0).expect("a ticket's mail exists"), seqno)
+        let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
+        // The receiver answers in the slot, which the record in the ring names.
+        (Mail { slot: None, ..mail }, seqno)
     }
 
     /// What becomes of a message that is sent again: `Err` if nothing is to be sent.
@@ -716,6 +739,7 @@ impl Core {
         }
         let mail = self.routes[id.0].tickets.remove(&row.options).ok_or(Code::KERN_INVALID_VALUE)?;
         self.tickets_fewer(id, 1);
+        self.become_mail(mail);
         let route = &self.routes[id.0];
         if !route.attached && route.tickets.is_empty() {
             self.forget_route(id);
@@ -764,12 +788,14 @@ impl Core {
             origin,
             sender: Sender { uid: u32::MAX, gid: u32::MAX, pid: 0, task: 0 },
             charge,
+            slot: None,
         }))
     }
 
     fn return_ticket(&mut self, id: RouteId, number: u32) -> Result<(), Code> {
         let mail = self.routes[id.0].tickets.remove(&number).ok_or(Code::KERN_INVALID_VALUE)?;
         self.tickets_fewer(id, 1);
+        self.become_mail(mail);
         self.insert_returned(self.routes[id.0].port, mail);
         Ok(())
     }

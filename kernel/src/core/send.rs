@@ -88,6 +88,7 @@ impl Core {
             origin: sender.task,
             sender,
             charge: payer.map(|payer| self.ledger.queue(payer, actor, price)),
+            slot: None,
         };
         if let Err(code) = self.copy_in_body(task, &header, bytes, annex, &mut mail.carried) {
             self.destroy_mail(mail);
@@ -419,6 +420,7 @@ impl Core {
             origin: 0,
             sender,
             charge,
+            slot: None,
         };
         if let Posted::Full(mail, _) = self.post(mail) {
             self.destroy_mail(mail);
@@ -426,7 +428,8 @@ impl Core {
     }
 
     /// Ends a message: its rights go one by one, as outstanding work.
-    pub(super) fn destroy_mail(&mut self, mail: Mail) {
+    pub(super) fn destroy_mail(&mut self, mut mail: Mail) {
+        self.leave_slot(&mut mail);
         if mail.carried.is_empty() {
             // The common case needs no detour.
             let Mail { dest, reply, charge, .. } = mail;

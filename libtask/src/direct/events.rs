@@ -218,7 +218,11 @@ impl Plane {
         };
         for call in route.link.calls.lock().open.values_mut() {
             if call.route == event.route && call.number > taken && matches!(call.fate, Fate::Open | Fate::Died) {
-                call.fate = Fate::NotTaken;
+                call.fate = match (call.ticket, orphaned) {
+                    (false, _) => Fate::NotTaken,
+                    (true, true) => Fate::Moving,
+                    (true, false) => Fate::Open,
+                };
             }
         }
         if orphaned {
@@ -252,7 +256,10 @@ impl Plane {
 
     fn link_down(&self, id: u64) {
         let mut tables = self.tables.write();
-        let Some(link) = tables.links.remove(&id) else { return };
+        let Some(link) = tables.links.get(&id).cloned() else { return };
+        if !link.calls.lock().open.values().any(|call| call.fate == Fate::Moving) {
+            tables.links.remove(&id);
+        }
         tables.out.retain(|_, route| route.link.id != id);
         tables.out_ids.retain(|_, (_, route)| route.link.id != id);
         drop(tables);
@@ -273,7 +280,7 @@ impl Plane {
         let taken = self.tables.read().links.get(&event.link).is_some_and(|link| {
             let mut calls = link.calls.lock();
             match calls.open.get_mut(&event.index) {
-                Some(call) if call.generation == event.value && matches!(call.fate, Fate::Open | Fate::Died) => {
+                Some(call) if call.generation == event.value && matches!(call.fate, Fate::Open | Fate::Moving | Fate::Died) => {
                     call.fate = Fate::Moved(event.name);
                     true
                 }

@@ -208,7 +208,7 @@ impl Plane {
         call: bool,
         until: Until,
         patient: bool,
-        mut post: impl FnMut((u64, u32), bool) -> Result<(Code, T)>,
+        mut post: impl FnMut((u64, u32), Option<(u32, u32)>) -> Result<(Code, T)>,
     ) -> Result<Ticketed<T>> {
         loop {
             self.look(task)?;
@@ -230,7 +230,7 @@ impl Plane {
             }
             let reply = if call { link.calls.lock().begin(route.id) } else { None };
             let number = sending.sent.wrapping_add(1);
-            let posted = post((route.id, number), reply.is_some());
+            let posted = post((route.id, number), reply);
             let ok = matches!(&posted, Ok((code, _)) if code.is_ok());
             let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
             if ok {
@@ -239,7 +239,7 @@ impl Plane {
                 if let Some((slot, _)) = reply
                     && let Some(call) = link.calls.lock().open.get_mut(&slot)
                 {
-                    call.number = number;
+                    (call.number, call.ticket) = (number, true);
                 }
                 let head = RecordHead { kind: record::TICKET, route: route.index, slot, generation, id: 0 };
                 link.count(counter::MESSAGES, 1);
@@ -323,7 +323,7 @@ impl Plane {
             }
             let fate = link.calls.lock().open.get(&open.slot).map_or(Fate::Died, |call: &Call| call.fate);
             match fate {
-                Fate::Open => {}
+                Fate::Open | Fate::Moving => {}
                 Fate::Moved(name) => break Finished::Moved(name),
                 Fate::NotTaken => break Finished::NotTaken,
                 // What was answered before the end is an answer.

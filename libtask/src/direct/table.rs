@@ -105,6 +105,8 @@ pub(super) struct Call {
     pub(super) route: u64,
     /// Which message of the route it is.
     pub(super) number: u32,
+    /// The kernel process has the request: if the receiver does not take it, it is mail, and the reply moves.
+    pub(super) ticket: bool,
     pub(super) fate: Fate,
 }
 
@@ -116,6 +118,8 @@ pub(super) enum Fate {
     Moved(Name),
     /// The route was closed before the request was taken.
     NotTaken,
+    /// The request is with the kernel process, and the receiver is dead: the answer will come to a port.
+    Moving,
     /// The link is over.
     Died,
 }
@@ -134,7 +138,7 @@ impl Calls {
         let generation = &mut self.generations[slot as usize];
         *generation = (*generation + 1) & GENERATION_MAX;
         let generation = *generation;
-        self.open.insert(slot, Call { generation, route, number: 0, fate: Fate::Open });
+        self.open.insert(slot, Call { generation, route, number: 0, ticket: false, fate: Fate::Open });
         Some((slot, generation))
     }
     pub(super) fn end(&mut self, slot: u32) -> Option<Call> {
