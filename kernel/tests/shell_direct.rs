@@ -21,7 +21,8 @@ fn pull(task: &Wire) -> Vec<(Event, Option<OwnedFd>)> {
     let mut attached = std::mem::take(&mut packet.attached).into_iter();
     let events = packet.ok::<Events>();
     assert_eq!((events.more, packet.events), (0, false));
-    let told = Event::all(events.events).map(|told| (told, event::attaches(told.kind).then(|| attached.next().expect("one each")))).collect();
+    let told =
+        Event::all(events.events).map(|told| (told, event::attaches(told.kind).then(|| attached.next().expect("one each")))).collect();
     assert!(attached.next().is_none());
     told
 }

@@ -61,7 +61,10 @@ impl Core {
                 tickets += route.tickets.len() as u32;
             }
             if (live, tickets, used) != (link.live, link.tickets, [link.indices[0].used(), link.indices[1].used()]) {
-                return Err(format!("link {id:?}: counts {:?} live, {} tickets, there are {live:?} and {tickets}", link.live, link.tickets));
+                return Err(format!(
+                    "link {id:?}: counts {:?} live, {} tickets, there are {live:?} and {tickets}",
+                    link.live, link.tickets
+                ));
             }
             if unclosed != link.unclosed {
                 return Err(format!("link {id:?}: counts {} routes not closed, there are {unclosed}", link.unclosed));
@@ -118,7 +121,10 @@ impl Core {
         let live = states().filter(|state| *state == State::Live).count();
         let ended = states().filter(|state| matches!(state, State::Ended(_))).count();
         if states().count() != plane.routes.len() || (live, ended) != (plane.announced as usize, plane.barrier as usize) {
-            return Err(format!("{id:?}: counts {} live and {} ended routes, there are {live} and {ended}", plane.announced, plane.barrier));
+            return Err(format!(
+                "{id:?}: counts {} live and {} ended routes, there are {live} and {ended}",
+                plane.announced, plane.barrier
+            ));
         }
         if plane.held.iter().any(|(_, route)| self.routes.get(route.0).is_none_or(|route| route.state != State::Live)) {
             return Err(format!("{id:?}: holds back a route that is not live"));

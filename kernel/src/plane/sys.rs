@@ -21,9 +21,7 @@ impl Page {
     /// Maps the first page of a memfd that is at least so long and never shrinks.
     pub(super) fn map(fd: BorrowedFd<'_>) -> io::Result<Page> {
         // SAFETY: a new mapping at an address that Linux chooses disturbs no other memory.
-        let at = unsafe {
-            mmap(std::ptr::null_mut(), attention::SIZE, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)?
-        };
+        let at = unsafe { mmap(std::ptr::null_mut(), attention::SIZE, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)? };
         Ok(Page(NonNull::new(at.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?))
     }
 

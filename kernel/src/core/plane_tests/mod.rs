@@ -1,7 +1,12 @@
 //! Links and routes: plays on the core, and a storm of honest tasks that use both ways.
 
-mod plays;
+mod ends;
+mod grants;
+mod links;
+mod pair;
 mod storm;
+mod storm_receive;
+mod storm_send;
 
 use umach_abi::control::{self, Call, EVENTS_WAIT, Events, Head, Msg, Reply, Request, answer};
 use umach_abi::message::{Descriptor, Header, Options};
