@@ -1,16 +1,18 @@
 //! Rights to tasks and to the host: what a spawner and a monitor hold.
 
 use umach_abi::control::{
-    HostInfo, HostPorts, HostTask, HostTasks, PortNames, PortSpaceInfo, TaskInfo, TaskLabel, TaskResume, TaskSetLabel, TaskSuspend,
+    HostInfo, HostLinkMap, HostLinks, HostPorts, HostRoutes, HostTask, HostTasks, PortNames, PortSpaceInfo, TaskInfo, TaskLabel, TaskResume, TaskSetLabel, TaskSuspend,
     TaskTerminate,
 };
-use umach_abi::records::{HostRow, NameRow, PortRow, SpaceRow, TaskRow};
+use umach_abi::records::{HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow};
 use umach_abi::rights::special;
 use umach_abi::{Code, Name};
 
 use crate::error::{Error, Result};
+use crate::look::LinkSnapshot;
 use crate::raw;
 use crate::right::SendRight;
+use crate::transport::take_file;
 
 /// The control right of a task: whoever holds it can look into the task, change its rights, stop it and end it.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -24,7 +26,7 @@ pub struct Host {
     right: SendRight,
 }
 
-/// The host's control right: shows every task and every port, and gives their control rights.
+/// The host's control right: shows every task, port and link, and gives the tasks' control rights.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct HostControl {
     right: SendRight,
@@ -174,6 +176,32 @@ impl HostControl {
                 .task()
                 .ask_on("listing ports", &self.right.held, &call, |answer, _| (answer.next, PortRow::all(answer.rows).collect::<Vec<_>>()))
         })
+    }
+    /// Every link between two tasks.
+    pub fn links(&self) -> Result<Vec<LinkRow>> {
+        pages("listing links", |start| {
+            let call = HostLinks { host: self.right.name(), start };
+            self.right
+                .task()
+                .ask_on("listing links", &self.right.held, &call, |answer, _| (answer.next, LinkRow::all(answer.rows).collect::<Vec<_>>()))
+        })
+    }
+    /// Every route over a link, those included that have ended and are not closed yet.
+    pub fn routes(&self) -> Result<Vec<RouteRow>> {
+        pages("listing routes", |start| {
+            let call = HostRoutes { host: self.right.name(), start };
+            self.right
+                .task()
+                .ask_on("listing routes", &self.right.held, &call, |answer, _| (answer.next, RouteRow::all(answer.rows).collect::<Vec<_>>()))
+        })
+    }
+    /// What the two tasks of a link say in its memory. `KERN_NOT_FOUND` if it is over.
+    pub fn link_snapshot(&self, link: u64) -> Result<LinkSnapshot> {
+        let what = "looking at a link";
+        let call = HostLinkMap { host: self.right.name(), link };
+        let memory = self.right.task().ask_on(what, &self.right.held, &call, |_, attached| take_file(attached))?;
+        let memory = memory.ok_or(Error::mach(Code::KERN_RESOURCE_SHORTAGE, what))?;
+        LinkSnapshot::read(&memory).map_err(|source| Error::io("reading a link's memory", source))
     }
     /// Sets, or with `None` takes away, the bootstrap port that tasks get which come through the listening socket.
     pub fn set_bootstrap(&self, right: Option<&SendRight>) -> Result<()> {

@@ -20,7 +20,7 @@ use umach_abi::records::Frame as FrameRow;
 use umach_abi::rights::received;
 use umach_abi::{Code, Disposition, Name, RightKind, notify};
 
-use crate::direct::{Came, Finished, Frame, Open, Plane, Sent, Ticketed, Until, Want};
+use crate::direct::{Came, Finished, Frame, Open, Plane, Sent, Ticket, Ticketed, Until, Want};
 use crate::error::{Error, Result};
 use crate::received::{Frames, RawFrame};
 use crate::task::Task;
@@ -320,7 +320,7 @@ impl<'t> Mixed<'t, '_> {
                     return Ok(answered);
                 }
                 Came::Late => return Ok(Answered::just(Code::MACH_RCV_TIMED_OUT)),
-                Came::Ticket { port, route, number, reply, seqno } => return self.fetch(port, route, number, reply, seqno),
+                Came::Ticket(ticket) => return self.fetch(ticket),
                 Came::Ask { place, mail } => {
                     let mut answered = self.ask(name, msg_flags::WATCH, until)?;
                     self.plane.asked(&place, answered.code, mail);
@@ -352,23 +352,35 @@ impl<'t> Mixed<'t, '_> {
     }
 
     /// Fetches a message whose ticket came.
-    fn fetch(&self, port: Name, route: u64, number: u32, reply: Option<Name>, seqno: u32) -> Result<Answered<'t>> {
-        let mut lane = self.task.lane(Need::Prompt)?;
-        let options = self.want.options & !Options::SEND.bits();
-        let limit = self.want.limit;
-        lane.begin(&Msg {
-            options,
-            flags: msg_flags::BY_TICKET,
-            receive: port,
-            limit,
-            route,
-            number,
-            count: 1,
-            send_size: 0,
-            annex: 0,
-            tail: &[],
+    fn fetch(&self, ticket: Ticket) -> Result<Answered<'t>> {
+        let asked = self.task.lane(Need::Prompt).and_then(|mut lane| {
+            lane.begin(&Msg {
+                options: self.want.options & !Options::SEND.bits(),
+                flags: msg_flags::BY_TICKET,
+                receive: ticket.port(),
+                limit: self.want.limit,
+                route: ticket.route(),
+                number: ticket.number(),
+                count: 1,
+                send_size: 0,
+                annex: 0,
+                tail: &[],
+            });
+            let code = lane.exchange(Wait::FOREVER, true)?.status;
+            Ok((code, lane))
         });
-        let code = lane.exchange(Wait::FOREVER, true)?.status;
+        let (code, mut lane) = match asked {
+            Ok(asked) => asked,
+            Err(error) => {
+                self.plane.not_fetched(ticket);
+                return Err(error);
+            }
+        };
+        if code.plain() == Code::MACH_RCV_TOO_LARGE && self.want.options & Options::RCV_LARGE.bits() != 0 {
+            self.plane.not_fetched(ticket);
+            return Ok(Answered { code, source: Source::Lane(lane) });
+        }
+        let (reply, seqno) = self.plane.fetched(ticket);
         patch_frames(&mut lane, |message, trailer| {
             if let (Some(reply), Some(mut header)) = (reply, Header::read(message)) {
                 header.bits |= received::SEND_ONCE as u32;

@@ -1,14 +1,20 @@
 //! Bells: how somebody who sleeps is woken, and that somebody who is awake is not.
 //!
-//! Who sleeps says at which position of the ring: `ARMED` is the position up to which it has consumed everything, with a
-//! [`umach_abi::link::bell`] in the low bits that positions leave free. Only the publishing that starts at this position rings:
+//! Who sleeps says at which position of the ring: `ARMED` is a position up to which everything was consumed, with a
+//! [`umach_abi::link::bell`] in the low bits that positions leave free. A publishing rings if that position is not before its start. If it is, an
+//! earlier publishing went past it; that one rang, or came before the arming, and then the sleeper saw it when it looked once more. So
+//! a burst of messages to a sleeper costs one wake-up, not one a message until it runs.
 //!
-//! * one that ended there is what the sleeper saw before it armed;
-//! * one that starts later follows one that started there, and that one rang, or came before the arming, and then the sleeper saw it when it
-//!   looked once more.
+//! The position has to keep up: whoever consumes (it may be another thread than the one that armed) moves it along with the head.
 //!
-//! So a burst of messages to a sleeper costs one wake-up, not one a message until it runs. Space in a ring is asked for in the same way. *Each
-//! sleep needs an arming of its own, after the last record was consumed.*
+//! ```text
+//! who arms                                        who consumes
+//!   store ARMED at HEAD                             store HEAD
+//!   fence (Armed)                                   fence (Consumed)
+//!   load HEAD; another one? arm at that             load ARMED; armed before HEAD? arm at HEAD, fence (Rearmed)
+//! ```
+//!
+//! So `ARMED` stays a level: the peer rings as long as it is set. Space in a ring is asked for in the same way, with `SPACE_WANTED` and the head.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -51,16 +57,40 @@ impl Bell {
 /// Bits of a position that say how to wake.
 pub(crate) const LOW: u32 = RECORD_ALIGN as u32 - 1;
 
-/// Says how this task wants to be woken when the peer publishes something, and that it has consumed all that it saw. Whoever calls it holds the
-/// [`crate::Incoming`]. Afterwards look once more ([`crate::Incoming::has_more`]), then sleep on ([`crate::Incoming::tail_word`],
-/// [`crate::Incoming::tail_seen`]).
+/// Says how this task wants to be woken when the peer publishes something. Afterwards look once more ([`crate::Incoming::has_more`]), then sleep on
+/// ([`crate::Incoming::tail_word`], [`crate::Incoming::tail_seen`]).
 pub fn arm<M: Memory>(mem: &M, mine: usize, bell: u32) {
-    let consumed = mem.word(base(mine) + HEAD).load(Relaxed);
-    mem.word(base(mine) + ARMED).store(consumed | (bell & LOW), Relaxed);
-    mem.fence(Fence::Armed);
+    let (head, armed) = (mem.word(base(mine) + HEAD), mem.word(base(mine) + ARMED));
+    let mut consumed = head.load(Relaxed);
+    loop {
+        armed.store(consumed | (bell & LOW), Relaxed);
+        mem.fence(Fence::Armed);
+        // Each round but the last is one in which another thread consumed something.
+        match head.load(Relaxed) {
+            now if now == consumed => return,
+            now => consumed = now,
+        }
+    }
 }
 
-/// Says that this task looks by itself. Only if no other thread of it sleeps on the tail; leaving the arming costs one needless bell at most.
+/// What the task of half `mine` says, moved to where it has consumed everything now.
+#[inline]
+pub(crate) fn keep_up<M: Memory>(mem: &M, mine: usize, head: u32) {
+    let word = mem.word(base(mine) + ARMED);
+    let armed = word.load(Relaxed);
+    if armed & LOW != bell::NONE && armed & !LOW != head {
+        word.replace(armed, head | (armed & LOW));
+        mem.fence(Fence::Rearmed);
+    }
+}
+
+/// Whether the wish or arming `flag` is about a position that a publishing from `start` to `end` goes past, or just met.
+#[inline]
+pub(crate) fn concerns(flag: u32, start: u32, end: u32) -> bool {
+    flag & LOW != bell::NONE && end.wrapping_sub(flag & !LOW) <= end.wrapping_sub(start)
+}
+
+/// Says that this task looks by itself. Only if no other thread of it sleeps on the tail.
 pub fn disarm<M: Memory>(mem: &M, mine: usize) {
     mem.word(base(mine) + ARMED).store(bell::NONE, Relaxed);
 }

@@ -10,10 +10,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use umach_abi::link::{HEAD, RECORD_ALIGN, RECORD_HEAD, RING, SLOTS, SPACE_WANTED, TAIL, bell, record};
+use umach_abi::link::{HEAD, RECORD_ALIGN, RECORD_HEAD, RING, SLOTS, SPACE_WANTED, TAIL, record};
 use umach_abi::records::violation;
 
-use crate::bell::Bell;
+use crate::bell::{Bell, concerns, keep_up};
 use crate::evidence::Evidence;
 use crate::memory::{Fence, Memory, Word, base, other};
 use crate::outgoing::record_size;
@@ -98,7 +98,7 @@ impl<M: Memory> Incoming<M> {
         assert!(record.at == self.head, "records are consumed in order");
         self.head = self.head.wrapping_add(record_size(record.len as usize) as u32);
         let unknown = self.head.wrapping_sub(self.published);
-        let settle = self.head == self.tail || unknown >= M::RING / 4 || self.wanted_since(self.published);
+        let settle = self.head == self.tail || unknown >= M::RING / 4 || concerns(self.wanted(), self.published, self.head);
         if settle { self.settle() } else { Bell::None }
     }
     /// Publishes how far this side is, if the producer does not know: before doing something long. Ring the bell.
@@ -110,7 +110,8 @@ impl<M: Memory> Incoming<M> {
         let word = base(self.mine) + HEAD;
         self.mem.word(word).store(self.head, Release);
         self.mem.fence(Fence::Consumed);
-        if self.wanted_since(start) { Bell::Futex(word) } else { Bell::None }
+        keep_up(&*self.mem, self.mine, self.head);
+        if concerns(self.wanted(), start, self.head) { Bell::Futex(word) } else { Bell::None }
     }
 
     /// Whether there is something: never false if it was published before the last fence.
@@ -140,10 +141,9 @@ impl<M: Memory> Incoming<M> {
         &self.mem
     }
 
-    /// Whether the producer waits for more space than it had when the head was `head`.
     #[inline]
-    fn wanted_since(&self, head: u32) -> bool {
-        self.mem.word(other(self.mine) + SPACE_WANTED).load(Acquire) == head | bell::FUTEX
+    fn wanted(&self) -> u32 {
+        self.mem.word(other(self.mine) + SPACE_WANTED).load(Acquire)
     }
     /// Takes a snapshot of the tail and checks that it is not before the last one and not beyond the ring.
     #[inline]

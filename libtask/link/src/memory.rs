@@ -14,6 +14,8 @@ pub trait Word {
     fn load(&self, order: Ordering) -> u32;
     /// Sets it.
     fn store(&self, value: u32, order: Ordering);
+    /// Sets it to `new` if it is `old`.
+    fn replace(&self, old: u32, new: u32);
 }
 
 impl Word for AtomicU32 {
@@ -25,6 +27,10 @@ impl Word for AtomicU32 {
     fn store(&self, value: u32, order: Ordering) {
         AtomicU32::store(self, value, order);
     }
+    #[inline]
+    fn replace(&self, old: u32, new: u32) {
+        let _ = self.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
+    }
 }
 
 /// The places that need a full fence, each between a store to the own half and a load from the peer's. Each names its counterpart.
@@ -34,7 +40,9 @@ pub enum Fence {
     Published,
     /// Consumer: armed, then anything published? (`Published`)
     Armed,
-    /// Consumer: head published, then space wanted? (`SpaceWanted`)
+    /// Consumer: armed anew where it got to, then anything published? (`Published`)
+    Rearmed,
+    /// Consumer: head published, then space wanted? (`SpaceWanted`) And did another thread of it arm for what was before? (`Armed`)
     Consumed,
     /// Producer: space wanted, then is there space? (`Consumed`)
     SpaceWanted,

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use umach_abi::link::{HEAD, RECORD_ALIGN, RECORD_HEAD, RING, SPACE_WANTED, TAIL, bell};
 use umach_abi::records::violation;
 
-use crate::bell::{Bell, LOW, armed};
+use crate::bell::{Bell, armed, concerns};
 use crate::evidence::Evidence;
 use crate::memory::{Fence, Memory, Word, base, other};
 
@@ -62,8 +62,8 @@ pub struct Outgoing<M> {
     head: u32,
     /// Bytes promised to [`Outgoing::push_reserved`].
     reserved: u32,
-    /// The head for which the consumer was asked for space.
-    asked: u32,
+    /// How many wait for space.
+    waiting: u32,
 }
 
 impl<M: Memory> Outgoing<M> {
@@ -76,7 +76,7 @@ impl<M: Memory> Outgoing<M> {
     pub fn starting_at(mem: Arc<M>, mine: usize, position: u32) -> Outgoing<M> {
         const { assert!(M::RING.is_power_of_two() && M::RING as usize >= 2 * RECORD_HEAD) };
         mem.word(base(mine) + TAIL).store(position, Release);
-        Outgoing { mem, mine, tail: position, published: position, head: position, reserved: 0, asked: position }
+        Outgoing { mem, mine, tail: position, published: position, head: position, reserved: 0, waiting: 0 }
     }
 
     /// Writes a record and publishes it, with all that [`Outgoing::push_quiet`] wrote. Ring the bell.
@@ -105,7 +105,7 @@ impl<M: Memory> Outgoing<M> {
         self.mem.word(self.tail_word()).store(self.tail, Release);
         self.mem.fence(Fence::Published);
         let armed = armed(&*self.mem, self.mine ^ 1);
-        if armed & !LOW == start { Bell::wanted(armed, self.tail_word()) } else { Bell::None }
+        if concerns(armed, start, self.tail) { Bell::wanted(armed, self.tail_word()) } else { Bell::None }
     }
 
     /// Sets room aside for one record with `payload` bytes, which [`Outgoing::push_reserved`] then cannot fail to find.
@@ -134,26 +134,28 @@ impl<M: Memory> Outgoing<M> {
         let _ = self.look();
         self.free() as usize
     }
-    /// Says whether this task waits for space. After saying so, push again; if that still finds the ring full, sleep on ([`Outgoing::head_word`],
-    /// [`Outgoing::head_seen`]). Each sleep needs a saying of its own. Unsay it only if no other thread waits.
+    /// Says that a thread waits for space, or that it waits no longer. After saying so, push again, or look at [`Outgoing::space`]; if it is still too
+    /// little, sleep on ([`Outgoing::head_word`], [`Outgoing::head_seen`]). Several threads may wait.
+    ///
+    /// Panics if more threads wait no longer than waited.
     pub fn want_space(&mut self, want: bool) {
-        let word = self.mem.word(base(self.mine) + SPACE_WANTED);
         if want {
-            self.asked = self.head;
-            // Which head it is about tells the consumer one wish from the next: see `bell`.
-            word.store(self.asked | bell::FUTEX, Relaxed);
-            self.mem.fence(Fence::SpaceWanted);
+            self.waiting += 1;
+            self.ask();
         } else {
-            word.store(bell::NONE, Relaxed);
+            self.waiting = self.waiting.checked_sub(1).expect("a thread that waited");
+            if self.waiting == 0 {
+                self.mem.word(base(self.mine) + SPACE_WANTED).store(bell::NONE, Relaxed);
+            }
         }
     }
     /// The word that changes when the consumer makes room.
     pub fn head_word(&self) -> usize {
         other(self.mine) + HEAD
     }
-    /// The value of that word that the last wish for space was about.
+    /// The value of that word that was seen last.
     pub fn head_seen(&self) -> u32 {
-        self.asked
+        self.head
     }
     /// The word that the consumer sleeps on.
     pub fn tail_word(&self) -> usize {
@@ -190,8 +192,18 @@ impl<M: Memory> Outgoing<M> {
         if head.wrapping_sub(self.head) > open || !(head as usize).is_multiple_of(RECORD_ALIGN) {
             return Err(Evidence::new(violation::INDEX, head, self.published));
         }
-        self.head = head;
+        if self.head != head {
+            self.head = head;
+            if self.waiting > 0 {
+                self.ask();
+            }
+        }
         Ok(())
+    }
+    /// Asks for more space than there is now: which head the wish is about tells the consumer one wish from the next, see `bell`.
+    fn ask(&self) {
+        self.mem.word(base(self.mine) + SPACE_WANTED).store(self.head | bell::FUTEX, Relaxed);
+        self.mem.fence(Fence::SpaceWanted);
     }
     /// Point of no return: there is room.
     #[inline]

@@ -39,7 +39,7 @@ on_each_memory!(
     ring_filled_and_emptied_wraps,
     room_set_aside_is_not_given_away,
     quiet_records_are_published_at_once,
-    bell_is_rung_once_for_an_arming,
+    bell_is_rung_once_for_all_that_comes_to_a_sleeper,
     space_is_told_to_who_waits_for_it,
     answer_is_seen_for_its_generation_only,
     waiting_caller_is_rung,
@@ -153,7 +153,7 @@ fn quiet_records_are_published_at_once<M: Memory>([a, b]: [Arc<M>; 2]) {
     assert_eq!(take(&mut incoming).unwrap().0, 2);
 }
 
-fn bell_is_rung_once_for_an_arming<M: Memory>([a, b]: [Arc<M>; 2]) {
+fn bell_is_rung_once_for_all_that_comes_to_a_sleeper<M: Memory>([a, b]: [Arc<M>; 2]) {
     let (mut out, mut incoming) = (Outgoing::new(a, 1), Incoming::new(b.clone(), 0));
     let word = link::HALF + link::TAIL;
     let mut after = |arm: fn(&M)| {
@@ -164,7 +164,8 @@ fn bell_is_rung_once_for_an_arming<M: Memory>([a, b]: [Arc<M>; 2]) {
     let none = Bell::None;
     assert_eq!(after(|_| {}), [none, none]);
     assert_eq!(after(|mem| umach_link::arm(mem, 0, link::bell::FUTEX)), [Bell::Futex(word), none]);
-    assert_eq!(after(|_| {}), [none, none], "it has been rung for");
+    assert_eq!(after(|_| {}), [Bell::Futex(word), none], "it is still armed, and has consumed everything");
+    assert_eq!(after(|mem| umach_link::disarm(mem, 0)), [none, none]);
     assert_eq!(after(|mem| umach_link::arm(mem, 0, link::bell::FUTEX)), [Bell::Futex(word), none], "armed anew");
     assert_eq!(after(|mem| umach_link::arm(mem, 0, link::bell::KERNEL)), [Bell::Kernel, none]);
     let disarmed = |mem: &M| {

@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, RwLock};
 use umach_abi::control::LinkRing;
 
-pub(crate) use receive::{Came, Frame, Want};
+pub(crate) use receive::{Came, Frame, Ticket, Want};
 pub(crate) use send::{Finished, Open, Sent, Ticketed, Until};
 
 use crate::error::Result;

@@ -43,12 +43,29 @@ pub(crate) struct Frame {
     pub(crate) trailer: SmallVec<[u8; 64]>,
 }
 
+/// A message that is to be fetched.
+pub(crate) struct Ticket {
+    item: Item,
+}
+
+impl Ticket {
+    pub(crate) fn port(&self) -> Name {
+        self.item.route.port.name
+    }
+    pub(crate) fn route(&self) -> u64 {
+        self.item.route.id
+    }
+    pub(crate) fn number(&self) -> u32 {
+        self.item.number
+    }
+}
+
 /// What to do next.
 pub(crate) enum Came {
     /// A message.
     Frame(Frame),
-    /// The next message is with the kernel process under this number of the route; its reply goes to the token.
-    Ticket { port: Name, route: u64, number: u32, reply: Option<Name>, seqno: u32 },
+    /// The next message is with the kernel process: fetch it, and say whether it came ([`Plane::fetched`]).
+    Ticket(Ticket),
     /// The kernel process may have mail: ask it, without waiting. [`Plane::asked`] takes the outcome.
     Ask { place: Arc<Place>, mail: u32 },
     /// Nothing until the deadline.
@@ -200,25 +217,44 @@ impl Plane {
             return Some(Came::Frame(Frame { status: Code::MACH_RCV_TOO_LARGE, message, trailer }));
         }
         let item = self.pop(port, &mut queue)?;
+        if matches!(item.body, Body::Ticket) {
+            return Some(Came::Ticket(Ticket { item }));
+        }
         let bell = item.route.give_credit();
         drop(queue);
         item.route.link.ring(bell);
         let reply = item.reply.map(|(slot, generation)| self.replies.add(item.route.link.clone(), slot, generation));
-        match item.body {
-            Body::Ticket => {
-                let seqno = port.seqno.fetch_add(1, Ordering::Relaxed);
-                Some(Came::Ticket { port: port.name, route: item.route.id, number: item.number, reply, seqno })
-            }
-            Body::Plain(_) => {
-                let trailer = self.trailer(port, &item, request);
-                let Body::Plain(mut message) = item.body else { unreachable!("just seen") };
-                let remote = reply.unwrap_or(Name::NULL);
-                let bits = Header::make_bits(if reply.is_some() { received::SEND_ONCE } else { 0 }, received::SEND, false);
-                let header = Header { bits, size: message.len() as u32, remote, local: port.name, voucher: Name::NULL, id: item.id };
-                message[..HEADER].copy_from_slice(&header.to_bytes());
-                Some(Came::Frame(Frame { status: Code::SUCCESS, message, trailer }))
-            }
+        let trailer = self.trailer(port, &item, request);
+        let Body::Plain(mut message) = item.body else { unreachable!("just seen") };
+        let remote = reply.unwrap_or(Name::NULL);
+        let bits = Header::make_bits(if reply.is_some() { received::SEND_ONCE } else { 0 }, received::SEND, false);
+        let header = Header { bits, size: message.len() as u32, remote, local: port.name, voucher: Name::NULL, id: item.id };
+        message[..HEADER].copy_from_slice(&header.to_bytes());
+        Some(Came::Frame(Frame { status: Code::SUCCESS, message, trailer }))
+    }
+
+    /// The ticket's message was received: what it answers to, and its sequence number.
+    pub(crate) fn fetched(&self, ticket: Ticket) -> (Option<Name>, u32) {
+        let Ticket { item } = ticket;
+        let port = item.route.port.clone();
+        let queue = port.queue.lock();
+        let bell = item.route.give_credit();
+        drop(queue);
+        item.route.link.ring(bell);
+        let reply = item.reply.map(|(slot, generation)| self.replies.add(item.route.link.clone(), slot, generation));
+        (reply, port.seqno.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// It was not received, and is the next one again.
+    pub(crate) fn not_fetched(&self, ticket: Ticket) {
+        let Ticket { item } = ticket;
+        let port = item.route.port.clone();
+        let mut queue = port.queue.lock();
+        if item.route.ended.load(Ordering::Relaxed) {
+            port.of_ended.fetch_add(1, Ordering::AcqRel);
         }
+        queue.push_front(item);
+        port.queued.store(queue.len(), Ordering::Release);
     }
 
     /// One more message that is here and needs nobody else.

@@ -223,6 +223,7 @@ fn consume(incoming: &mut Incoming<Mapping>) {
 }
 
 fn produce(out: &mut Outgoing<Mapping>, pushes: u16) {
+    let mut wanted = 0;
     for n in 0..pushes % 64 {
         let before = out.position();
         let payload = &[0xee; link::RECORD_MAX][..(n as usize * 367) % (link::RECORD_MAX + 1)];
@@ -233,10 +234,16 @@ fn produce(out: &mut Outgoing<Mapping>, pushes: u16) {
         }
         match out.push(head, &[payload]) {
             Ok(_) => assert_eq!(out.position(), before.wrapping_add(record_size(payload.len()) as u32)),
-            Err(PushError::Full) => out.want_space(n % 2 == 0),
+            Err(PushError::Full) => {
+                out.want_space(true);
+                wanted += 1;
+            }
             Err(PushError::Corrupt(evidence)) => return check_evidence(evidence),
         }
         assert!(out.space() <= link::RING_SIZE);
+        if n % 5 == 4 {
+            (0..std::mem::take(&mut wanted)).for_each(|_| out.want_space(false));
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use loom::sync::{Arc, Mutex};
 use loom::thread;
+use std::sync::atomic::Ordering::Acquire;
 use umach_abi::link::{self, bell, record};
-use umach_link::{Fence, Incoming, Memory, Outgoing, PushError, RecordHead, credit, lease};
+use umach_link::{Fence, Incoming, Memory, Outgoing, PushError, RecordHead, Word, credit, lease};
 
 use crate::sys::{Cells, Faults};
 use crate::{LOST_WAKE_UP, RACE, fails, holds};
@@ -117,6 +118,42 @@ fn armings_that_look_alike_are_found_lost() {
     fails(LOST_WAKE_UP, Faults { masked: &[(ARMED, 7)], ..Faults::default() }, bells);
 }
 
+/// Two threads consume. One arms without the other's knowledge, and sleeps on what it sees after that; the other may take one record meanwhile.
+fn shared_bell(faults: Faults) {
+    let mem = memory::<64>(faults, &[]);
+    let mut out = Outgoing::new(mem.clone(), 0);
+    let incoming = Arc::new(Mutex::new(Incoming::new(mem.clone(), 1)));
+    let other = thread::spawn({
+        let incoming = incoming.clone();
+        move || {
+            let _ = take(&mut incoming.lock().unwrap());
+        }
+    });
+    let producer = thread::spawn(move || (0..2).for_each(|id| send(&mut out, id)));
+    while take(&mut incoming.lock().unwrap()).is_none() {
+        umach_link::arm(&*mem, 1, bell::FUTEX);
+        let ring = incoming.lock().unwrap();
+        let (more, word, seen) = (ring.has_more(), ring.tail_word(), ring.tail_seen());
+        drop(ring);
+        if !more {
+            mem.sleep(word, seen);
+        }
+        umach_link::disarm(&*mem, 1);
+    }
+    other.join().unwrap();
+    producer.join().unwrap();
+}
+
+#[test]
+fn consumer_is_woken_though_another_consumed_what_it_armed_for() {
+    holds(shared_bell);
+}
+
+#[test]
+fn arming_that_does_not_keep_up_is_found_lost() {
+    fails(LOST_WAKE_UP, Faults { frozen: &[ARMED], ..Faults::default() }, shared_bell);
+}
+
 /// The producer sleeps when there is no space.
 fn space(faults: Faults) {
     let mem = memory::<64>(faults, &[]);
@@ -139,6 +176,33 @@ fn producer_without_space_is_always_woken() {
 fn space_without_a_fence_is_found_lost() {
     fails(LOST_WAKE_UP, Faults { fences: &[Fence::SpaceWanted], ..Faults::default() }, space);
     fails(LOST_WAKE_UP, Faults { fences: &[Fence::Consumed], ..Faults::default() }, space);
+}
+
+/// As `space`, but what the producer sleeps on is read from the word after it asked.
+fn fresh_space(faults: Faults) {
+    let mem = memory::<64>(faults, &[]);
+    let mut out = Outgoing::new(mem.clone(), 0);
+    let mut incoming = Incoming::new(mem.clone(), 1);
+    send(&mut out, 0);
+    send(&mut out, 1);
+    let producer = thread::spawn(move || {
+        // Both records have to go.
+        while out.space() < 64 {
+            out.want_space(true);
+            let seen = mem.word(HEAD).load(Acquire);
+            if out.space() < 64 {
+                mem.sleep(HEAD, seen);
+            }
+            out.want_space(false);
+        }
+    });
+    assert_eq!((take(&mut incoming), take(&mut incoming)), (Some(0), Some(1)));
+    producer.join().unwrap();
+}
+
+#[test]
+fn producer_that_needs_more_than_one_publishing_frees_is_always_woken() {
+    holds(fresh_space);
 }
 
 /// As `space`, in a ring where the consumer does not publish its head at every record.

@@ -19,6 +19,8 @@ pub(crate) struct Faults {
     pub(crate) fences: &'static [Fence],
     /// Words that are accessed without ordering.
     pub(crate) relaxed: &'static [usize],
+    /// Words that do not keep up when somebody else consumes.
+    pub(crate) frozen: &'static [usize],
     /// Words of which only these bits are kept.
     pub(crate) masked: &'static [(usize, u32)],
 }
@@ -28,6 +30,7 @@ pub(crate) struct Faults {
 pub(crate) struct Word {
     cell: AtomicU32,
     relaxed: bool,
+    frozen: bool,
     mask: u32,
 }
 
@@ -37,6 +40,11 @@ impl umach_link::Word for Word {
     }
     fn store(&self, value: u32, order: Ordering) {
         self.cell.store(value & self.mask, if self.relaxed { Ordering::Relaxed } else { order });
+    }
+    fn replace(&self, old: u32, new: u32) {
+        if !self.frozen {
+            let _ = self.cell.compare_exchange(old, new & self.mask, Ordering::AcqRel, Ordering::Relaxed);
+        }
     }
 }
 
@@ -62,7 +70,8 @@ impl<const RING: u32> Cells<RING> {
         let ring = [link::TAIL, link::SPACE_WANTED, link::HALF + link::HEAD, link::HALF + link::ARMED];
         let word = |at: usize| {
             let mask = faults.masked.iter().find(|(word, _)| *word == at).map_or(u32::MAX, |(_, mask)| *mask);
-            (at, Word { cell: AtomicU32::new(0), relaxed: faults.relaxed.contains(&at), mask })
+            let (relaxed, frozen) = (faults.relaxed.contains(&at), faults.frozen.contains(&at));
+            (at, Word { cell: AtomicU32::new(0), relaxed, frozen, mask })
         };
         let ring_bytes = link::RING..link::RING + RING as usize;
         let cells = areas.iter().chain([&ring_bytes]).flat_map(|area| area.clone().step_by(4));

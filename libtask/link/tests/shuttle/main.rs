@@ -36,7 +36,9 @@ fn send(out: &Mutex<Outgoing<Cells>>, head: RecordHead, payload: &[u8]) {
             let (mem, word, seen) = (ring.memory().clone(), ring.head_word(), ring.head_seen());
             drop(ring);
             mem.sleep(word, seen);
+            ring = out.lock().unwrap();
         }
+        ring.want_space(false);
     }
 }
 

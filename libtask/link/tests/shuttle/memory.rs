@@ -33,6 +33,10 @@ impl umach_link::Word for Word {
             Word::Bytes(word) => word.store(value, Ordering::Relaxed),
         }
     }
+    fn replace(&self, old: u32, new: u32) {
+        let Word::Watched(word) = self else { unreachable!("no arming among a payload's bytes") };
+        let _ = word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst);
+    }
 }
 
 /// The ring of half 0, and the slots and routes that the scenario uses.

@@ -63,7 +63,9 @@ fn send<M: Link>(out: &Mutex<Outgoing<M>>, head: RecordHead, payload: &[u8]) {
             let (mem, word, seen) = (ring.memory().clone(), ring.head_word(), ring.head_seen());
             drop(ring);
             sleep(&*mem, word, seen);
+            ring = out.lock();
         }
+        ring.want_space(false);
     }
 }
 
