@@ -45,7 +45,7 @@ pub(crate) struct Options {
     /// Only works whose name contains this (may be given several times); names are in the brackets of the table's headings
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
-    /// Only contestants whose name contains this (may be given several times)
+    /// Only the contestant with this name, or those whose names contain it (may be given several times)
     #[arg(long, value_name = "PATTERN")]
     with: Vec<String>,
     /// A few seconds only: shows that everything works, and the figures mean little
@@ -210,7 +210,7 @@ impl Bench<'_> {
                 && (work.skill != Skill::Call || contestant.largest >= work.size)
                 && !(contestant.burns && (work.loaded || place == Place::OneCore))
                 && !work.without.contains(&contestant.name)
-                && (with.is_empty() || with.iter().any(|with| contestant.name.contains(with.as_str())))
+                && (with.is_empty() || with.iter().any(|with| contestant.is_called(with)))
         };
         let mut chosen = Vec::new();
         for contestant in Contestant::all().filter(takes_part) {

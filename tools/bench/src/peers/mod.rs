@@ -106,6 +106,10 @@ impl Contestant {
     pub(crate) fn all() -> impl Iterator<Item = &'static Contestant> {
         LISTS.iter().copied().flatten()
     }
+    /// Whether somebody who says this means this one: its name, or a part of it that is nobody's name.
+    pub(crate) fn is_called(&self, text: &str) -> bool {
+        self.name == text || self.name.contains(text) && !Contestant::all().any(|other| other.name == text)
+    }
     pub(crate) fn can(&self, skill: Skill) -> bool {
         self.skills.contains(&skill)
     }
@@ -161,5 +165,19 @@ pub(crate) trait Peer {
     /// Sends so many messages with `each` rights in each, and waits until all are received and released.
     fn rights(&mut self, _messages: usize, _each: usize) -> Result<()> {
         bail!("it does not carry rights")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contestants_have_names_of_their_own_and_are_found_by_them() {
+        let called = |text: &str| Contestant::all().filter(|contestant| contestant.is_called(text)).map(|one| one.name).collect::<Vec<_>>();
+        for contestant in Contestant::all() {
+            assert_eq!(called(contestant.name), [contestant.name]);
+        }
+        assert_eq!(called("unix"), ["unix-stream", "unix-seqpacket"]);
     }
 }
