@@ -18,7 +18,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use umach_abi::link::{ARMED, HEAD, RECORD_ALIGN, bell};
+use umach_abi::link::{ARMED, HEAD, RECORD_ALIGN, RECORD_HEAD, bell};
 
 use crate::memory::{Fence, Memory, Word, base};
 
@@ -62,10 +62,11 @@ pub(crate) const LOW: u32 = RECORD_ALIGN as u32 - 1;
 pub fn arm<M: Memory>(mem: &M, mine: usize, bell: u32) {
     let (head, armed) = (mem.word(base(mine) + HEAD), mem.word(base(mine) + ARMED));
     let mut consumed = head.load(Relaxed);
-    loop {
+    // Each round but the last is one in which another thread consumed something. If it goes on and on, the peer writes where it should not, and
+    // may do without our attention.
+    for _ in 0..M::RING as usize / RECORD_HEAD {
         armed.store(consumed | (bell & LOW), Relaxed);
         mem.fence(Fence::Armed);
-        // Each round but the last is one in which another thread consumed something.
         match head.load(Relaxed) {
             now if now == consumed => return,
             now => consumed = now,

@@ -203,6 +203,7 @@ fn consume(incoming: &mut Incoming<Mapping>) {
             Ok(None) => {
                 // Nothing is left of what was told.
                 assert_eq!(incoming.tail_seen(), before);
+                umach_link::arm(&**incoming.memory(), 1, link::bell::FUTEX);
                 if round > 50 {
                     return;
                 }
