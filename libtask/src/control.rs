@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::look::LinkSnapshot;
 use crate::raw;
 use crate::right::SendRight;
-use crate::transport::take_file;
+use crate::transport::Attached;
 
 /// The control right of a task: whoever holds it can look into the task, change its rights, stop it and end it.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -199,9 +199,10 @@ impl HostControl {
     pub fn link_snapshot(&self, link: u64) -> Result<LinkSnapshot> {
         let what = "looking at a link";
         let call = HostLinkMap { host: self.right.name(), link };
-        let memory = self.right.task().ask_on(what, &self.right.held, &call, |_, attached| take_file(attached))?;
-        let memory = memory.ok_or(Error::mach(Code::KERN_RESOURCE_SHORTAGE, what))?;
-        LinkSnapshot::read(&memory).map_err(|source| Error::io("reading a link's memory", source))
+        let Some(Attached::Fd(memory)) = self.right.task().ask_on(what, &self.right.held, &call, |_, attached| attached.pop())? else {
+            return Err(Error::mach(Code::KERN_RESOURCE_SHORTAGE, what));
+        };
+        LinkSnapshot::read(&memory.into()).map_err(|source| Error::io("reading a link's memory", source))
     }
     /// Sets, or with `None` takes away, the bootstrap port that tasks get which come through the listening socket.
     pub fn set_bootstrap(&self, right: Option<&SendRight>) -> Result<()> {

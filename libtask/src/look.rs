@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use umach_abi::link::{
-    self, COUNTERS, COUNTERS_AT, CPU, HALF, HEAD, RECORD_ALIGN, RECORD_HEAD, RECORD_MAX, RING, RING_SIZE, ROUTES, SPACE_WANTED, STATE, TAIL,
+    COUNTERS, COUNTERS_AT, CPU, HALF, HEAD, RECORD_ALIGN, RECORD_HEAD, RECORD_MAX, RING, RING_SIZE, ROUTES, SPACE_WANTED, STATE, TAIL,
     WANTS,
 };
 use umach_link::record_size;
@@ -108,9 +108,6 @@ fn in_ring(half: &[u8], head: u32) -> Option<BTreeMap<u32, u32>> {
     }
     Some(found)
 }
-
-/// The names of the counters, in their order.
-pub const COUNTER_NAMES: &[&str] = &link::counter::NAMES;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use umach_abi::control::{self, Call};
-use umach_abi::records::{HostRow, NameRow, PortRow, SpaceRow, TaskRow};
+use umach_abi::records::{HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow};
 use umach_abi::rights::{ConstructFlags, flavor};
 use umach_abi::{Code, Disposition, Name, RightKind, TypeBits};
 
@@ -323,6 +323,28 @@ impl<'t> Space<'t> {
                 answer.next
             })
         })
+    }
+    /// Every link between two tasks; needs the host's control right.
+    pub fn host_links(&self, host: Name) -> Result<Vec<LinkRow>> {
+        pages(|start, rows| {
+            self.ask(&control::HostLinks { host, start }, |answer, _| {
+                rows.extend(LinkRow::all(answer.rows));
+                answer.next
+            })
+        })
+    }
+    /// Every route; needs the host's control right.
+    pub fn host_routes(&self, host: Name) -> Result<Vec<RouteRow>> {
+        pages(|start, rows| {
+            self.ask(&control::HostRoutes { host, start }, |answer, _| {
+                rows.extend(RouteRow::all(answer.rows));
+                answer.next
+            })
+        })
+    }
+    /// A link's memory ([`umach_abi::link`]), to look at; needs the host's control right.
+    pub fn host_link_map(&self, host: Name, link: u64) -> Result<File> {
+        self.ask(&control::HostLinkMap { host, link }, |_, attached| take_file(attached))?.ok_or(Code::KERN_RESOURCE_SHORTAGE)
     }
     /// The control right of the task with this id; needs the host's control right.
     pub fn host_task(&self, host: Name, task: u64) -> Result<Name> {

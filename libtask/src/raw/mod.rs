@@ -32,6 +32,6 @@ mod msg;
 pub use calls::{PeekInfo, Space};
 pub use message::{MsgBuffer, OolPart};
 pub use umach_abi::message::{Descriptor, Header, NDR, Options, Trailer, TrailerRequest, copy, guard_flags, kind};
-pub use umach_abi::records::{HostRow, NameRow, PortRow, SpaceRow, TaskRow, kobject};
+pub use umach_abi::records::{HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow, kobject};
 pub use umach_abi::rights::{ConstructFlags, flavor, received, special};
 pub use umach_abi::{Code, Disposition, Name, RightKind, TypeBits, notify};
