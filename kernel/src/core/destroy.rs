@@ -198,9 +198,14 @@ impl Core {
         self.living -= 1;
         let (lanes, drafts) = (std::mem::take(&mut task.lanes), std::mem::take(&mut task.drafts));
         let own = [task.control, task.name_port];
+        // Threads of it that sleep on the attention page are woken, and find that its lanes are closed.
+        let plane = &task.plane;
+        let woken = Effect::Attention { task: id, control: plane.control.wrapping_add(1), mail: plane.mail.wrapping_add(1) };
+        let woken = plane.page.then_some(woken);
         for lane in lanes {
             self.close_lane(lane);
         }
+        self.effects.extend(woken);
         for region in drafts {
             self.drop_region(region);
         }

@@ -128,6 +128,15 @@ impl Plane {
     }
 }
 
+/// The kernel ends: whoever sleeps on a page asks again, and learns it.
+impl Drop for Plane {
+    fn drop(&mut self) {
+        for (_, page) in self.pages.values() {
+            page.change();
+        }
+    }
+}
+
 /// Says in the log that a task broke a rule of a link, if the effect says so.
 pub(crate) fn log_broken(effect: &Effect) {
     if let Effect::LinkBroken { link, accuser, accused, why, found, expected } = *effect {
@@ -168,6 +177,8 @@ mod tests {
         assert_eq!(words(), (3, 4));
         plane.ring(task, 5, 4);
         assert_eq!(words(), (5, 4));
+        drop(plane);
+        assert_eq!(words(), (6, 5), "who sleeps is not left alone");
     }
 
     #[test]

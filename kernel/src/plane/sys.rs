@@ -32,6 +32,12 @@ impl Page {
         unsafe { &*self.0.as_ptr().add(at).cast::<AtomicU32>() }
     }
 
+    /// Changes both words and wakes all who sleep on them.
+    pub(super) fn change(&self) {
+        let next = |at| self.word(at).load(Ordering::SeqCst).wrapping_add(1);
+        self.set(next(attention::CONTROL), next(attention::MAIL));
+    }
+
     /// Writes both words and wakes all who sleep on one that changes.
     pub(super) fn set(&self, control: u32, mail: u32) {
         for (at, value) in [(attention::CONTROL, control), (attention::MAIL, mail)] {
