@@ -1,6 +1,6 @@
 //! The in-process kernel: tasks without processes, for programs and tests that need no daemon.
 
-pub use umach_kernel::core::Limits;
+pub use umach_kernel::core::{Direct, Limits};
 use umach_kernel::local;
 
 use crate::error::{Error, Result};
@@ -22,6 +22,10 @@ impl LocalKernel {
     /// A new kernel with limits of one's own.
     pub fn with_limits(limits: Limits) -> LocalKernel {
         LocalKernel { kernel: local::LocalKernel::new(limits) }
+    }
+    /// The same, and when its tasks may send to each other directly, whatever the environment says.
+    pub fn with_direct(limits: Limits, direct: Direct) -> LocalKernel {
+        LocalKernel { kernel: local::LocalKernel::with_direct(limits, direct) }
     }
     /// A new task. It has no bootstrap port; [`Task::set_bootstrap`] gives it one.
     pub fn task(&self, label: &str) -> Result<Task> {
