@@ -16,6 +16,7 @@ mod wait;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use umach_abi::control::LinkRing;
@@ -59,6 +60,26 @@ impl Plane {
 
     fn mail_word(&self) -> u32 {
         self.attention.get().map_or(0, |attention| attention.mail().load(Ordering::Acquire))
+    }
+
+    /// The longest sleep. The kernel process wakes who sleeps when there is a reason, and cannot when it has ended itself.
+    const NAP: Duration = Duration::from_secs(30);
+
+    /// Until when to sleep at most, and whether that is before the caller's own deadline.
+    fn nap(until: Until) -> (Instant, bool) {
+        let nap = Instant::now() + Plane::NAP;
+        match until {
+            Some(until) if until <= nap => (until, false),
+            _ => (nap, true),
+        }
+    }
+
+    /// After a whole nap: is there still a kernel process?
+    fn check_kernel(&self, task: &Task, slept: Duration) -> Result<()> {
+        if slept >= Plane::NAP {
+            self.settle(task)?;
+        }
+        Ok(())
     }
 
     /// Pulls events if there are some. To be called with no lane and no lock held.

@@ -123,12 +123,13 @@ impl Plane {
                 continue;
             }
             let start = Instant::now();
-            self.sleep_for_message(place, control, mail, until);
+            self.sleep_for_message(place, control, mail, Plane::nap(until).0);
             wait::learn(start.elapsed());
+            self.check_kernel(task, start.elapsed())?;
         }
     }
 
-    fn sleep_for_message(&self, place: &Arc<Place>, control: u32, mail: u32, until: Until) {
+    fn sleep_for_message(&self, place: &Arc<Place>, control: u32, mail: u32, until: Instant) {
         let Some(attention) = self.attention.get() else { return };
         let me = Waiter::of_this_thread();
         me.word.store(0, Ordering::Relaxed);
@@ -151,7 +152,7 @@ impl Plane {
                 for link in warm.iter() {
                     link.count(counter::SLEEPS, 1);
                 }
-                futex::wait(&words, until);
+                futex::wait(&words, Some(until));
             }
             for link in warm.iter() {
                 umach_link::disarm(&*link.memory, link.mine);
@@ -159,7 +160,7 @@ impl Plane {
             self.floor.leave_post();
         } else {
             if !place.has_messages() {
-                futex::wait(&[(&me.word, 0), (attention.control(), control), (attention.mail(), mail)], until);
+                futex::wait(&[(&me.word, 0), (attention.control(), control), (attention.mail(), mail)], Some(until));
             }
             self.floor.rise(&me);
         }

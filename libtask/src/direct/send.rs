@@ -68,7 +68,7 @@ impl Plane {
                 }
                 Try::NoRoute => return Ok(Sent::NoRoute),
                 full @ (Try::NoCredit | Try::NoSpace) => {
-                    if !patient || !self.wait_for_room(&route, matches!(full, Try::NoCredit), until)? {
+                    if !patient || !self.wait_for_room(task, &route, matches!(full, Try::NoCredit), until)? {
                         return Ok(Sent::Late);
                     }
                 }
@@ -141,7 +141,7 @@ impl Plane {
 
     /// Waits until the receiver has taken something, or something has happened to the route. `false`: it is too late.
     #[cold]
-    fn wait_for_room(&self, route: &Arc<OutRoute>, credit: bool, until: Until) -> Result<bool> {
+    fn wait_for_room(&self, task: &Task, route: &Arc<OutRoute>, credit: bool, until: Until) -> Result<bool> {
         let link = &route.link;
         link.count(if credit { counter::NO_CREDIT } else { counter::NO_SPACE }, 1);
         if until.is_some_and(|at| at <= Instant::now()) {
@@ -188,6 +188,7 @@ impl Plane {
             link.outbox.lock().want_space(false);
         }
         wait::learn(start.elapsed());
+        self.check_kernel(task, start.elapsed())?;
         Ok(until.is_none_or(|at| at > Instant::now()) || word.load(Ordering::Acquire) != seen)
     }
 
@@ -196,7 +197,7 @@ impl Plane {
         let Some(attention) = self.attention.get() else { return };
         let mut all: smallvec::SmallVec<[(&std::sync::atomic::AtomicU32, u32); 4]> = words.iter().copied().collect();
         all.push((attention.control(), control));
-        futex::wait(&all, until);
+        futex::wait(&all, Some(Plane::nap(until).0));
     }
 
     /// A message with rights, or one that does not fit a record: `post` hands it to the kernel process as the numbered message of the route. Its place in
@@ -223,7 +224,7 @@ impl Plane {
             let credit = self.has_credit(task, &route, &mut sending);
             if !credit || link.outbox.lock().reserve(0).is_err() {
                 drop(sending);
-                if !patient || !self.wait_for_room(&route, !credit, until)? {
+                if !patient || !self.wait_for_room(task, &route, !credit, until)? {
                     return Ok(Ticketed::Late);
                 }
                 continue;
@@ -292,7 +293,7 @@ impl Plane {
                 }
                 full @ (Try::NoCredit | Try::NoSpace) => {
                     end();
-                    if !patient || !self.wait_for_room(&route, matches!(full, Try::NoCredit), until)? {
+                    if !patient || !self.wait_for_room(task, &route, matches!(full, Try::NoCredit), until)? {
                         return Ok(Err(Sent::Late));
                     }
                 }
@@ -351,6 +352,7 @@ impl Plane {
                 }
                 slot::wait_flag(&*link.memory, link.mine, open.slot, bell::NONE);
                 wait::learn(start.elapsed());
+                self.check_kernel(task, start.elapsed())?;
             } else {
                 link.count(counter::SPUN, 1);
             }
