@@ -145,9 +145,11 @@ impl<'t> Mixed<'t, '_> {
             return self.answer(&header, post);
         }
         if header.remote_disposition() == Disposition::CopySend as u8
-            && self.want.options & Options::SEND_NOTIFY.bits() == 0
             && let Some(answered) = self.send(&header, post)?
         {
+            if answered.code.plain() == Code::MACH_SEND_TIMED_OUT && self.want.options & Options::SEND_NOTIFY.bits() != 0 {
+                self.plane.want_room(self.task, header.remote)?;
+            }
             return Ok(answered);
         }
         self.send_through_kernel(post, 0, 0, 0)

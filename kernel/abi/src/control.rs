@@ -501,6 +501,10 @@ protocol! {
     /// frames, in order. A frame's reply name is a send-once right, moved. A frame of size 0 is the ticket `options` of the route
     /// `status | trailer << 32`.
     113 PortUnreceive<'a> { name: Name, count: u32, tail: &'a [u8] } => { taken: u32 };
+    /// A send on this route found no credit and asks to be told: arms the caller's send-possible request for the right, if there is one.
+    114 RouteWant { route: u64 } => {};
+    /// The receiver has room again on a route whose sender asked (`event::ROOM_WANTED`).
+    115 RouteRoom { route: u64 } => {};
 }
 
 /// Flags of [`Msg`].

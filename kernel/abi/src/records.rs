@@ -308,6 +308,8 @@ pub mod event {
     pub const LANE: u32 = 13;
     /// The peer's `index`-th arena on `link`, of `context` bytes, comes attached.
     pub const ARENA: u32 = 14;
+    /// The sender of an incoming `route` wants to know when it has credit again.
+    pub const ROOM_WANTED: u32 = 15;
     /// Whether an event of this kind brings a descriptor.
     pub const fn attaches(kind: u32) -> bool {
         matches!(kind, ATTENTION | LINK | LANE | ARENA)

@@ -593,6 +593,14 @@ impl Core {
                 let result = self.reply_explicit(task, r.link, r.slot, r.generation);
                 self.reply(lane, result);
             }
+            Request::RouteWant(r) => {
+                let result = self.route_want(task, r.route);
+                self.reply(lane, result);
+            }
+            Request::RouteRoom(r) => {
+                let result = self.route_room(task, r.route);
+                self.reply(lane, result);
+            }
             Request::LinkRing(r) => {
                 let result = self.link_ring(task, r.link);
                 self.reply(lane, result);

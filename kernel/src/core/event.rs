@@ -36,6 +36,7 @@ pub(super) enum Note {
     Stop(RouteId),
     End(RouteId),
     Closed(RouteId),
+    Room(RouteId),
     /// The port, and the set's name.
     Member(PortId, Name),
     Moved {
@@ -332,6 +333,10 @@ impl Core {
                 plain(Event { kind: event::ROUTE_IN, flags, value: route.credit, name: route.local, context: route.context, pid, ..event })
             }
             Note::Open(id) => plain(Event { kind: event::ROUTE_OPEN, ..self.about(id)? }),
+            Note::Room(id) => {
+                self.routes.get_mut(id.0)?.room_noted = false;
+                plain(Event { kind: event::ROOM_WANTED, ..self.about(id)? })
+            }
             Note::Stop(id) => plain(Event { kind: event::ROUTE_STOP, ..self.about(id)? }),
             Note::End(id) => {
                 let event = self.about(id)?;

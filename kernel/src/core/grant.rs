@@ -136,6 +136,7 @@ impl Core {
             tickets: BTreeMap::new(),
             last_ticket: 0,
             again: (0, 0),
+            room_noted: false,
             doubts: Vec::new(),
         }));
         let entry = &mut self.links[link.0];

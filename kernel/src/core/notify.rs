@@ -181,6 +181,8 @@ impl Core {
         let Some(notify) = notify else { return Ok(if entry.requested { self.cancel_request(task, name) } else { None }) };
         let port = &self.ports[id.0];
         let full = port.full() && port.kobject().is_none() && !entry.has(TypeBits::SEND_ONCE);
+        // Messages go over a link: the receiver knows whether there is room.
+        let full = full || (possible && immediate && self.ask_for_room(task, id));
         if possible && immediate && !full {
             let previous = if entry.requested { self.cancel_request(task, name) } else { None };
             self.notify(notify, Notice::SendPossible(name));

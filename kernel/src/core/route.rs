@@ -26,6 +26,7 @@ use super::Core;
 use super::arena::Id;
 use super::effect::{LinkId, TaskId, Violation};
 use super::event::Note;
+use super::notify::Notice;
 use super::mail::{Mail, MailId, Right, Sender, Slot, price};
 use super::port::{PortId, Receiver};
 use super::quota::Charge;
@@ -82,6 +83,8 @@ pub(super) struct Route {
     /// Messages with rights, by their number on the route.
     pub(super) tickets: BTreeMap<u32, MailId>,
     pub(super) last_ticket: u32,
+    /// The receiver is to be asked for room, and has not been told yet.
+    pub(super) room_noted: bool,
     /// Messages of a dead receiver's that were sent again: the last one's number, and how many.
     pub(super) again: (u32, u32),
     /// Mail that repeats a message of the route: not to be delivered if the receiver took that.
@@ -577,6 +580,41 @@ impl Core {
         let State::Ended(_) = self.routes[id.0].state else { return Err(Code::KERN_INVALID_ARGUMENT) };
         self.close_route(id, Some(accepted));
         Ok(answer::RouteAck {})
+    }
+
+    /// The sender has no credit, and a request to be told when it has.
+    pub(super) fn route_want(&mut self, task: TaskId, raw: u64) -> Result<answer::RouteWant, Code> {
+        let id = self.outgoing(task, raw).ok_or(Code::KERN_INVALID_ARGUMENT)?;
+        let (name, port) = (self.routes[id.0].name, self.routes[id.0].port);
+        if self.alive(port) {
+            self.arm_send_possible(task, name, port);
+            self.ask_for_room(task, port);
+        }
+        Ok(answer::RouteWant {})
+    }
+
+    /// An armed request waits for credit on a live route, which its receiver gives. False if there is none such.
+    pub(super) fn ask_for_room(&mut self, task: TaskId, port: PortId) -> bool {
+        let route = self.ports[port.0].plane.as_ref().and_then(|plane| plane.live.get(&task).copied());
+        let Some(id) = route.filter(|id| self.routes[id.0].state == State::Live) else { return false };
+        let route = &mut self.routes[id.0];
+        let to = route.to;
+        if !std::mem::replace(&mut route.room_noted, true) {
+            self.raise(to, Note::Room(id));
+        }
+        true
+    }
+
+    /// The receiver has room on a route: its sender's request fires.
+    pub(super) fn route_room(&mut self, task: TaskId, raw: u64) -> Result<answer::RouteRoom, Code> {
+        let id = self.incoming(task, raw)?;
+        let (from, name, port) = (self.routes[id.0].from, self.routes[id.0].name, self.routes[id.0].port);
+        if self.ports.get_mut(port.0).is_some_and(|port| port.watches.as_mut().is_some_and(|watches| watches.armed.remove(&(from, name))))
+            && let Some(notify) = self.cancel_request(from, name)
+        {
+            self.notify(notify, Notice::SendPossible(name));
+        }
+        Ok(answer::RouteRoom {})
     }
 
     pub(super) fn port_recall(&mut self, task: TaskId, name: Name, seqno: u32) -> Result<answer::PortRecall, Code> {

@@ -98,6 +98,7 @@ impl Plane {
             event::ROUTE_CLOSED => self.closed(task, &event),
             event::LINK_DOWN => self.link_down(event.link),
             event::REPLY_MOVED => self.reply_moved(task, &event),
+            event::ROOM_WANTED => self.room_wanted(event.route),
             event::MEMBER => self.member(&event),
             event::RANG => {
                 if let Some(link) = self.tables.read().links.get(&event.link) {
@@ -172,6 +173,7 @@ impl Plane {
             delivered: AtomicU32::new(0),
             held: Mutex::new(held),
             ended: AtomicBool::new(false),
+            room_wanted: AtomicBool::new(false),
         });
         tables.incoming.insert(event.route, route.clone());
         link.inbox.lock().set(event.index, Entry::Live(route));
@@ -297,6 +299,14 @@ impl Plane {
     pub(crate) fn drop_port(&self, task: &Task, name: Name) {
         let call = PortModRefs { task: task.0.task_self, name, right: RightKind::Receive as u32, delta: -1 };
         let _ = task.request(&call, |_, _| ());
+    }
+
+    fn room_wanted(&self, route: u64) {
+        let Some(route) = self.tables.read().incoming.get(&route).cloned() else { return };
+        route.room_wanted.store(true, Ordering::SeqCst);
+        // What is in the ring counts as well. If a record is in the way, a later message gives room and looks again.
+        let _ = self.drain_to(&route.link, None);
+        route.give_room();
     }
 
     fn member(&self, event: &Event) {

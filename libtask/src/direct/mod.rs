@@ -19,7 +19,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use umach_abi::control::LinkRing;
+use umach_abi::Name;
+use umach_abi::control::{LinkRing, RouteRoom, RouteWant};
 
 pub(crate) use receive::{Came, Frame, Ticket, Want};
 pub(crate) use send::{Finished, Open, Sent, Ticketed, Until};
@@ -86,6 +87,16 @@ impl Plane {
     pub(crate) fn look(&self, task: &Task) -> Result<()> {
         if task.0.events_wait.load(Ordering::Relaxed) || self.control_word() != self.pulled.load(Ordering::Acquire) {
             self.settle(task)?;
+            self.ring_due(task);
+        }
+        Ok(())
+    }
+
+    /// Asks to be told when there is credit for this right: its send-possible request is armed.
+    pub(crate) fn want_room(&self, task: &Task, name: Name) -> Result<()> {
+        let route = self.tables.read().out.get(&name).map(|route| route.id);
+        if let Some(route) = route {
+            let _ = task.request(&RouteWant { route }, |_, _| ())?;
         }
         Ok(())
     }
@@ -96,6 +107,10 @@ impl Plane {
             let links = std::mem::take(&mut *self.due.links.lock());
             for link in links {
                 let _ = task.request(&LinkRing { link }, |_, _| ());
+            }
+            let rooms = std::mem::take(&mut *self.due.rooms.lock());
+            for route in rooms {
+                let _ = task.request(&RouteRoom { route }, |_, _| ());
             }
         }
     }

@@ -231,11 +231,24 @@ impl InRoute {
     /// The program has the message: its sender may send one more. To be called under the port's queue, and rung outside.
     #[must_use = "the sender may wait for it"]
     pub(super) fn give_credit(&self) -> Bell {
-        self.delivered.fetch_add(1, Ordering::AcqRel);
+        self.delivered.fetch_add(1, Ordering::SeqCst);
+        self.give_room();
         if self.ended.load(Ordering::Relaxed) {
             return Bell::None;
         }
         credit::delivered(&*self.link.memory, self.link.mine, self.index % link::ROUTES as u32)
+    }
+}
+
+impl InRoute {
+    /// If the sender asked to be told when it has credit, and has some: it is to be told.
+    pub(super) fn give_room(&self) {
+        let ahead = self.accepted.load(Ordering::Relaxed).wrapping_sub(self.delivered.load(Ordering::SeqCst));
+        if ahead < self.limit && self.room_wanted.swap(false, Ordering::SeqCst) {
+            let due = &self.link.due;
+            due.rooms.lock().push(self.id);
+            due.any.store(true, Ordering::Release);
+        }
     }
 }
 

@@ -51,6 +51,8 @@ pub(super) struct Link {
 pub(super) struct Due {
     pub(super) any: AtomicBool,
     pub(super) links: Mutex<Vec<u64>>,
+    /// Routes on which there is room, for senders that asked.
+    pub(super) rooms: Mutex<Vec<u64>>,
 }
 
 /// The consumer's side of a link.
@@ -226,6 +228,8 @@ pub(super) struct InRoute {
     pub(super) held: Mutex<Option<VecDeque<Item>>>,
     /// Closed and acknowledged.
     pub(super) ended: AtomicBool,
+    /// The sender asked to be told when it has credit.
+    pub(super) room_wanted: AtomicBool,
 }
 
 /// A port of this task's with routes to it, now or once.
