@@ -1,8 +1,8 @@
 //! Rights to tasks and to the host: what a spawner and a monitor hold.
 
 use umach_abi::control::{
-    HostInfo, HostLinkMap, HostLinks, HostPorts, HostRoutes, HostTask, HostTasks, PortNames, PortSpaceInfo, TaskInfo, TaskLabel, TaskResume, TaskSetLabel, TaskSuspend,
-    TaskTerminate,
+    HostInfo, HostLinkMap, HostLinks, HostPorts, HostRoutes, HostTask, HostTasks, PortNames, PortSpaceInfo, TaskInfo, TaskLabel,
+    TaskResume, TaskSetLabel, TaskSuspend, TaskTerminate,
 };
 use umach_abi::records::{HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow};
 use umach_abi::rights::special;
@@ -190,9 +190,9 @@ impl HostControl {
     pub fn routes(&self) -> Result<Vec<RouteRow>> {
         pages("listing routes", |start| {
             let call = HostRoutes { host: self.right.name(), start };
-            self.right
-                .task()
-                .ask_on("listing routes", &self.right.held, &call, |answer, _| (answer.next, RouteRow::all(answer.rows).collect::<Vec<_>>()))
+            self.right.task().ask_on("listing routes", &self.right.held, &call, |answer, _| {
+                (answer.next, RouteRow::all(answer.rows).collect::<Vec<_>>())
+            })
         })
     }
     /// What the two tasks of a link say in its memory. `KERN_NOT_FOUND` if it is over.

@@ -1,4 +1,5 @@
-//! How tasks, ports and sets are written for people: `T3`, or `T3.2` for the second task that used slot 3; ports likewise with `P`, sets with `S`.
+//! How tasks, ports and sets are written for people: `T3`, or `T3.2` for the second task that used slot 3; ports likewise with `P`, sets with `S`,
+//! links with `L`, routes with `R`.
 //!
 //! JSON has the plain number, which is never used again while the kernel lives.
 
@@ -19,6 +20,14 @@ pub(crate) struct PortNumber(pub(crate) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SetNumber(pub(crate) u64);
 
+/// A link's id, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LinkNumber(pub(crate) u64);
+
+/// A route's id, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RouteNumber(pub(crate) u64);
+
 macro_rules! written {
     ($($Number:ident $letter:literal),*) => {$(
         impl fmt::Display for $Number {
@@ -28,7 +37,7 @@ macro_rules! written {
         }
     )*};
 }
-written!(TaskNumber 'T', PortNumber 'P', SetNumber 'S');
+written!(TaskNumber 'T', PortNumber 'P', SetNumber 'S', LinkNumber 'L', RouteNumber 'R');
 
 /// A task as named on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! `umach`: the one command. It runs the kernel process and the servers, runs programs as tasks, and looks into a live system.
 //!
 //! Each subcommand is a file under `cmd/`: its arguments, and a function from them to an [`Exit`]. What several of them need is beside them:
-//! [`system`] (find the kernel, or start a private one), [`text`] (tables, colours, JSON), [`ids`] (how tasks and ports are written).
+//! [`system`] (find the kernel, or start a private one), [`view`] and [`plane`] (what it holds, and its links), [`text`] (tables, colours, JSON),
+//! [`ids`] (how tasks and ports are written).
 //!
 //! Every listing has `--json`; the fields are documented in the command's help and only ever added to.
 #![forbid(unsafe_code)]
@@ -10,6 +11,7 @@ mod cmd;
 mod diagram;
 mod exit;
 mod ids;
+mod plane;
 mod private;
 mod system;
 mod text;

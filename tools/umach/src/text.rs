@@ -130,6 +130,11 @@ pub(crate) fn grouped(count: u64) -> String {
     out
 }
 
+/// `1 file`, `12,345 files`.
+pub(crate) fn plural(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", grouped(count)) }
+}
+
 /// `3.1 ms`: two or three digits that mean something.
 pub(crate) fn duration(time: std::time::Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;

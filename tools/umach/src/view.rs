@@ -7,6 +7,7 @@ use libtask::{HostControl, Task, TaskControl};
 use umach_abi::records::{PortRow, TaskRow};
 
 use crate::ids::{TaskNumber, Who};
+use crate::plane::Plane;
 use crate::system::At;
 
 /// A task and what people call it.
@@ -49,6 +50,14 @@ impl View {
     pub(crate) fn ports(&self) -> Result<Vec<PortRow>> {
         Ok(self.host.ports()?)
     }
+    /// All links and routes, as the kernel process lists them.
+    pub(crate) fn plane(&self) -> Result<Plane> {
+        Plane::list(&self.host)
+    }
+    /// The same with what stands in the links' memory.
+    pub(crate) fn plane_inside(&self) -> Result<Plane> {
+        Plane::look(&self.host)
+    }
     /// The tasks that `who` means: one task, or all tasks of a process. Never none.
     pub(crate) fn find(&self, who: Who) -> Result<Vec<&Labelled>> {
         let wanted = |task: &&Labelled| match who {
@@ -66,11 +75,12 @@ impl View {
     pub(crate) fn control(&self, task: &Labelled) -> Result<TaskControl> {
         self.host.task(task.row.task).with_context(|| format!("task {} has ended", TaskNumber(task.row.task)))
     }
+    /// What people call a task; empty if it has no label, or is gone.
+    pub(crate) fn label(&self, id: u64) -> &str {
+        self.tasks.iter().find(|task| task.row.task == id).map_or("", |task| &task.label)
+    }
     /// `T3 name`, or `-` for no task.
     pub(crate) fn name(&self, id: u64) -> String {
-        match self.tasks.iter().find(|task| task.row.task == id) {
-            Some(task) if !task.label.is_empty() => format!("{} {}", TaskNumber(id), task.label),
-            _ => TaskNumber(id).to_string(),
-        }
+        format!("{} {}", TaskNumber(id), self.label(id)).trim_end().to_owned()
     }
 }

@@ -15,10 +15,12 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{PidfdFlags, Resource};
 use serde::Serialize;
 use umach_abi::Features;
+use umach_kernel::core::Direct;
 
 use crate::exit::Exit;
+use crate::plane::{Counts, Plane, mode_of};
 use crate::system::At;
-use crate::text::{self, Paint};
+use crate::text::{self, Paint, grouped, plural};
 
 /// Checks kernel features and limits, says what is weaker here and how to fix it.
 #[derive(Args)]
@@ -82,8 +84,9 @@ impl Finding {
 
 impl Doctor {
     pub(crate) fn run(self) -> Result<Exit> {
-        let findings =
+        let mut findings =
             vec![linux(), pass_rights(), pidfd(), sealing(), futex_waitv(), landlock(), open_files(), runtime_dir(), kernel(&self.at)];
+        findings.extend(direct_plane(&self.at));
         if self.json {
             text::print_json(&findings)?;
         } else {
@@ -168,7 +171,7 @@ fn futex_waitv() -> Finding {
             CHECK,
             State::Warn,
             "absent",
-            "the direct plane will not be available; messages through the kernel process are not affected",
+            "tasks cannot wait for messages over links: set UMACH_DIRECT=off; messages through the kernel process are not affected",
             "use Linux 5.16 or later, and allow futex_waitv in the sandbox or container that this runs in",
         ),
         _ => Finding::ok(CHECK, "several words can be waited on at once"),
@@ -280,5 +283,99 @@ fn kernel(at: &At) -> Finding {
             "programs that expect it there cannot connect",
             "if nothing runs there, `umach kernel &` replaces the stale socket",
         ),
+    }
+}
+
+/// Whether tasks reach each other without the kernel process, and if they do, what makes messages slow all the same.
+fn direct_plane(at: &At) -> Vec<Finding> {
+    const CHECK: &str = "direct plane";
+    let off = |found: String| {
+        let means = "every message goes through the kernel process: some ten times slower than over a link, or more";
+        Finding::noted(CHECK, State::Warn, found, means, "start the kernel process with `--direct auto`, or with UMACH_DIRECT=auto")
+    };
+    let asked = || {
+        let task = at.connect()?;
+        let host = task.host()?.info()?;
+        anyhow::Ok((task, host))
+    };
+    let Ok((task, host)) = asked() else {
+        return vec![match Direct::from_environment() {
+            Ok(Direct::Off) => off("off for kernels that are started from here".to_owned()),
+            Ok(mode) => Finding::ok(CHECK, format!("{mode} for kernels that are started from here")),
+            Err(why) => {
+                Finding::noted(CHECK, State::Fail, why, "no kernel process starts with this", "set it to off, auto or always, or unset it")
+            }
+        }];
+    };
+    if !task.features().contains(Features::DIRECT_PLANE) {
+        return vec![off(format!("off in the kernel process {}", host.pid))];
+    }
+    let mode = match mode_of(host.pid) {
+        Ok(mode) => mode.to_string(),
+        Err(why) => format!("on; when it is used cannot be seen ({why})"),
+    };
+    // Another user's tasks are not for us to see.
+    let Ok(plane) = task.host_control().map_err(anyhow::Error::from).and_then(|host| Plane::look(&host)) else {
+        return vec![Finding::ok(CHECK, mode)];
+    };
+    let total = plane.total();
+    let (links, routes) = (plural(plane.links.len() as u64, "link"), plural(plane.routes.len() as u64, "route"));
+    let found = format!("{mode}: {links}, {routes}, {} over links", plural(total.messages, "message"));
+    vec![Finding::ok(CHECK, found), slow_ways(&total)]
+}
+
+/// What held messages up on the links that there are.
+fn slow_ways(total: &Counts) -> Finding {
+    const CHECK: &str = "slow messages";
+    let found = format!(
+        "{} with rights, {} waited for their receiver, {} for room in a ring, {} went through the kernel process",
+        grouped(total.with_rights),
+        grouped(total.no_credit),
+        grouped(total.no_space),
+        grouped(total.kernel_plane)
+    );
+    // One in so many is of no account.
+    const FEW: u64 = 8;
+    let many = |count: u64| count > total.messages / FEW && count > FEW;
+    let reasons = [
+        (
+            total.no_credit,
+            "receivers do not keep up with their senders, who wait",
+            "`umach ports --routes` shows where: receive in more threads, or give the port a longer queue",
+        ),
+        (
+            total.no_space,
+            "rings are full: senders wait until receivers have emptied them",
+            "receive sooner, or send large bodies as regions",
+        ),
+        (
+            total.kernel_plane,
+            "messages that could go over a link go through the kernel process",
+            "`umach ps --links` shows whose: more than 64 calls at once between two tasks, say, or bodies above 4 KiB",
+        ),
+        (
+            total.with_rights,
+            "messages with rights in them go through the kernel process, which alone can move rights",
+            "hand rights over once and use them often",
+        ),
+    ];
+    match reasons.into_iter().filter(|(count, ..)| many(*count)).max_by_key(|(count, ..)| *count) {
+        Some((_, means, fix)) => Finding::noted(CHECK, State::Warn, found, means, fix),
+        None => Finding::ok(CHECK, found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_slows_most_messages_is_named() {
+        let usual = Counts { messages: 1000, with_rights: 9, no_credit: 100, ..Counts::default() };
+        assert_eq!(slow_ways(&usual).state, State::Ok);
+        let slow = slow_ways(&Counts { no_credit: 300, no_space: 200, ..usual });
+        assert!(slow.state == State::Warn && slow.means.as_ref().is_some_and(|means| means.contains("keep up")), "{slow:?}");
+        let rights = slow_ways(&Counts { with_rights: 990, ..usual });
+        assert!(rights.means.is_some_and(|means| means.contains("alone can move rights")));
     }
 }

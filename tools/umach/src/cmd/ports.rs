@@ -1,12 +1,13 @@
-//! `umach ports`: the ports, who receives on them, and what waits there.
+//! `umach ports`: the ports, who receives on them, what waits there, and which tasks reach them directly.
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use umach_abi::records::{PortRow, kobject};
+use umach_abi::records::{PortRow, RouteRow, kobject};
 
 use crate::exit::Exit;
-use crate::ids::{PortNumber, TaskNumber, Who};
+use crate::ids::{LinkNumber, PortNumber, RouteNumber, TaskNumber, Who};
+use crate::plane::{Plane, state_of_route};
 use crate::system::At;
 use crate::text::{self, Table};
 use crate::view::View;
@@ -15,14 +16,20 @@ use crate::view::View;
 #[derive(Args)]
 #[command(after_help = "\
 NAME is the receiver's own name for the port. QUEUE is messages queued and the limit. WAITING counts threads that wait to
-send (s) or to receive (r). ARMED: n no-senders, d port-destroyed, g guarded.
+send (s) or to receive (r). ROUTES are tasks that send to it over a link; RING counts messages of theirs that are on their way
+in shared memory, beside those in QUEUE. ARMED: n no-senders, d port-destroyed, g guarded.
 JSON: an array of {port, kind, receiver, receiver_label, name, send_rights, send_once_rights, queued, queue_limit,
 queued_bytes, blocked_senders, waiting_receivers, received, make_send_count, sets, no_senders_armed,
-port_destroyed_armed, guarded}; receiver is null for a port in transit and for the kernel's own.
+port_destroyed_armed, guarded, routes: [{route, link, sender, sender_label, name, state, in_ring, tickets, waits}, ..]};
+receiver is null for a port in transit and for the kernel's own.
+With --routes: a line for each route. NAME is the sender's. STATE is live, behind-mail (older mail comes first) or ended (what is
+on its way is still delivered). TICKETS are messages with rights, which wait in the kernel process for their turn. WAITS:
+the sender waits for credit (it is as far ahead of the receiver as it may be) or for space in the ring. JSON: as above.
 
 Examples:
   umach ports
   umach ports T3
+  umach ports --routes
   umach ports --all --json | jq 'map(select(.queued > 0))'")]
 pub(crate) struct Ports {
     /// Only ports on which this task (or each task of this process) receives.
@@ -31,6 +38,9 @@ pub(crate) struct Ports {
     /// Also the kernel's own: tasks, regions, the host.
     #[arg(long)]
     all: bool,
+    /// Lists the routes to the ports instead.
+    #[arg(long)]
+    routes: bool,
     #[command(flatten)]
     at: At,
     /// Prints JSON.
@@ -59,16 +69,46 @@ struct Row {
     no_senders_armed: bool,
     port_destroyed_armed: bool,
     guarded: bool,
+    routes: Vec<Route>,
+}
+
+/// A route to a port as JSON has it.
+#[derive(Serialize)]
+struct Route {
+    route: u64,
+    link: u64,
+    sender: u64,
+    sender_label: String,
+    name: u32,
+    state: &'static str,
+    in_ring: Option<u32>,
+    tickets: u32,
+    waits: Option<&'static str>,
+}
+
+impl Route {
+    fn new(view: &View, plane: &Plane, row: &RouteRow) -> Route {
+        Route {
+            route: row.route,
+            link: row.link,
+            sender: row.sender,
+            sender_label: view.label(row.sender).to_owned(),
+            name: row.name.0,
+            state: state_of_route(row),
+            in_ring: plane.in_ring(row),
+            tickets: row.tickets,
+            waits: plane.waits(row),
+        }
+    }
 }
 
 impl Row {
-    fn new(view: &View, row: &PortRow) -> Row {
-        let label = view.tasks.iter().find(|task| task.row.task == row.receiver).map(|task| task.label.clone());
+    fn new(view: &View, plane: &Plane, row: &PortRow) -> Row {
         Row {
             port: row.object,
             kind: kobject::name(row.kobject),
             receiver: (row.receiver != 0).then_some(row.receiver),
-            receiver_label: label.unwrap_or_default(),
+            receiver_label: view.label(row.receiver).to_owned(),
             name: row.name.0,
             send_rights: row.send_rights,
             send_once_rights: row.send_once_rights,
@@ -83,6 +123,7 @@ impl Row {
             no_senders_armed: row.flags & 1 != 0,
             port_destroyed_armed: row.flags & 2 != 0,
             guarded: row.flags & 4 != 0,
+            routes: plane.routes_to(row.object).map(|route| Route::new(view, plane, route)).collect(),
         }
     }
     fn armed(&self) -> String {
@@ -90,6 +131,10 @@ impl Row {
             .into_iter()
             .filter_map(|(armed, letter)| armed.then_some(letter))
             .collect()
+    }
+    /// Messages in rings; none if there is nothing to be in.
+    fn in_rings(&self) -> Option<u32> {
+        self.routes.iter().filter_map(|route| route.in_ring).reduce(u32::saturating_add)
     }
     fn waiting(&self) -> String {
         let part = |count: u32, letter: char| if count > 0 { format!("{count}{letter}") } else { String::new() };
@@ -108,25 +153,30 @@ impl Ports {
             Some(receivers) => receivers.contains(&row.receiver),
             None => self.all || row.kobject == kobject::NONE,
         };
-        let ports = view.ports()?;
-        let rows: Vec<Row> = ports.iter().filter(wanted).map(|row| Row::new(&view, row)).collect();
+        let (ports, plane) = (view.ports()?, view.plane_inside()?);
+        let rows: Vec<Row> = ports.iter().filter(wanted).map(|row| Row::new(&view, &plane, row)).collect();
         if self.json {
             text::print_json(&rows)?;
             return Ok(Exit::DONE);
         }
-        let mut table =
-            Table::new(&["PORT", "KIND", "NAME", "SEND", "ONCE", "QUEUE", "BYTES", "WAITING", "RECEIVED", "SETS", "ARMED", "RECEIVER"]);
+        if self.routes {
+            return print_routes(&view, &rows);
+        }
+        let mut table = Table::new(&[
+            "PORT", "KIND", "NAME", "SEND", "ONCE", "QUEUE", "BYTES", "ROUTES", "RING", "WAITING", "RECEIVED", "SETS", "ARMED", "RECEIVER",
+        ]);
         for row in &rows {
-            let name = if row.name == 0 { "-".to_owned() } else { format!("{:#x}", row.name) };
             let receiver = TaskNumber(row.receiver.unwrap_or(0));
             table.row(vec![
                 PortNumber(row.port).to_string(),
                 row.kind.to_owned(),
-                name,
+                name(row.name),
                 row.send_rights.to_string(),
                 row.send_once_rights.to_string(),
                 format!("{}/{}", row.queued, row.queue_limit),
                 text::bytes(row.queued_bytes),
+                row.routes.len().to_string(),
+                row.in_rings().map_or("-".to_owned(), |records| records.to_string()),
                 row.waiting(),
                 row.received.to_string(),
                 row.sets.to_string(),
@@ -137,4 +187,30 @@ impl Ports {
         table.print()?;
         Ok(Exit::DONE)
     }
+}
+
+fn name(name: u32) -> String {
+    if name == 0 { "-".to_owned() } else { format!("{name:#x}") }
+}
+
+fn print_routes(view: &View, ports: &[Row]) -> Result<Exit> {
+    let mut table = Table::new(&["ROUTE", "LINK", "PORT", "RECEIVER", "SENDER", "NAME", "STATE", "RING", "TICKETS", "WAITS"]);
+    for port in ports {
+        for route in &port.routes {
+            table.row(vec![
+                RouteNumber(route.route).to_string(),
+                LinkNumber(route.link).to_string(),
+                PortNumber(port.port).to_string(),
+                view.name(port.receiver.unwrap_or(0)),
+                view.name(route.sender),
+                name(route.name),
+                route.state.to_owned(),
+                route.in_ring.map_or("-".to_owned(), |records| records.to_string()),
+                route.tickets.to_string(),
+                route.waits.unwrap_or("").to_owned(),
+            ]);
+        }
+    }
+    table.print()?;
+    Ok(Exit::DONE)
 }

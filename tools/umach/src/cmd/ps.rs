@@ -1,26 +1,41 @@
-//! `umach ps`: the tasks.
+//! `umach ps`: the tasks, and the links between them.
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::ids::TaskNumber;
+use crate::ids::{LinkNumber, TaskNumber};
+use crate::plane::{Counts, Link, Plane, state_of_side};
 use crate::system::At;
 use crate::text::{self, Table};
 use crate::view::{Labelled, View};
 
-/// Lists the tasks.
+/// Lists the tasks, or the links between them.
 #[derive(Args)]
 #[command(after_help = "\
 STATE: run, stopped (suspended), send (waits for room in a queue), receive (waits for a message), new (no process yet).
 JSON: an array of {task, label, pid, uid, gid, parent, state, suspended, names, ports, regions, lanes, queued_bytes,
-region_bytes, sent, received, blocked_sends, blocked_receives, names_limit, ports_limit, queued_bytes_limit}.
+region_bytes, sent, received, blocked_sends, blocked_receives, names_limit, ports_limit, queued_bytes_limit, links}.
+SENT and RECEIVED count messages through the kernel process; those over links are counted by each side of a link itself.
+
+With --links: a line for each side of each link. ROUTES are this side's to the other. RING is what the other side has not
+taken out yet. MESSAGES and BYTES were sent, replies included, RIGHTS of them with rights in them. BELLS: the other side had to
+be woken. SLEEPS, SPINS: waits that ended in sleep, or before it. NO-CREDIT, NO-SPACE: sends that had to wait, for the
+receiver or for room. KERNEL: plain messages that went through the kernel process all the same. DOES: runs, sleeps.
+What is not in the link's memory (any more) is -.
+JSON: an array of {link, ending, tickets, sides: [{task, label, routes, in_ring, does, cpu, wants_space, messages, bytes,
+with_rights, bells, sleeps, spins, no_credit, no_space, kernel_plane}, ..]}; tickets are messages with rights that wait in
+the kernel process for their turn in the ring.
 
 Examples:
   umach ps
+  umach ps --links
   umach ps --json | jq '.[] | {task, label, queued_bytes}'")]
 pub(crate) struct Ps {
+    /// Lists the links between tasks and what went over them, instead of the tasks.
+    #[arg(long)]
+    links: bool,
     #[command(flatten)]
     at: At,
     /// Prints JSON.
@@ -52,10 +67,53 @@ struct Row<'a> {
     names_limit: u32,
     ports_limit: u32,
     queued_bytes_limit: u64,
+    links: usize,
+}
+
+/// A link as JSON has it.
+#[derive(Serialize)]
+struct LinkRow<'a> {
+    link: u64,
+    ending: bool,
+    tickets: u32,
+    sides: [SideRow<'a>; 2],
+}
+
+/// One side of it. What only its memory tells is null if there is none any more.
+#[derive(Serialize)]
+struct SideRow<'a> {
+    task: u64,
+    label: &'a str,
+    routes: u32,
+    in_ring: Option<u32>,
+    does: Option<&'static str>,
+    cpu: Option<u32>,
+    wants_space: Option<bool>,
+    #[serde(flatten)]
+    counts: Option<Counts>,
+}
+
+impl<'a> LinkRow<'a> {
+    fn new(view: &'a View, link: &Link) -> LinkRow<'a> {
+        let sides = [0, 1].map(|half| {
+            let (task, side) = (link.tasks()[half], link.side(half));
+            SideRow {
+                task,
+                label: view.label(task),
+                routes: link.routes_out()[half],
+                in_ring: side.and_then(|side| side.in_ring.as_ref()).map(|ring| ring.values().sum()),
+                does: side.map(state_of_side),
+                cpu: side.map(|side| side.cpu),
+                wants_space: side.map(|side| side.wants_space),
+                counts: side.map(Counts::new),
+            }
+        });
+        LinkRow { link: link.row.link, ending: link.row.flags & 1 != 0, tickets: link.row.tickets, sides }
+    }
 }
 
 impl<'a> Row<'a> {
-    fn new(task: &'a Labelled) -> Row<'a> {
+    fn new(task: &'a Labelled, plane: &Plane) -> Row<'a> {
         let row = task.row;
         let state = match () {
             () if row.suspended > 0 => "stopped",
@@ -86,6 +144,7 @@ impl<'a> Row<'a> {
             names_limit: row.names_limit,
             ports_limit: row.ports_limit,
             queued_bytes_limit: row.queued_bytes_limit,
+            links: plane.links_of(row.task),
         }
     }
 }
@@ -93,13 +152,18 @@ impl<'a> Row<'a> {
 impl Ps {
     pub(crate) fn run(self) -> Result<Exit> {
         let view = View::open(&self.at)?;
-        let rows: Vec<Row<'_>> = view.others().map(Row::new).collect();
+        if self.links {
+            return self.list_links(&view);
+        }
+        let plane = view.plane()?;
+        let rows: Vec<Row<'_>> = view.others().map(|task| Row::new(task, &plane)).collect();
         if self.json {
             text::print_json(&rows)?;
             return Ok(Exit::DONE);
         }
-        let mut table =
-            Table::new(&["TASK", "PID", "UID", "PARENT", "STATE", "NAMES", "PORTS", "REGIONS", "QUEUED", "SENT", "RECEIVED", "LABEL"]);
+        let mut table = Table::new(&[
+            "TASK", "PID", "UID", "PARENT", "STATE", "NAMES", "PORTS", "REGIONS", "LINKS", "QUEUED", "SENT", "RECEIVED", "LABEL",
+        ]);
         for row in rows {
             table.row(vec![
                 TaskNumber(row.task).to_string(),
@@ -110,11 +174,62 @@ impl Ps {
                 row.names.to_string(),
                 row.ports.to_string(),
                 row.regions.to_string(),
+                row.links.to_string(),
                 text::bytes(row.queued_bytes),
                 row.sent.to_string(),
                 row.received.to_string(),
                 row.label.to_owned(),
             ]);
+        }
+        table.print()?;
+        Ok(Exit::DONE)
+    }
+
+    fn list_links(&self, view: &View) -> Result<Exit> {
+        let plane = view.plane_inside()?;
+        let rows: Vec<LinkRow<'_>> = plane.links.iter().map(|link| LinkRow::new(view, link)).collect();
+        if self.json {
+            text::print_json(&rows)?;
+            return Ok(Exit::DONE);
+        }
+        let mut table = Table::new(&[
+            "LINK",
+            "FROM",
+            "TO",
+            "ROUTES",
+            "RING",
+            "MESSAGES",
+            "BYTES",
+            "RIGHTS",
+            "BELLS",
+            "SLEEPS",
+            "SPINS",
+            "NO-CREDIT",
+            "NO-SPACE",
+            "KERNEL",
+            "DOES",
+        ]);
+        for row in &rows {
+            for (half, side) in row.sides.iter().enumerate() {
+                let count = |of: fn(&Counts) -> u64| side.counts.as_ref().map_or("-".to_owned(), |counts| of(counts).to_string());
+                table.row(vec![
+                    LinkNumber(row.link).to_string(),
+                    view.name(side.task),
+                    view.name(row.sides[1 - half].task),
+                    side.routes.to_string(),
+                    side.in_ring.map_or("-".to_owned(), |records| records.to_string()),
+                    count(|counts| counts.messages),
+                    side.counts.as_ref().map_or("-".to_owned(), |counts| text::bytes(counts.bytes)),
+                    count(|counts| counts.with_rights),
+                    count(|counts| counts.bells),
+                    count(|counts| counts.sleeps),
+                    count(|counts| counts.spins),
+                    count(|counts| counts.no_credit),
+                    count(|counts| counts.no_space),
+                    count(|counts| counts.kernel_plane),
+                    if row.ending { "ends" } else { side.does.unwrap_or("-") }.to_owned(),
+                ]);
+            }
         }
         table.print()?;
         Ok(Exit::DONE)

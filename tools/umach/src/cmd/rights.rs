@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use clap::Args;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use umach_abi::TypeBits;
-use umach_abi::records::{SpaceRow, kobject};
+use umach_abi::records::{RouteRow, SpaceRow, kobject};
 
 use crate::exit::Exit;
 use crate::ids::{PortNumber, SetNumber, TaskNumber, Who};
+use crate::plane::{Plane, state_of_route, written};
 use crate::system::At;
 use crate::text::{self, Table};
 use crate::view::{Labelled, View};
@@ -17,8 +18,10 @@ use crate::view::{Labelled, View};
 #[command(after_help = "\
 RIGHTS are send, receive, once, set, dead; +dead-notice and +room-notice say that the holder asked to be told.
 PORT is a port (P) or a set (S). RECEIVER is the task at the other end: -, if the port is the kernel's or its receive right is
-in transit.
-JSON: an array of {task, label, name, rights: [..], references, kind, port, set, receiver}; port or set or both are null.
+in transit. ROUTE is how a send right's messages go over a link: R and its number; without one they go through the kernel
+process. A route is behind-mail until older mail has been received.
+JSON: an array of {task, label, name, rights: [..], references, kind, port, set, receiver, route: {route, link, state}}; port or
+set or both are null, and so may the route be.
 
 Examples:
   umach rights
@@ -47,6 +50,18 @@ struct Row<'a> {
     port: Option<u64>,
     set: Option<u64>,
     receiver: Option<u64>,
+    #[serde(serialize_with = "serialize_route")]
+    route: Option<RouteRow>,
+}
+
+fn serialize_route<S: Serializer>(route: &Option<RouteRow>, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Route {
+        route: u64,
+        link: u64,
+        state: &'static str,
+    }
+    route.as_ref().map(|row| Route { route: row.route, link: row.link, state: state_of_route(row) }).serialize(to)
 }
 
 /// The words for the rights and requests under a name.
@@ -67,7 +82,7 @@ fn words(kind: u32) -> Vec<&'static str> {
 }
 
 impl<'a> Row<'a> {
-    fn new(task: &'a Labelled, row: &SpaceRow) -> Row<'a> {
+    fn new(task: &'a Labelled, plane: &Plane, row: &SpaceRow) -> Row<'a> {
         let object = (row.object != 0).then_some(row.object);
         let is_set = TypeBits::from_bits_retain(row.kind).contains(TypeBits::PORT_SET);
         Row {
@@ -80,6 +95,7 @@ impl<'a> Row<'a> {
             port: object.filter(|_| !is_set),
             set: object.filter(|_| is_set),
             receiver: (row.receiver != 0).then_some(row.receiver),
+            route: plane.route_of(task.row.task, row.name.0, row.object).copied(),
         }
     }
 }
@@ -91,11 +107,12 @@ impl Rights {
             Some(who) => view.find(who)?,
             None => view.others().collect(),
         };
+        let plane = view.plane()?;
         let mut rows = Vec::new();
         for task in tasks {
             // Gone since the list was made, unless it was asked for by name.
             match view.control(task).and_then(|control| Ok(control.space()?)) {
-                Ok(space) => rows.extend(space.iter().map(|row| Row::new(task, row))),
+                Ok(space) => rows.extend(space.iter().map(|row| Row::new(task, &plane, row))),
                 Err(error) if self.who.is_some() => return Err(error),
                 Err(_) => {}
             }
@@ -104,7 +121,7 @@ impl Rights {
             text::print_json(&rows)?;
             return Ok(Exit::DONE);
         }
-        let mut table = Table::new(&["TASK", "NAME", "RIGHTS", "REFS", "KIND", "PORT", "RECEIVER"]);
+        let mut table = Table::new(&["TASK", "NAME", "RIGHTS", "REFS", "KIND", "PORT", "ROUTE", "RECEIVER"]);
         for row in &rows {
             table.row(vec![
                 view.name(row.task),
@@ -113,6 +130,7 @@ impl Rights {
                 row.references.to_string(),
                 row.kind.to_owned(),
                 row.set.map_or_else(|| PortNumber(row.port.unwrap_or(0)).to_string(), |set| SetNumber(set).to_string()),
+                row.route.as_ref().map(written).unwrap_or_default(),
                 row.receiver.map_or_else(|| TaskNumber(0).to_string(), |receiver| view.name(receiver)),
             ]);
         }

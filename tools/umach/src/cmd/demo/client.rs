@@ -14,6 +14,7 @@ use umach_name_api::Names;
 
 use super::script::{Counts, FILES, READ_BACK, READ_THIS, READER, REPORT, Report, SCRATCH, now_nanos};
 use super::{show, tree};
+use crate::text::plural;
 
 /// Bytes asked for in one message.
 const PIECE: u64 = 16 << 20;
@@ -275,10 +276,6 @@ impl<'a> Walk<'a> {
         teller.tell(Report::Walked(counts))?;
         Ok(candidate.map(|(_, path)| path))
     }
-}
-
-fn plural(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", crate::text::grouped(count)) }
 }
 
 /// Reads until the buffer is full or the file ends.
