@@ -65,7 +65,21 @@ pub(crate) fn san(root: &Path, args: &San) -> Result<bool> {
         step(
             "address sanitizer: link",
             "address",
-            &["test", "--package", "umach-link", "--test", "basics", "--test", "model", "--test", "threads", "--test", "corpus"],
+            &[
+                "test",
+                "--package",
+                "umach-link",
+                "--test",
+                "basics",
+                "--test",
+                "queue",
+                "--test",
+                "threads",
+                "--test",
+                "corpus",
+                "--test",
+                "death",
+            ],
         ),
     ];
     steps::run(root, list, args.keep_going)
