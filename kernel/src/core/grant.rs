@@ -51,7 +51,7 @@ impl Direct {
 
 impl Default for Direct {
     fn default() -> Direct {
-        Direct::Off
+        Direct::Auto { after: 4 }
     }
 }
 
@@ -60,7 +60,7 @@ impl FromStr for Direct {
     fn from_str(text: &str) -> Result<Direct, Self::Err> {
         match text {
             "off" => Ok(Direct::Off),
-            "auto" => Ok(Direct::Auto { after: 4 }),
+            "auto" => Ok(Direct::default()),
             "always" => Ok(Direct::Always),
             "random" => Ok(Direct::Random { seed: 1 }),
             _ => match text.strip_prefix("random:").map(str::parse) {
@@ -137,6 +137,7 @@ impl Core {
             last_ticket: 0,
             again: (0, 0),
             room_noted: false,
+            before: 0,
             doubts: Vec::new(),
         }));
         let entry = &mut self.links[link.0];
@@ -193,6 +194,22 @@ impl Core {
             let what = if self.chance() & 1 == 0 { undelivered::KEEP } else { undelivered::RETURN };
             let route = routes[which / 7 % routes.len()];
             self.end_route(route, what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mode_is_read_as_it_is_written() {
+        for text in ["off", "auto", "always", "random:7"] {
+            assert_eq!(text.parse::<Direct>().unwrap().to_string(), text);
+        }
+        assert_eq!("auto".parse(), Ok(Direct::default()));
+        for wrong in ["", "on", "random:", "random:x", "Auto"] {
+            assert!(wrong.parse::<Direct>().is_err(), "{wrong} was taken");
         }
     }
 }
