@@ -51,7 +51,7 @@ records! {
         annex: u32,
         /// File descriptors.
         attach: u32,
-        /// Request only: options of this send.
+        /// Request: options of this send. Answer: see [`event::ROUTE_IN`]; else zero.
         options: u32,
     }
 
@@ -280,11 +280,12 @@ pub mod event {
     /// A link to the task `task` (`pid`, `uid`, `gid`); its memfd comes attached. `index`: which half is this task's to write, 0 or 1.
     pub const LINK: u32 = 2;
     /// The task may send on `route`, by its number `index` on `link`, what it would send to its right `name`; at most `value` messages
-    /// ahead of the receiver.
+    /// ahead of the receiver. `flags >> 8`: so many of its messages that are queued already take credit until they have been received.
     pub const ROUTE_OUT: u32 = 3;
     /// Messages will come on `route`, number `index` of `link`, for the port `name`. `value`: how many ahead. `context`: the port's; `pid`: the
     /// sequence number that its next message gets, if it has had no route before. `flags` 1: there is
-    /// mail of that sender's which comes first; [`ROUTE_OPEN`] tells when it has been received.
+    /// mail of that sender's which comes first; [`ROUTE_OPEN`] tells when it has been received. `uid`: how many messages of that mail took credit at first, `flags >> 8`: how many still do; a frame of `Msg`
+    /// with such a message names the route's slot, plus one, in `options`.
     pub const ROUTE_IN: u32 = 4;
     /// The mail that comes before the messages of an incoming `route` has been received.
     pub const ROUTE_OPEN: u32 = 5;

@@ -322,15 +322,18 @@ impl Core {
                 if !self.announce(id) {
                     return None;
                 }
-                plain(Event { kind: event::ROUTE_OUT, value: self.routes[id.0].credit, name: self.routes[id.0].name, ..self.about(id)? })
+                let flags = self.routes[id.0].before << 8;
+                plain(Event { kind: event::ROUTE_OUT, flags, value: self.routes[id.0].credit, name: self.routes[id.0].name, ..self.about(id)? })
             }
             Note::In(id) => {
                 let event = self.about(id)?;
                 let route = &mut self.routes[id.0];
                 route.in_pulled = true;
-                let flags = u32::from(route.opens_at.is_some());
+                let (held, uid, from, port) = (route.opens_at.is_some(), route.before, route.from, route.port);
+                let flags = u32::from(held) | if held { self.queued_of(port, from) } else { 0 } << 8;
+                let route = &self.routes[id.0];
                 let pid = self.ports.get(route.port.0).map_or(0, |port| port.seqno);
-                plain(Event { kind: event::ROUTE_IN, flags, value: route.credit, name: route.local, context: route.context, pid, ..event })
+                plain(Event { kind: event::ROUTE_IN, flags, value: route.credit, name: route.local, context: route.context, pid, uid, ..event })
             }
             Note::Open(id) => plain(Event { kind: event::ROUTE_OPEN, ..self.about(id)? }),
             Note::Room(id) => {

@@ -99,7 +99,7 @@ pub(super) struct Mail {
     /// Paid by the receiver; for a notification, out of what its send-once right had set aside. `None` to the kernel itself.
     pub(super) charge: Option<Charge>,
     /// Its reply is wanted in a slot of a link, while it is a ticket of a route.
-    pub(super) slot: Option<Slot>,
+    pub(super) slot: Option<Box<Slot>>,
 }
 
 /// A slot in the caller's memory of a link.

@@ -88,6 +88,8 @@ pub struct Core {
     pulled: Vec<(LaneId, Vec<event::Pulled>)>,
     /// State of the random mode's chance.
     chance: u64,
+    /// 1 + the slot of the route that waited for the mail that was dequeued last; 0 if none did.
+    came_first: u32,
     /// What this transition asks of the outside; empty between transitions.
     effects: Effects,
     /// A send right for tasks that come through the listening socket.
@@ -131,6 +133,7 @@ impl Core {
             rung: Vec::new(),
             pulled: Vec::new(),
             chance,
+            came_first: 0,
             effects: Effects::new(),
             bootstrap: None,
             host,

@@ -12,13 +12,15 @@ pub(super) struct Packet {
     attach: Vec<Attach>,
     /// Attachments before the frame that is being written.
     frame_attach: usize,
+    /// 1 + the slot of a route that waits for the message of the frame that is being written.
+    first_of: u32,
 }
 
 impl Packet {
     pub(super) fn new(op: u16, seq: u32) -> Packet {
         let mut bytes = Vec::with_capacity(256);
         Head { op, attached: 0, seq, status: Code::SUCCESS }.begin(&mut bytes);
-        Packet { bytes, attach: Vec::new(), frame_attach: 0 }
+        Packet { bytes, attach: Vec::new(), frame_attach: 0, first_of: 0 }
     }
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
@@ -38,10 +40,15 @@ impl Packet {
         self.frame_attach = self.attach.len();
         at
     }
+    /// The message of this frame comes before those of a route, which waits for it.
+    pub(super) fn comes_first(&mut self, route: u32) {
+        self.first_of = route;
+    }
     /// Writes the row.
     pub(super) fn end_frame(&mut self, at: usize, status: Code, size: usize, trailer: usize, annex: usize) {
         let attach = (self.attach.len() - self.frame_attach) as u32;
-        let row = Frame { status: status.0, size: size as u32, trailer: trailer as u32, annex: annex as u32, attach, options: 0 };
+        let options = std::mem::take(&mut self.first_of);
+        let row = Frame { status: status.0, size: size as u32, trailer: trailer as u32, annex: annex as u32, attach, options };
         let mut bytes = Vec::with_capacity(Frame::SIZE);
         row.write(&mut bytes);
         self.bytes[at..at + Frame::SIZE].copy_from_slice(&bytes);

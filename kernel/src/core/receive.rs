@@ -143,6 +143,7 @@ impl Core {
         let Receiver::Space(_, local) = self.ports[id.0].receiver else { unreachable!("only a receiver receives") };
         if needed <= want.limit as usize {
             let (mail, seqno) = take(self);
+            packet.comes_first(std::mem::take(&mut self.came_first));
             return self.copy_out(task, id, local, mail, seqno, want, packet);
         }
         let status = Code::MACH_RCV_TOO_LARGE;
@@ -155,6 +156,7 @@ impl Core {
         }
         // The message is gone: the receiver gets its header, the rights end.
         let (mut mail, seqno) = take(self);
+        packet.comes_first(std::mem::take(&mut self.came_first));
         let bits = Header::make_bits(0, dest_kind(&mail), false);
         let header = Header { bits, size: mail.bytes.len() as u32, local, id: mail.id, ..Header::default() };
         packet.bytes.extend_from_slice(&header.to_bytes());
@@ -187,6 +189,7 @@ impl Core {
         let id_of_mail = port.queue.pop_front().expect("queue is not empty");
         let seqno = port.seqno;
         port.seqno = seqno.wrapping_add(1);
+        self.came_first = self.held_route(id, id_of_mail);
         self.mail_gone(id, id_of_mail);
         let mail = self.mails.remove(id_of_mail.0).expect("queued mail exists");
         self.ports[id.0].queued_bytes -= mail.charge.as_ref().map_or(0, |charge| charge.amount());

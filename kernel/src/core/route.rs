@@ -83,6 +83,8 @@ pub(super) struct Route {
     /// Messages with rights, by their number on the route.
     pub(super) tickets: BTreeMap<u32, MailId>,
     pub(super) last_ticket: u32,
+    /// Messages of the sender that were queued when it learnt of the route: they take credit until they have been received.
+    pub(super) before: u32,
     /// The receiver is to be asked for room, and has not been told yet.
     pub(super) room_noted: bool,
     /// Messages of a dead receiver's that were sent again: the last one's number, and how many.
@@ -111,7 +113,9 @@ impl Core {
             }
         };
         let opens_at = self.last_mail(port_id, from);
+        let before = self.queued_of(port_id, from);
         let route = &mut self.routes[id.0];
+        route.before = before;
         (route.state, route.local, route.opens_at) = (State::Live, local, opens_at);
         (route.credit, route.context) = (port.qlimit, port.context);
         let side = route.side;
@@ -139,6 +143,22 @@ impl Core {
         let parked = parked.filter_map(|&lane| parked_mail(&self.lanes, lane));
         let origin = from.to_raw();
         parked.chain(port.queue.iter().rev().copied()).find(|mail| matches!(self.mails[mail.0].origin, from if from == origin || from == ANYBODY))
+    }
+
+    /// How many messages of a task are queued at a port, or wait to be.
+    pub(super) fn queued_of(&self, port: PortId, from: TaskId) -> u32 {
+        let Some(port) = self.ports.get(port.0) else { return 0 };
+        let parked = port.waiters.iter().flat_map(|waiters| &waiters.senders).filter_map(|&lane| parked_mail(&self.lanes, lane));
+        let origin = from.to_raw();
+        parked.chain(port.queue.iter().copied()).filter(|mail| self.mails[mail.0].origin == origin).count() as u32
+    }
+
+    /// 1 + the slot of the route that waits until this mail, among others, has been received; 0 if none does.
+    pub(super) fn held_route(&self, port: PortId, mail: MailId) -> u32 {
+        let Some(plane) = &self.ports[port.0].plane else { return 0 };
+        let origin = self.mails[mail.0].origin;
+        let held = plane.held.iter().find(|(_, route)| self.routes[route.0].from.to_raw() == origin);
+        held.map_or(0, |(_, route)| route.0.index() + 1)
     }
 
     /// Mail is no longer at a port: it was received, or its sender gave up. Routes that waited for it are open, or wait for what is now the
@@ -638,7 +658,7 @@ impl Core {
     /// Keeps a message for its number's turn. Gives it back if the route has meanwhile closed.
     pub(super) fn keep_ticket(&mut self, id: RouteId, number: u32, mut mail: Mail, slot: Option<(u32, u32)>) -> Option<Mail> {
         let Some(route) = self.routes.get(id.0).filter(|route| route.open()) else { return Some(mail) };
-        mail.slot = slot.map(|(slot, generation)| Slot { link: route.link, caller: route.side, slot, generation });
+        mail.slot = slot.map(|(slot, generation)| Box::new(Slot { link: route.link, caller: route.side, slot, generation }));
         let (port, link) = (route.port, route.link);
         if mail.dest.port() != Some(port) || !self.alive(port) || !self.settle_in(&mail, port) {
             self.destroy_mail(mail);

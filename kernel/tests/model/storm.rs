@@ -282,7 +282,7 @@ impl Storm {
             tail: if flags & msg_flags::BY_TICKET == 0 { tail } else { &[] },
         };
         let mut frames = Vec::new();
-        let plain = [&Header { local: if kind % 2 == 0 { name } else { Name::NULL }, ..Header::default() }.to_bytes()[..], &[7; 8]].concat();
+        let plain = [&Header { local: if kind.is_multiple_of(2) { name } else { Name::NULL }, ..Header::default() }.to_bytes()[..], &[7; 8]].concat();
         for n in 0..small {
             let size = if n == 1 { 0 } else { plain.len() as u32 };
             let row = Frame { size, attach: kind % 3, options: n, status: route as u32, trailer: (route >> 32) as u32, ..Frame::default() };

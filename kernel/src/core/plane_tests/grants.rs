@@ -23,7 +23,7 @@ fn route_is_granted_after_so_many_messages_and_both_are_told_in_order() {
     assert_eq!((told[1].task, told[2].name, told[2].value), (pair.world.id(pair.server).to_raw(), pair.send, 5));
     let told = pair.world.events(pair.server);
     assert_eq!(told.iter().map(|event| event.kind).collect::<Vec<_>>(), [event::ATTENTION, event::LINK, event::ROUTE_IN]);
-    assert_eq!((told[1].index, told[2].name, told[2].value, told[2].flags), (1, pair.port, 5, 1));
+    assert_eq!((told[1].index, told[2].name, told[2].value, told[2].flags), (1, pair.port, 5, 1 | 1 << 8));
     assert_eq!(pair.poll().as_deref(), Some(&b"last"[..]));
     assert_eq!(pair.world.kinds(pair.server), [event::ROUTE_OPEN]);
 }

@@ -50,7 +50,7 @@ impl Pair {
         poll(&mut self.world, self.server, self.port)
     }
     pub(super) fn granted(&self) -> bool {
-        self.world.core.routes.len() > 0
+        !self.world.core.routes.is_empty()
     }
     pub(super) fn ticket(&mut self, route: u64, number: u32, body: &[u8]) -> Code {
         let bytes = carrying(self.send, self.send, 19, body);

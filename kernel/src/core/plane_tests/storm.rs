@@ -143,7 +143,7 @@ impl Storm {
             lossy: BTreeSet::new(),
             next: 1,
             deaths,
-            early: seed % 2 == 0,
+            early: seed.is_multiple_of(2),
             steps: 0,
         };
         for _ in 0..4 {
@@ -215,7 +215,7 @@ impl Storm {
             }
         }
         self.take_answers();
-        if self.steps % 8 == 0 {
+        if self.steps.is_multiple_of(8) {
             self.world.check();
         }
     }
@@ -448,5 +448,5 @@ fn storm_with_routes_that_end_by_chance_loses_nothing() {
 
 #[test]
 fn storm_with_deaths_keeps_order() {
-    storms(|seed| if seed % 2 == 0 { Direct::Auto { after: 2 } } else { Direct::Random { seed } }, true);
+    storms(|seed| if seed.is_multiple_of(2) { Direct::Auto { after: 2 } } else { Direct::Random { seed } }, true);
 }

@@ -139,7 +139,7 @@ impl Storm {
             event::ROUTE_IN => {
                 let link = &self.world.core.links[Id::from_raw(event.link)];
                 let sender = link.tasks[1 - link.side_of(TaskId::from_raw(me)).unwrap()].to_raw();
-                let open = event.flags == 0;
+                let open = event.flags & 1 == 0;
                 let way =
                     In { sender, link: event.link, name: event.name, open, taken: 0, delivered: 0, inbox: VecDeque::new(), end: None };
                 actor.ins.insert(event.route, way);
