@@ -12,8 +12,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use umach_abi::link::{
-    COUNTERS, COUNTERS_AT, CPU, HALF, HEAD, RECORD_ALIGN, RECORD_HEAD, RECORD_MAX, RING, RING_SIZE, ROUTES, SPACE_WANTED, STATE, TAIL,
-    WANTS,
+    ARMED, COUNTERS, COUNTERS_AT, HALF, HEAD, RECORD_ALIGN, RECORD_HEAD, RECORD_MAX, RING, RING_SIZE, ROUTES, SPACE_WANTED, TAIL, WANTS,
 };
 use umach_link::record_size;
 
@@ -32,10 +31,8 @@ pub struct LinkSnapshot {
 pub struct LinkSide {
     /// What it counted ([`umach_abi::link::counter`]).
     pub counters: [u64; COUNTERS],
-    /// What it does ([`umach_abi::link::state`]).
-    pub state: u32,
-    /// The CPU that it last ran on.
-    pub cpu: u32,
+    /// How it wants to be woken when something comes for it ([`umach_abi::link::bell`]).
+    pub bell: u32,
     /// It waits for room in its ring.
     pub wants_space: bool,
     /// Messages in its ring that the peer has not taken out yet, by route index. `None` if what is there cannot be a ring.
@@ -67,8 +64,7 @@ impl LinkSide {
                 let at = COUNTERS_AT + 8 * n;
                 u64::from(word(half, at)) | u64::from(word(half, at + 4)) << 32
             }),
-            state: word(half, STATE),
-            cpu: word(half, CPU),
+            bell: word(half, ARMED) & (RECORD_ALIGN as u32 - 1),
             wants_space: word(half, SPACE_WANTED) != 0,
             in_ring: in_ring(half, head),
             wants_credit: (0..ROUTES).filter(|place| word(half, WANTS + 4 * place) != 0).map(|place| place as u32).collect(),
@@ -113,7 +109,7 @@ fn in_ring(half: &[u8], head: u32) -> Option<BTreeMap<u32, u32>> {
 mod tests {
     use std::sync::Arc;
 
-    use umach_abi::link::{counter, record};
+    use umach_abi::link::{bell, counter, record};
     use umach_link::{Incoming, Mapping, Outgoing, RecordHead, count, credit};
 
     use super::*;
@@ -155,9 +151,11 @@ mod tests {
         count(&*mapping, 0, counter::BYTES, 1 << 40);
         count(&*mapping, 1, counter::SLEEPS, 3);
         credit::want(&*mapping, 1, 9, true);
+        umach_link::arm(&*mapping, 1, bell::KERNEL);
         let [first, second] = LinkSnapshot::read(&memory).unwrap().sides;
         assert_eq!((first.counters[counter::BYTES], second.counters[counter::BYTES]), (1 << 40, 0));
         assert_eq!((first.counters[counter::SLEEPS], second.counters[counter::SLEEPS]), (0, 3));
+        assert_eq!((first.bell, second.bell), (bell::NONE, bell::KERNEL));
         assert!(second.wants_credit(9) && second.wants_credit(9 + ROUTES as u32) && !second.wants_credit(8) && !first.wants_credit(9));
     }
 

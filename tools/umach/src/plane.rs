@@ -9,7 +9,7 @@ use anyhow::Result;
 use libtask::{HostControl, LinkSide, LinkSnapshot};
 use serde::Serialize;
 use umach_abi::Code;
-use umach_abi::link::{counter, state};
+use umach_abi::link::{bell, counter};
 use umach_abi::records::{LinkRow, RouteRow};
 use umach_kernel::core::Direct;
 
@@ -32,7 +32,7 @@ pub(crate) struct Link {
 pub(crate) struct Counts {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
-    pub(crate) with_rights: u64,
+    pub(crate) by_ticket: u64,
     pub(crate) bells: u64,
     pub(crate) sleeps: u64,
     pub(crate) spins: u64,
@@ -69,6 +69,11 @@ impl Plane {
     pub(crate) fn links_of(&self, task: u64) -> usize {
         self.links.iter().filter(|link| link.tasks().contains(&task)).count()
     }
+    /// Whether a thread of the task sleeps until something comes over a link (or from the kernel process, which does not see it wait).
+    pub(crate) fn sleeps(&self, task: u64) -> bool {
+        let sides = self.links.iter().flat_map(|link| [0, 1].map(|half| (link.tasks()[half], link.side(half))));
+        sides.into_iter().any(|(of, side)| of == task && side.is_some_and(|side| side.bell == bell::FUTEX))
+    }
     /// The routes to a port.
     pub(crate) fn routes_to(&self, port: u64) -> impl Iterator<Item = &RouteRow> {
         self.routes.iter().filter(move |route| route.port == port)
@@ -101,7 +106,7 @@ impl Plane {
         sides.flatten().fold(Counts::default(), |sum, side| Counts {
             messages: sum.messages.saturating_add(side.messages),
             bytes: sum.bytes.saturating_add(side.bytes),
-            with_rights: sum.with_rights.saturating_add(side.with_rights),
+            by_ticket: sum.by_ticket.saturating_add(side.by_ticket),
             bells: sum.bells.saturating_add(side.bells),
             sleeps: sum.sleeps.saturating_add(side.sleeps),
             spins: sum.spins.saturating_add(side.spins),
@@ -133,7 +138,7 @@ impl Counts {
         Counts {
             messages: at(counter::MESSAGES),
             bytes: at(counter::BYTES),
-            with_rights: at(counter::TICKETS),
+            by_ticket: at(counter::TICKETS),
             bells: at(counter::BELLS),
             sleeps: at(counter::SLEEPS),
             spins: at(counter::SPUN),
@@ -157,11 +162,12 @@ pub(crate) fn state_of_route(route: &RouteRow) -> &'static str {
     }
 }
 
-/// A word for what a task says that it does.
+/// A word for what a task does about a link: `sleeps` until its bell is rung; is `away`, looking at others, and told by the kernel process; or `awake`.
 pub(crate) fn state_of_side(side: &LinkSide) -> &'static str {
-    match side.state {
-        state::RUNS => "runs",
-        state::SLEEPS => "sleeps",
+    match side.bell {
+        bell::NONE => "awake",
+        bell::FUTEX => "sleeps",
+        bell::KERNEL => "away",
         _ => "unknown",
     }
 }

@@ -100,7 +100,8 @@ fn link_shows_what_both_sides_counted() {
         let (messages, bytes) = (side["messages"].as_u64().unwrap(), side["bytes"].as_u64().unwrap());
         assert!((u64::from(CALLS) / 2..=u64::from(CALLS) + 1).contains(&messages), "{links:#?}");
         assert!(bytes >= 8 * (messages - 1), "{links:#?}");
-        assert_eq!(side["in_ring"], 0, "{links:#?}");
+        assert_eq!((&side["in_ring"], &side["by_ticket"]), (&0.into(), &0.into()), "{links:#?}");
+        assert!(["awake", "sleeps"].contains(&side["does"].as_str().unwrap()), "{links:#?}");
     }
     let text = talk.text(&["ps", "--links"]);
     let row = line(&text, "the client  T");

@@ -328,8 +328,8 @@ fn direct_plane(at: &At) -> Vec<Finding> {
 fn slow_ways(total: &Counts) -> Finding {
     const CHECK: &str = "slow messages";
     let found = format!(
-        "{} with rights, {} waited for their receiver, {} for room in a ring, {} went through the kernel process",
-        grouped(total.with_rights),
+        "{} by ticket (with rights, or long), {} waited for their receiver, {} for room in a ring, {} went through the kernel process",
+        grouped(total.by_ticket),
         grouped(total.no_credit),
         grouped(total.no_space),
         grouped(total.kernel_plane)
@@ -351,12 +351,12 @@ fn slow_ways(total: &Counts) -> Finding {
         (
             total.kernel_plane,
             "messages that could go over a link go through the kernel process",
-            "`umach ps --links` shows whose: more than 64 calls at once between two tasks, say, or bodies above 4 KiB",
+            "`umach ps --links` shows whose: more than 64 calls at once between two tasks, say",
         ),
         (
-            total.with_rights,
-            "messages with rights in them go through the kernel process, which alone can move rights",
-            "hand rights over once and use them often",
+            total.by_ticket,
+            "messages with rights in them, or bodies above 4 KiB, go through the kernel process, which alone can move rights",
+            "hand rights over once and use them often; `umach ps --links` shows who does not",
         ),
     ];
     match reasons.into_iter().filter(|(count, ..)| many(*count)).max_by_key(|(count, ..)| *count) {
@@ -371,11 +371,11 @@ mod tests {
 
     #[test]
     fn what_slows_most_messages_is_named() {
-        let usual = Counts { messages: 1000, with_rights: 9, no_credit: 100, ..Counts::default() };
+        let usual = Counts { messages: 1000, by_ticket: 9, no_credit: 100, ..Counts::default() };
         assert_eq!(slow_ways(&usual).state, State::Ok);
         let slow = slow_ways(&Counts { no_credit: 300, no_space: 200, ..usual });
         assert!(slow.state == State::Warn && slow.means.as_ref().is_some_and(|means| means.contains("keep up")), "{slow:?}");
-        let rights = slow_ways(&Counts { with_rights: 990, ..usual });
+        let rights = slow_ways(&Counts { by_ticket: 990, ..usual });
         assert!(rights.means.is_some_and(|means| means.contains("alone can move rights")));
     }
 }

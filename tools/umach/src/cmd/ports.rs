@@ -15,9 +15,9 @@ use crate::view::View;
 /// Lists the ports, who receives on them, and what waits there.
 #[derive(Args)]
 #[command(after_help = "\
-NAME is the receiver's own name for the port. QUEUE is messages queued and the limit. WAITING counts threads that wait to
-send (s) or to receive (r). ROUTES are tasks that send to it over a link; RING counts messages of theirs that are on their way
-in shared memory, beside those in QUEUE. ARMED: n no-senders, d port-destroyed, g guarded.
+NAME is the receiver's own name for the port. QUEUE is messages queued in the kernel process and the limit. ROUTES are tasks
+that send to it over a link; RING counts messages of theirs that the receiver has not taken out of shared memory yet. WAITING
+counts threads that wait in the kernel process to send (s) or to receive (r). ARMED: n no-senders, d port-destroyed, g guarded.
 JSON: an array of {port, kind, receiver, receiver_label, name, send_rights, send_once_rights, queued, queue_limit,
 queued_bytes, blocked_senders, waiting_receivers, received, make_send_count, sets, no_senders_armed,
 port_destroyed_armed, guarded, routes: [{route, link, sender, sender_label, name, state, in_ring, tickets, waits}, ..]};

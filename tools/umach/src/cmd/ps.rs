@@ -19,14 +19,14 @@ JSON: an array of {task, label, pid, uid, gid, parent, state, suspended, names, 
 region_bytes, sent, received, blocked_sends, blocked_receives, names_limit, ports_limit, queued_bytes_limit, links}.
 SENT and RECEIVED count messages through the kernel process; those over links are counted by each side of a link itself.
 
-With --links: a line for each side of each link. ROUTES are this side's to the other. RING is what the other side has not
-taken out yet. MESSAGES and BYTES were sent, replies included, RIGHTS of them with rights in them. BELLS: the other side had to
-be woken. SLEEPS, SPINS: waits that ended in sleep, or before it. NO-CREDIT, NO-SPACE: sends that had to wait, for the
-receiver or for room. KERNEL: plain messages that went through the kernel process all the same. DOES: runs, sleeps.
-What is not in the link's memory (any more) is -.
-JSON: an array of {link, ending, tickets, sides: [{task, label, routes, in_ring, does, cpu, wants_space, messages, bytes,
-with_rights, bells, sleeps, spins, no_credit, no_space, kernel_plane}, ..]}; tickets are messages with rights that wait in
-the kernel process for their turn in the ring.
+With --links: a line for each side of each link. ROUTES are this side's to the other. RING counts messages that the other side
+has not taken out of the ring yet; what it has taken out and not received is in its own memory, and not shown. MESSAGES and
+BYTES were sent, replies included; TICKETS of them carried rights or were long, and went through the kernel process in their
+turn. BELLS: the other side had to be woken. SLEEPS, SPINS: waits that ended in sleep, or before it. NO-CREDIT, NO-SPACE: sends
+that waited for the receiver, or for room in the ring. KERNEL: plain messages that went through the kernel process all the
+same. DOES: awake, sleeps, away (told by the kernel process), ends (the link). - is what cannot be seen.
+JSON: an array of {link, ending, tickets_waiting, sides: [{task, label, routes, in_ring, does, wants_space, messages, bytes,
+by_ticket, bells, sleeps, spins, no_credit, no_space, kernel_plane}, ..]}.
 
 Examples:
   umach ps
@@ -75,7 +75,7 @@ struct Row<'a> {
 struct LinkRow<'a> {
     link: u64,
     ending: bool,
-    tickets: u32,
+    tickets_waiting: u32,
     sides: [SideRow<'a>; 2],
 }
 
@@ -87,7 +87,6 @@ struct SideRow<'a> {
     routes: u32,
     in_ring: Option<u32>,
     does: Option<&'static str>,
-    cpu: Option<u32>,
     wants_space: Option<bool>,
     #[serde(flatten)]
     counts: Option<Counts>,
@@ -103,12 +102,11 @@ impl<'a> LinkRow<'a> {
                 routes: link.routes_out()[half],
                 in_ring: side.and_then(|side| side.in_ring.as_ref()).map(|ring| ring.values().sum()),
                 does: side.map(state_of_side),
-                cpu: side.map(|side| side.cpu),
                 wants_space: side.map(|side| side.wants_space),
                 counts: side.map(Counts::new),
             }
         });
-        LinkRow { link: link.row.link, ending: link.row.flags & 1 != 0, tickets: link.row.tickets, sides }
+        LinkRow { link: link.row.link, ending: link.row.flags & 1 != 0, tickets_waiting: link.row.tickets, sides }
     }
 }
 
@@ -119,7 +117,7 @@ impl<'a> Row<'a> {
             () if row.suspended > 0 => "stopped",
             () if row.pid == 0 => "new",
             () if row.blocked_sends > 0 => "send",
-            () if row.blocked_receives > 0 => "receive",
+            () if row.blocked_receives > 0 || plane.sleeps(row.task) => "receive",
             () => "run",
         };
         Row {
@@ -155,7 +153,7 @@ impl Ps {
         if self.links {
             return self.list_links(&view);
         }
-        let plane = view.plane()?;
+        let plane = view.plane_inside()?;
         let rows: Vec<Row<'_>> = view.others().map(|task| Row::new(task, &plane)).collect();
         if self.json {
             text::print_json(&rows)?;
@@ -200,7 +198,7 @@ impl Ps {
             "RING",
             "MESSAGES",
             "BYTES",
-            "RIGHTS",
+            "TICKETS",
             "BELLS",
             "SLEEPS",
             "SPINS",
@@ -220,7 +218,7 @@ impl Ps {
                     side.in_ring.map_or("-".to_owned(), |records| records.to_string()),
                     count(|counts| counts.messages),
                     side.counts.as_ref().map_or("-".to_owned(), |counts| text::bytes(counts.bytes)),
-                    count(|counts| counts.with_rights),
+                    count(|counts| counts.by_ticket),
                     count(|counts| counts.bells),
                     count(|counts| counts.sleeps),
                     count(|counts| counts.spins),
