@@ -383,7 +383,7 @@ impl<'t> Mixed<'t, '_> {
             return Ok(Answered { code, source: Source::Lane(lane) });
         }
         let (reply, seqno) = self.plane.fetched(ticket);
-        patch_frames(&mut lane, |message, trailer| {
+        patch_frames(&mut lane, |_, message, trailer| {
             if let (Some(reply), Some(mut header)) = (reply, Header::read(message)) {
                 header.bits |= received::SEND_ONCE as u32;
                 header.remote = reply;
@@ -397,7 +397,10 @@ impl<'t> Mixed<'t, '_> {
     /// Mail to ports whose messages this side counts gets their numbers.
     fn renumber(&self, answered: &mut Answered<'_>) -> Result<()> {
         let Source::Lane(lane) = &mut answered.source else { return Ok(()) };
-        patch_frames(lane, |message, trailer| {
+        patch_frames(lane, |row, message, trailer| {
+            if row.options != 0 {
+                self.plane.mail_received(row.options);
+            }
             if let Some(header) = Header::read(message)
                 && let Some(seqno) = self.plane.seqno_of_mail(header.local)
             {
@@ -602,7 +605,7 @@ fn set_seqno(trailer: &mut [u8], seqno: u32) {
 }
 
 /// Goes over the messages of the answer that the lane read last.
-fn patch_frames(lane: &mut Lane, mut patch: impl FnMut(&mut [u8], &mut [u8])) {
+fn patch_frames(lane: &mut Lane, mut patch: impl FnMut(&FrameRow, &mut [u8], &mut [u8])) {
     let mut rest = lane.fields_mut();
     while let Some(row) = FrameRow::read(rest) {
         let (size, trailer, annex) = (row.size as usize, row.trailer as usize, row.annex as usize);
@@ -612,7 +615,7 @@ fn patch_frames(lane: &mut Lane, mut patch: impl FnMut(&mut [u8], &mut [u8])) {
         }
         let (frame, next) = rest.split_at_mut(whole);
         let (message, tail) = frame[FrameRow::SIZE..].split_at_mut(size);
-        patch(message, &mut tail[..trailer]);
+        patch(&row, message, &mut tail[..trailer]);
         rest = next;
     }
 }

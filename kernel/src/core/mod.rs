@@ -7,7 +7,7 @@
 //! Deadlines are the waiting task's business: it gives a blocked request up with `Cancel`. So the core needs no clock.
 //!
 //! Read in this order: `arena`, `quota`, `space` (tables); `port`, `mail`, `task`, `region` (what there is); `rights` (in and out of a
-//! space), `send`, `receive`, `notify`, `destroy` (how it moves and ends); `link`, `route`, `grant`, `event` (how it moves without the kernel);
+//! space), `send`, `receive`, `notify`, `destroy` (how it moves and ends); `link`, `route`, `ticket`, `returned`, `grant`, `event` (how it moves without the kernel);
 //! `calls`, `attributes`, `sets`, `tasks` (what can be asked);
 //! `apply` (the transitions); `check` (what must always hold).
 #![forbid(unsafe_code)]
@@ -30,6 +30,7 @@ mod port;
 mod quota;
 mod receive;
 mod region;
+mod returned;
 mod rights;
 mod route;
 mod send;
@@ -37,6 +38,7 @@ mod sets;
 mod space;
 mod task;
 mod tasks;
+mod ticket;
 #[cfg(test)]
 mod plane_tests;
 #[cfg(test)]

@@ -16,25 +16,22 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use umach_abi::control::{self, answer};
+use umach_abi::control::answer;
 use umach_abi::link;
-use umach_abi::message::Header;
-use umach_abi::records::{Frame, undelivered};
-use umach_abi::{Code, Name, RightKind};
+use umach_abi::records::undelivered;
+use umach_abi::{Code, Name};
 
 use super::Core;
 use super::arena::Id;
-use super::effect::{LinkId, TaskId, Violation};
+use super::effect::{LinkId, TaskId};
 use super::event::Note;
 use super::notify::Notice;
-use super::mail::{Mail, MailId, Right, Sender, Slot, price};
+use super::mail::MailId;
 use super::port::{PortId, Receiver};
-use super::quota::Charge;
 use super::send::parked_mail;
-use super::task::unqueue;
 
 /// [`Mail::origin`] of a message of which only its receiver knows the sender: no sender's next message may overtake it.
-const ANYBODY: u64 = u64::MAX;
+pub(super) const ANYBODY: u64 = u64::MAX;
 
 /// A route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,7 +91,7 @@ pub(super) struct Route {
 }
 
 impl Route {
-    fn open(&self) -> bool {
+    pub(super) fn open(&self) -> bool {
         matches!(self.state, State::Offered | State::Live | State::Ended(_))
     }
 }
@@ -137,7 +134,7 @@ impl Core {
     }
 
     /// The last mail of a task's at a port, be it queued or parked.
-    fn last_mail(&self, port: PortId, from: TaskId) -> Option<MailId> {
+    pub(super) fn last_mail(&self, port: PortId, from: TaskId) -> Option<MailId> {
         let port = &self.ports[port.0];
         let parked = port.waiters.iter().flat_map(|waiters| waiters.senders.iter().rev());
         let parked = parked.filter_map(|&lane| parked_mail(&self.lanes, lane));
@@ -270,7 +267,7 @@ impl Core {
     }
 
     /// The receiver took the first `accepted` messages of an ended route; or it died and nobody knows.
-    fn close_route(&mut self, id: RouteId, accepted: Option<u32>) {
+    pub(super) fn close_route(&mut self, id: RouteId, accepted: Option<u32>) {
         let route = &mut self.routes[id.0];
         let (port, from, to, dead) = (route.port, route.from, route.to, accepted.is_none());
         let accepted = accepted.unwrap_or(u32::MAX);
@@ -310,63 +307,14 @@ impl Core {
         self.release_send(port);
     }
 
-    /// Its receiver died and its port did not: what comes of it is the sender's to say.
-    pub(super) fn is_orphaned(&self, id: RouteId) -> bool {
-        let route = &self.routes[id.0];
-        matches!(route.state, State::Closed { dead: true, .. }) && self.living(route.from) && self.alive(route.port)
-    }
-
-    /// Tickets of an orphaned route become mail, up to this number.
-    pub(super) fn release_tickets(&mut self, id: RouteId, before: Option<u32>) {
-        let tickets = &mut self.routes[id.0].tickets;
-        let rest = before.map_or_else(BTreeMap::new, |before| tickets.split_off(&before));
-        let released = std::mem::replace(tickets, rest);
-        self.tickets_fewer(id, released.len() as u32);
-        let port = self.routes[id.0].port;
-        for mail in released.into_values() {
-            self.become_mail(mail);
-            let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
-            if self.alive(port) { self.enqueue(port, mail) } else { self.destroy_mail(mail) }
-        }
-    }
-
-    /// The sender has sent again what its dead receiver did not receive; that was everything after the first `accepted`.
-    fn bury_route(&mut self, id: RouteId, accepted: u32) -> Result<(), Code> {
-        if !matches!(self.routes[id.0].state, State::Closed { dead: true, .. }) {
-            return Err(Code::KERN_INVALID_ARGUMENT);
-        }
-        let later = accepted.checked_add(1).map_or_else(BTreeMap::new, |next| self.routes[id.0].tickets.split_off(&next));
-        let received = std::mem::replace(&mut self.routes[id.0].tickets, later);
-        self.tickets_fewer(id, received.len() as u32);
-        for mail in received.into_values() {
-            let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
-            self.destroy_mail(mail);
-        }
-        self.release_tickets(id, None);
-        self.detach(id);
-        Ok(())
-    }
-
-    /// May the sender of an orphaned route put its `number`-th message into the queue, full or not?
-    pub(super) fn may_send_again(&mut self, id: RouteId, number: u32) -> bool {
-        let route = &mut self.routes[id.0];
-        let (last, count) = route.again;
-        if number <= last || count >= route.credit {
-            return false;
-        }
-        route.again = (number, count + 1);
-        self.release_tickets(id, Some(number));
-        true
-    }
-
-    fn refill_if_alive(&mut self, port: PortId) {
+    pub(super) fn refill_if_alive(&mut self, port: PortId) {
         if self.alive(port) {
             self.refill(port);
         }
     }
 
     /// Puts mail into a port's queue where the barrier is.
-    fn insert_returned(&mut self, id: PortId, mail: MailId) {
+    pub(super) fn insert_returned(&mut self, id: PortId, mail: MailId) {
         let Some(port) = self.ports.get_mut(id.0) else {
             let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
             return self.destroy_mail(mail);
@@ -378,53 +326,10 @@ impl Core {
         port.queued_bytes += self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
     }
 
-    /// A ticket is mail like any other from here on: its reply needs a right.
-    fn become_mail(&mut self, id: MailId) {
-        let Some(slot) = self.mails[id.0].slot.take() else { return };
-        let reply = self.explicit(slot.link, slot.caller, slot.slot, slot.generation).unwrap_or(Right::Dead);
-        let mail = &mut self.mails[id.0];
-        (mail.reply, mail.reply_kind) = (reply, Some(RightKind::SendOnce));
-    }
-
-    /// A ticket ends unreceived: whoever waits for its reply is told.
-    pub(super) fn leave_slot(&mut self, mail: &mut Mail) {
-        if let Some(slot) = mail.slot.take()
-            && let Ok(reply) = self.explicit(slot.link, slot.caller, slot.slot, slot.generation)
-        {
-            (mail.reply, mail.reply_kind) = (reply, Some(RightKind::SendOnce));
-        }
-    }
-
-    fn tickets_fewer(&mut self, id: RouteId, count: u32) {
+    pub(super) fn tickets_fewer(&mut self, id: RouteId, count: u32) {
         if let Some(link) = self.links.get_mut(self.routes[id.0].link.0).filter(|_| self.routes[id.0].attached) {
             link.tickets -= count;
         }
-    }
-
-    /// Mail that repeats a message which did arrive: gone without a word to anybody.
-    fn drop_doubt(&mut self, id: PortId, mail: MailId) {
-        if self.mails.get(mail.0).is_none() {
-            return;
-        }
-        let Some(port) = self.ports.get_mut(id.0) else { return };
-        if let Some(at) = port.queue.iter().position(|&other| other == mail) {
-            port.queue.remove(at);
-            port.queued_bytes -= self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
-            let plane = port.plane.as_mut().expect("a port with an ended route has a plane");
-            plane.place -= usize::from(at < plane.place);
-        } else {
-            let waiting = port.waiters.as_ref().map(|waiters| waiters.senders.clone()).unwrap_or_default();
-            let Some(&lane) = waiting.iter().find(|&&lane| parked_mail(&self.lanes, lane) == Some(mail)) else { return };
-            unqueue(&mut port.waiters().senders, lane);
-            port.tidy();
-            self.sent(lane);
-        }
-        let mut mail = self.mails.remove(mail.0).expect("just seen");
-        let dest = std::mem::replace(&mut mail.dest, Right::Null);
-        let reply = std::mem::replace(&mut mail.reply, Right::Null);
-        self.destroy_mail(mail);
-        self.consume_destination(reply);
-        self.consume_destination(dest);
     }
 
     /// The sender knows how the route ended, or is dead: its index is free again.
@@ -447,12 +352,12 @@ impl Core {
     }
 
     /// A route that nobody was told of, or that everybody knows is over.
-    fn drop_route(&mut self, id: RouteId) {
+    pub(super) fn drop_route(&mut self, id: RouteId) {
         self.detach(id);
         self.forget_route(id);
     }
 
-    fn forget_route(&mut self, id: RouteId) {
+    pub(super) fn forget_route(&mut self, id: RouteId) {
         let Some(route) = self.routes.remove(id.0) else { return };
         debug_assert!(route.tickets.is_empty() && !route.attached);
         if let Some(port) = self.ports.get_mut(route.port.0)
@@ -586,7 +491,7 @@ impl Core {
         self.routes.get(id.0).is_some_and(|route| route.from == task).then_some(id)
     }
 
-    fn incoming(&self, task: TaskId, raw: u64) -> Result<RouteId, Code> {
+    pub(super) fn incoming(&self, task: TaskId, raw: u64) -> Result<RouteId, Code> {
         let id = RouteId(Id::from_raw(raw));
         let mine = self.routes.get(id.0).is_some_and(|route| route.to == task);
         if mine { Ok(id) } else { Err(Code::KERN_INVALID_ARGUMENT) }
@@ -642,248 +547,5 @@ impl Core {
         self.ports[port.0].seqno = seqno;
         self.recall(port);
         Ok(answer::PortRecall {})
-    }
-
-    /// Whether a ticket can be sent now: its route is live and leads where the message says.
-    pub(super) fn check_ticket(&self, task: TaskId, route: u64, number: u32, remote: Name) -> Result<RouteId, Code> {
-        let live = self.outgoing(task, route).filter(|id| self.routes[id.0].state == State::Live);
-        let id = live.ok_or(Code::MACH_SEND_IN_PROGRESS)?;
-        let route = &self.routes[id.0];
-        if route.name != remote {
-            return Err(Code::KERN_INVALID_ARGUMENT);
-        }
-        if number <= route.last_ticket { Err(Code::KERN_INVALID_VALUE) } else { Ok(id) }
-    }
-
-    /// Keeps a message for its number's turn. Gives it back if the route has meanwhile closed.
-    pub(super) fn keep_ticket(&mut self, id: RouteId, number: u32, mut mail: Mail, slot: Option<(u32, u32)>) -> Option<Mail> {
-        let Some(route) = self.routes.get(id.0).filter(|route| route.open()) else { return Some(mail) };
-        mail.slot = slot.map(|(slot, generation)| Box::new(Slot { link: route.link, caller: route.side, slot, generation }));
-        let (port, link) = (route.port, route.link);
-        if mail.dest.port() != Some(port) || !self.alive(port) || !self.settle_in(&mail, port) {
-            self.destroy_mail(mail);
-            return None;
-        }
-        let mail = MailId(self.mails.insert(mail));
-        let route = &mut self.routes[id.0];
-        route.tickets.insert(number, mail);
-        route.last_ticket = number;
-        self.links[link.0].tickets += 1;
-        None
-    }
-
-    /// The port of a ticket that the caller may fetch by its name.
-    pub(super) fn find_ticket(&self, task: TaskId, port: PortId, id: RouteId, number: u32) -> Option<MailId> {
-        let route = self.routes.get(id.0).filter(|route| route.to == task && route.port == port)?;
-        route.tickets.get(&number).copied()
-    }
-
-    /// Takes a ticket's mail, and the port's next sequence number.
-    pub(super) fn take_ticket(&mut self, id: RouteId, number: u32) -> (Mail, u32) {
-        let mail = self.routes[id.0].tickets.remove(&number).expect("just found");
-        self.tickets_fewer(id, 1);
-        let route = &self.routes[id.0];
-        let port = &mut self.ports[route.port.0];
-        let seqno = port.seqno;
-        port.seqno = seqno.wrapping_add(1);
-        if !route.attached && route.tickets.is_empty() {
-            self.forget_route(id);
-        }
-        let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
-        // The receiver answers in the slot, which the record in the ring names.
-        (Mail { slot: None, ..mail }, seqno)
-    }
-
-    /// What becomes of a message that is sent again: `Err` if nothing is to be sent.
-    pub(super) fn check_doubt(&self, task: TaskId, route: u64, number: u32, remote: Name) -> Result<Option<RouteId>, Code> {
-        let id = self.outgoing(task, route).ok_or(Code::MACH_SEND_IN_PROGRESS)?;
-        let route = &self.routes[id.0];
-        if route.name != remote {
-            return Err(Code::KERN_INVALID_ARGUMENT);
-        }
-        match route.state {
-            State::Closed { dead: true, .. } => Ok(Some(id)),
-            State::Closed { accepted, .. } if number <= accepted => Err(Code::SUCCESS),
-            State::Closed { .. } => Ok(None),
-            _ => Ok(Some(id)),
-        }
-    }
-
-    /// Remembers that mail repeats a message.
-    pub(super) fn note_doubt(&mut self, id: RouteId, number: u32, mail: MailId) {
-        if let Some(route) = self.routes.get_mut(id.0).filter(|route| route.open()) {
-            route.doubts.push((number, mail));
-        }
-    }
-
-    /// Messages come back from the ring of an ended route.
-    pub(super) fn route_return(
-        &mut self,
-        task: TaskId,
-        request: &control::RouteReturn<'_>,
-    ) -> Result<Result<(u32, Code), Code>, Violation> {
-        let id = match self.incoming(task, request.route) {
-            Ok(id) if matches!(self.routes[id.0].state, State::Ended(_)) => id,
-            _ => return Ok(Err(Code::KERN_INVALID_ARGUMENT)),
-        };
-        let mut rest = request.tail;
-        let wrong = |rest: &[u8]| Violation::Sizes { claimed: request.count as u64, have: rest.len() };
-        let (mut taken, mut status) = (0, Code::SUCCESS);
-        while taken < request.count && status.is_ok() {
-            let row = Frame::read(rest).ok_or_else(|| wrong(rest))?;
-            rest = &rest[Frame::SIZE..];
-            let (size, annex) = (row.size as usize, row.annex as usize);
-            if size.checked_add(annex).is_none_or(|both| both > rest.len()) {
-                return Err(wrong(rest));
-            }
-            let (bytes, tail) = rest.split_at(size);
-            rest = &tail[annex..];
-            let result = if size == 0 { self.return_ticket(id, row.options) } else { self.return_message(id, task, bytes, &row) };
-            match result {
-                Ok(()) => taken += 1,
-                Err(code) => status = code,
-            }
-        }
-        Ok(Ok((taken, status)))
-    }
-
-    /// Messages that a receiver took from a ring and did not look at go back to the front of the queue.
-    pub(super) fn port_unreceive(
-        &mut self,
-        task: TaskId,
-        request: &control::PortUnreceive<'_>,
-    ) -> Result<Result<(u32, Code), Code>, Violation> {
-        let port = match self.receive_right(task, request.name) {
-            Ok(port) => port,
-            Err(code) => return Ok(Err(code)),
-        };
-        let mut rest = request.tail;
-        let wrong = |rest: &[u8]| Violation::Sizes { claimed: request.count as u64, have: rest.len() };
-        let (mut taken, mut status) = (0, Code::SUCCESS);
-        while taken < request.count && status.is_ok() {
-            let row = Frame::read(rest).ok_or_else(|| wrong(rest))?;
-            rest = &rest[Frame::SIZE..];
-            let (bytes, tail) = rest.split_at_checked(row.size as usize).ok_or_else(|| wrong(rest))?;
-            rest = tail;
-            let mail = match row.size {
-                0 => self.unreceived_ticket(task, port, &row),
-                _ => self.unreceived_message(task, port, bytes),
-            };
-            match mail {
-                Ok(mail) => {
-                    let bytes = self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
-                    let entry = &mut self.ports[port.0];
-                    entry.queue.insert(taken as usize, mail);
-                    entry.queued_bytes += bytes;
-                    if entry.barred() {
-                        entry.plane().place += 1;
-                    }
-                    taken += 1;
-                }
-                Err(code) => status = code,
-            }
-        }
-        if taken > 0 && !self.ports[port.0].barred() {
-            self.mark_ready(port);
-            self.pump(port);
-        }
-        Ok(Ok((taken, status)))
-    }
-
-    fn unreceived_ticket(&mut self, task: TaskId, port: PortId, row: &Frame) -> Result<MailId, Code> {
-        let id = self.incoming(task, row.status as u64 | (row.trailer as u64) << 32)?;
-        if self.routes[id.0].port != port {
-            return Err(Code::KERN_INVALID_ARGUMENT);
-        }
-        let mail = self.routes[id.0].tickets.remove(&row.options).ok_or(Code::KERN_INVALID_VALUE)?;
-        self.tickets_fewer(id, 1);
-        self.become_mail(mail);
-        let route = &self.routes[id.0];
-        if !route.attached && route.tickets.is_empty() {
-            self.forget_route(id);
-        }
-        Ok(mail)
-    }
-
-    fn unreceived_message(&mut self, task: TaskId, port: PortId, bytes: &[u8]) -> Result<MailId, Code> {
-        let header = Header::read(bytes).filter(|header| !header.is_complex() && bytes.len().is_multiple_of(4));
-        let header = header.filter(|_| bytes.len() <= umach_abi::limits::MESSAGE_MAX).ok_or(Code::KERN_INVALID_ARGUMENT)?;
-        let actor = self.tasks[task.0].account;
-        let price = price(bytes.len(), 0, 0);
-        let payer = self.payer(port);
-        if payer.is_some_and(|payer| !self.ledger.may_queue(payer, actor, price)) {
-            return Err(Code::KERN_RESOURCE_SHORTAGE);
-        }
-        let (reply, reply_kind) = match header.local {
-            Name::NULL => (Right::Null, None),
-            Name::DEAD => (Right::Dead, Some(RightKind::SendOnce)),
-            name => (self.take(task, name, umach_abi::Disposition::MoveSendOnce, true)?, Some(RightKind::SendOnce)),
-        };
-        let charge = payer.map(|payer| self.ledger.queue(payer, actor, price));
-        Ok(self.unknown_mail(port, ANYBODY, bytes, header.id, (reply, reply_kind), charge))
-    }
-
-    /// Mail whose sender nobody vouches for.
-    fn unknown_mail(
-        &mut self,
-        port: PortId,
-        origin: u64,
-        bytes: &[u8],
-        id: i32,
-        reply: (Right, Option<RightKind>),
-        charge: Option<Charge>,
-    ) -> MailId {
-        self.ports[port.0].srights += 1;
-        MailId(self.mails.insert(Mail {
-            dest: Right::Send(port),
-            reply: reply.0,
-            reply_kind: reply.1,
-            id,
-            bytes: bytes.to_vec(),
-            annex: Vec::new(),
-            carried: Vec::new(),
-            complex: false,
-            origin,
-            sender: Sender { uid: u32::MAX, gid: u32::MAX, pid: 0, task: 0 },
-            charge,
-            slot: None,
-        }))
-    }
-
-    fn return_ticket(&mut self, id: RouteId, number: u32) -> Result<(), Code> {
-        let mail = self.routes[id.0].tickets.remove(&number).ok_or(Code::KERN_INVALID_VALUE)?;
-        self.tickets_fewer(id, 1);
-        self.become_mail(mail);
-        self.insert_returned(self.routes[id.0].port, mail);
-        Ok(())
-    }
-
-    fn return_message(&mut self, id: RouteId, task: TaskId, bytes: &[u8], row: &Frame) -> Result<(), Code> {
-        let header = Header::read(bytes).filter(|header| !header.is_complex() && bytes.len().is_multiple_of(4));
-        let header = header.ok_or(Code::KERN_INVALID_ARGUMENT)?;
-        if bytes.len() > umach_abi::limits::MESSAGE_MAX || row.annex != 0 || row.attach as usize > link::SLOTS {
-            return Err(Code::KERN_INVALID_ARGUMENT);
-        }
-        let route = &self.routes[id.0];
-        let (port, link, side, origin) = (route.port, route.link, route.side, route.from.to_raw());
-        let actor = self.tasks[task.0].account;
-        let price = price(bytes.len(), 0, 0);
-        let payer = self.ports.get(port.0).and(Some(port)).and_then(|port| self.payer(port));
-        if payer.is_some_and(|payer| !self.ledger.may_queue(payer, actor, price)) {
-            return Err(Code::KERN_RESOURCE_SHORTAGE);
-        }
-        let (reply, reply_kind) = match row.attach.checked_sub(1) {
-            None => (Right::Null, None),
-            // A caller that is gone, or has no room, is not told.
-            Some(slot) => (self.explicit(link, side, slot, row.options).unwrap_or(Right::Dead), Some(RightKind::SendOnce)),
-        };
-        if !self.alive(port) {
-            self.discard(reply);
-            return Ok(());
-        }
-        let charge = payer.map(|payer| self.ledger.queue(payer, actor, price));
-        let mail = self.unknown_mail(port, origin, bytes, header.id, (reply, reply_kind), charge);
-        self.insert_returned(port, mail);
-        Ok(())
     }
 }

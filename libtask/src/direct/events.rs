@@ -145,7 +145,7 @@ impl Plane {
         let place = event.index as usize % link::ROUTES;
         let base = credit::read(&*link.memory, 1 - link.mine, place as u32);
         let closings = link.theirs(link::CLOSINGS).load(Ordering::Acquire);
-        let sending = Sending { sent: 0, base, delivered: 0, closings, stopped: false, taken: None, kept: VecDeque::new() };
+        let sending = Sending { sent: 0, base, before: event.flags >> 8, seen: base, closings, stopped: false, taken: None, kept: VecDeque::new() };
         let route = Arc::new(OutRoute {
             id: event.route,
             index: event.index,
@@ -171,11 +171,16 @@ impl Plane {
             port,
             accepted: AtomicU32::new(0),
             delivered: AtomicU32::new(0),
+            before: AtomicU32::new(event.flags >> 8),
             held: Mutex::new(held),
             ended: AtomicBool::new(false),
             room_wanted: AtomicBool::new(false),
         });
         tables.incoming.insert(event.route, route.clone());
+        // Some of the older mail has been received before this task knew of the route.
+        for _ in event.flags >> 8..event.uid {
+            route.count_delivered();
+        }
         link.inbox.lock().set(event.index, Entry::Live(route));
     }
 
@@ -185,6 +190,11 @@ impl Plane {
         let held = route.held.lock().take();
         for item in held.into_iter().flatten() {
             self.arrived(item);
+        }
+        // By now all of that mail has been received, whichever way.
+        let _queue = route.port.queue.lock();
+        for _ in 0..route.before.swap(0, Ordering::Relaxed) {
+            route.count_delivered();
         }
     }
 
@@ -209,7 +219,7 @@ impl Plane {
                 // The receiver is dead: what it counted last is how far it came. It cannot have received what was never sent.
                 let link = &route.link;
                 let place = route.index % link::ROUTES as u32;
-                let received = credit::read(&*link.memory, 1 - link.mine, place).wrapping_sub(sending.base);
+                let received = sending.delivered_of(credit::read(&*link.memory, 1 - link.mine, place));
                 if sending.sent.wrapping_sub(received) > route.limit { sending.sent } else { received }
             } else {
                 event.value

@@ -89,7 +89,7 @@ impl Plane {
                 Step::Unknown => return Ok(false),
             }
         }
-        link.read_to.store(inbox.ring.position(), Ordering::Relaxed);
+        link.read_to.store(inbox.ring.position(), Ordering::Release);
         Ok(true)
     }
 
@@ -241,9 +241,16 @@ impl InRoute {
 }
 
 impl InRoute {
+    /// Mail from before was received. To be called under the port's queue.
+    pub(super) fn count_delivered(&self) {
+        self.give_room();
+        self.link.ring(credit::delivered(&*self.link.memory, self.link.mine, self.index % link::ROUTES as u32));
+    }
+
     /// If the sender asked to be told when it has credit, and has some: it is to be told.
     pub(super) fn give_room(&self) {
         let ahead = self.accepted.load(Ordering::Relaxed).wrapping_sub(self.delivered.load(Ordering::SeqCst));
+        let ahead = ahead + self.before.load(Ordering::Relaxed);
         if ahead < self.limit && self.room_wanted.swap(false, Ordering::SeqCst) {
             let due = &self.link.due;
             due.rooms.lock().push(self.id);

@@ -135,18 +135,21 @@ impl Plane {
         me.word.store(0, Ordering::Relaxed);
         place.waiters.lock().push(me.clone());
         if self.floor.take_post(&me) {
-            // Links may have come and gone since: look at those that are there now.
-            let warm = self.warm.read().clone();
-            for link in warm.iter() {
-                umach_link::arm(&*link.memory, link.mine, bell::FUTEX);
-            }
+            // Links may have come and gone since. One that is no longer looked at rings through the kernel process, and must go on to.
+            let warm = {
+                let warm = self.warm.read();
+                for link in warm.iter() {
+                    umach_link::arm(&*link.memory, link.mine, bell::FUTEX);
+                }
+                warm.clone()
+            };
             fence(Ordering::SeqCst);
             let mut words: SmallVec<[(&std::sync::atomic::AtomicU32, u32); 8]> = SmallVec::new();
             words.push((&me.word, 0));
             words.push((attention.control(), control));
             words.push((attention.mail(), mail));
             for link in warm.iter() {
-                words.push((link.theirs(link::TAIL), link.read_to.load(Ordering::Relaxed)));
+                words.push((link.theirs(link::TAIL), link.read_to.load(Ordering::Acquire)));
             }
             if !warm.iter().any(|link| link.has_more()) && !place.has_messages() && !self.has_missed.load(Ordering::Relaxed) {
                 for link in warm.iter() {
@@ -154,7 +157,7 @@ impl Plane {
                 }
                 futex::wait(&words, Some(until));
             }
-            for link in warm.iter() {
+            for link in self.warm.read().iter() {
                 umach_link::disarm(&*link.memory, link.mine);
             }
             self.floor.leave_post();
@@ -289,6 +292,18 @@ impl Plane {
     pub(crate) fn asked(&self, place: &Place, code: Code, mail: u32) {
         let asked = if code.plain() == Code::MACH_RCV_IN_PROGRESS { mail as u64 } else { Place::UNKNOWN };
         place.asked.store(asked, Ordering::Release);
+    }
+
+    /// A message came as mail that takes credit on a route (1 + its slot): its sender may send one more.
+    pub(crate) fn mail_received(&self, slot: u32) {
+        let find = |route: &&Arc<super::table::InRoute>| route.id as u32 == slot - 1 && !route.ended.load(Ordering::Relaxed);
+        let Some(route) = self.tables.read().incoming.values().find(find).cloned() else { return };
+        let _queue = route.port.queue.lock(); // one writer at a time
+        let before = route.before.load(Ordering::Relaxed);
+        if before > 0 {
+            route.before.store(before - 1, Ordering::Relaxed);
+            route.count_delivered();
+        }
     }
 
     /// The sequence number of a message that came as mail to a port whose messages this side counts.

@@ -112,19 +112,19 @@ impl Plane {
     }
 
     fn has_credit(&self, task: &Task, route: &Arc<OutRoute>, sending: &mut super::table::Sending) -> bool {
-        if sending.sent.wrapping_sub(sending.delivered) < route.limit {
+        if sending.ahead(sending.seen) < route.limit {
             return true;
         }
         let link = &route.link;
-        let delivered = credit::read(&*link.memory, 1 - link.mine, route.place() as u32).wrapping_sub(sending.base);
-        let (more, out) = (delivered.wrapping_sub(sending.delivered), sending.sent.wrapping_sub(sending.delivered));
-        if more > out {
-            // More than there is; whoever receives so much does not get more by it.
-            self.accuse(task, link, &Evidence { rule: violation::CREDIT, found: delivered as u64, expected: sending.sent as u64 });
+        let seen = credit::read(&*link.memory, 1 - link.mine, route.place() as u32);
+        if sending.ahead(seen) > sending.ahead(sending.seen) {
+            // More than there is, or fewer than before; whoever counts so does not get more by it.
+            self.accuse(task, link, &Evidence { rule: violation::CREDIT, found: seen as u64, expected: sending.seen as u64 });
             return false;
         }
-        sending.received(delivered);
-        sending.sent.wrapping_sub(delivered) < route.limit
+        sending.seen = seen;
+        sending.received(sending.delivered_of(seen));
+        sending.ahead(seen) < route.limit
     }
 
     /// Whether the receiver has closed the route, perhaps before it saw what was just published. The push has fenced.
@@ -156,7 +156,7 @@ impl Plane {
         let full = |seen: u32| {
             if credit {
                 let sending = route.sending.lock();
-                sending.sent.wrapping_sub(seen.wrapping_sub(sending.base)) >= route.limit && !sending.stopped
+                sending.ahead(seen) >= route.limit && !sending.stopped
             } else {
                 link.outbox.lock().space() < link::RECORD_HEAD + link::RECORD_MAX
             }

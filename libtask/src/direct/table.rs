@@ -167,8 +167,10 @@ pub(super) struct Sending {
     pub(super) sent: u32,
     /// The receiver's count when the route was granted.
     pub(super) base: u32,
-    /// Messages delivered, when last looked.
-    pub(super) delivered: u32,
+    /// Messages that were queued before, and count as well.
+    pub(super) before: u32,
+    /// The receiver's count when last looked.
+    pub(super) seen: u32,
     /// The receiver's count of closings when last looked.
     pub(super) closings: u32,
     /// Nothing more may be published.
@@ -195,9 +197,16 @@ pub(super) enum KeptBody {
 }
 
 impl Sending {
+    /// Of the receiver's count, what concerns this route's own messages: mail from before comes first.
+    pub(super) fn delivered_of(&self, word: u32) -> u32 {
+        word.wrapping_sub(self.base).saturating_sub(self.before)
+    }
+    /// Messages out, mail from before included.
+    pub(super) fn ahead(&self, word: u32) -> u32 {
+        self.sent.wrapping_add(self.before).wrapping_sub(word.wrapping_sub(self.base))
+    }
     /// Notes how many messages have been received.
     pub(super) fn received(&mut self, delivered: u32) {
-        self.delivered = delivered;
         while self.kept.front().is_some_and(|kept| delivered.wrapping_sub(kept.number) as i32 >= 0) {
             self.kept.pop_front();
         }
@@ -224,6 +233,8 @@ pub(super) struct InRoute {
     pub(super) accepted: AtomicU32,
     /// Messages given to the program, or handed back.
     pub(super) delivered: AtomicU32,
+    /// Older mail that takes credit.
+    pub(super) before: AtomicU32,
     /// Messages that must wait until older mail has been received.
     pub(super) held: Mutex<Option<VecDeque<Item>>>,
     /// Closed and acknowledged.
@@ -377,7 +388,7 @@ impl Link {
     }
     /// Whether the peer has published something that was not read.
     pub(super) fn has_more(&self) -> bool {
-        self.theirs(link::TAIL).load(Ordering::Acquire) != self.read_to.load(Ordering::Relaxed) && !self.poisoned.load(Ordering::Relaxed)
+        self.theirs(link::TAIL).load(Ordering::Acquire) != self.read_to.load(Ordering::Acquire) && !self.poisoned.load(Ordering::Relaxed)
     }
     pub(super) fn is_down(&self) -> bool {
         self.down.load(Ordering::Acquire)
