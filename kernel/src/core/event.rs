@@ -323,7 +323,13 @@ impl Core {
                     return None;
                 }
                 let flags = self.routes[id.0].before << 8;
-                plain(Event { kind: event::ROUTE_OUT, flags, value: self.routes[id.0].credit, name: self.routes[id.0].name, ..self.about(id)? })
+                plain(Event {
+                    kind: event::ROUTE_OUT,
+                    flags,
+                    value: self.routes[id.0].credit,
+                    name: self.routes[id.0].name,
+                    ..self.about(id)?
+                })
             }
             Note::In(id) => {
                 let event = self.about(id)?;
@@ -333,7 +339,16 @@ impl Core {
                 let flags = u32::from(held) | if held { self.queued_of(port, from) } else { 0 } << 8;
                 let route = &self.routes[id.0];
                 let pid = self.ports.get(route.port.0).map_or(0, |port| port.seqno);
-                plain(Event { kind: event::ROUTE_IN, flags, value: route.credit, name: route.local, context: route.context, pid, uid, ..event })
+                plain(Event {
+                    kind: event::ROUTE_IN,
+                    flags,
+                    value: route.credit,
+                    name: route.local,
+                    context: route.context,
+                    pid,
+                    uid,
+                    ..event
+                })
             }
             Note::Open(id) => plain(Event { kind: event::ROUTE_OPEN, ..self.about(id)? }),
             Note::Room(id) => {

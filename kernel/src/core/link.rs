@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use umach_abi::Code;
 use umach_abi::control::answer;
 use umach_abi::link;
 use umach_abi::records::{LinkRow, RouteRow, down, violation};
-use umach_abi::Code;
 
 use super::Core;
 use super::destroy::Work;
@@ -416,4 +416,3 @@ impl Core {
         }
     }
 }
-

@@ -26,6 +26,8 @@ mod link;
 mod mail;
 mod notify;
 mod packet;
+#[cfg(test)]
+mod plane_tests;
 mod port;
 mod quota;
 mod receive;
@@ -38,11 +40,9 @@ mod sets;
 mod space;
 mod task;
 mod tasks;
-mod ticket;
-#[cfg(test)]
-mod plane_tests;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 use std::collections::VecDeque;
 

@@ -25,8 +25,8 @@ use super::Core;
 use super::arena::Id;
 use super::effect::{LinkId, TaskId};
 use super::event::Note;
-use super::notify::Notice;
 use super::mail::MailId;
+use super::notify::Notice;
 use super::port::{PortId, Receiver};
 use super::send::parked_mail;
 
@@ -139,7 +139,9 @@ impl Core {
         let parked = port.waiters.iter().flat_map(|waiters| waiters.senders.iter().rev());
         let parked = parked.filter_map(|&lane| parked_mail(&self.lanes, lane));
         let origin = from.to_raw();
-        parked.chain(port.queue.iter().rev().copied()).find(|mail| matches!(self.mails[mail.0].origin, from if from == origin || from == ANYBODY))
+        parked
+            .chain(port.queue.iter().rev().copied())
+            .find(|mail| matches!(self.mails[mail.0].origin, from if from == origin || from == ANYBODY))
     }
 
     /// How many messages of a task are queued at a port, or wait to be.

@@ -199,7 +199,8 @@ impl Storm {
                     flags: 0,
                     receive,
                     limit: 0,
-                    route: 0, number: 0,
+                    route: 0,
+                    number: 0,
                     count: 0,
                     send_size,
                     annex: 0,
@@ -213,7 +214,8 @@ impl Storm {
                     flags: 0,
                     receive: mine,
                     limit,
-                    route: 0, number: 0,
+                    route: 0,
+                    number: 0,
                     count: 2,
                     send_size: 0,
                     annex: 0,
@@ -282,7 +284,9 @@ impl Storm {
             tail: if flags & msg_flags::BY_TICKET == 0 { tail } else { &[] },
         };
         let mut frames = Vec::new();
-        let plain = [&Header { local: if kind.is_multiple_of(2) { name } else { Name::NULL }, ..Header::default() }.to_bytes()[..], &[7; 8]].concat();
+        let plain =
+            [&Header { local: if kind.is_multiple_of(2) { name } else { Name::NULL }, ..Header::default() }.to_bytes()[..], &[7; 8]]
+                .concat();
         for n in 0..small {
             let size = if n == 1 { 0 } else { plain.len() as u32 };
             let row = Frame { size, attach: kind % 3, options: n, status: route as u32, trailer: (route >> 32) as u32, ..Frame::default() };
@@ -352,7 +356,8 @@ pub(crate) fn run(seed: u64, requests: u64) {
     for code in [Code::KERN_NO_SPACE, Code::KERN_RESOURCE_SHORTAGE, Code::MACH_SEND_NO_BUFFER, Code::MACH_RCV_BODY_ERROR] {
         assert!(storm.codes.contains_key(&code.0), "{code:?} was never answered: the limits were not reached ({:?})", storm.codes);
     }
-    let usual = [event::LINK, event::ROUTE_OUT, event::ROUTE_IN, event::ROUTE_STOP, event::ROUTE_END, event::ROUTE_CLOSED, event::LINK_DOWN];
+    let usual =
+        [event::LINK, event::ROUTE_OUT, event::ROUTE_IN, event::ROUTE_STOP, event::ROUTE_END, event::ROUTE_CLOSED, event::LINK_DOWN];
     assert!(usual.iter().all(|kind| storm.kinds.contains(kind)), "kinds of events that were told: {:?}", storm.kinds);
     while let Some(member) = storm.members.pop() {
         storm.core.end_task(member.task, &mut storm.effects);
