@@ -12,7 +12,7 @@ use crate::text::{self, Table};
 #[derive(Args)]
 #[command(after_help = "\
 STATE: registered (a task published it), on demand (starts with its first message), starting, active, backing off.
-JSON: an array of {name, state, pid, uid, depth, detail}; pid and uid are null if nobody serves it now; depth counts the name
+JSON: an array of {name, state, pid, uid, depth, detail}; pid and uid are null if nobody serves it now; depth counts the name \
 spaces up to the one that has it.
 
 Examples:

@@ -15,15 +15,15 @@ use crate::view::View;
 /// Lists the ports, who receives on them, and what waits there.
 #[derive(Args)]
 #[command(after_help = "\
-NAME is the receiver's own name for the port. QUEUE is messages queued in the kernel process and the limit. ROUTES are tasks
-that send to it over a link; RING counts messages of theirs that the receiver has not taken out of shared memory yet. WAITING
+NAME is the receiver's own name for the port. QUEUE is messages queued in the kernel process and the limit. ROUTES are tasks \
+that send to it over a link; RING counts messages of theirs that the receiver has not taken out of shared memory yet. WAITING \
 counts threads that wait in the kernel process to send (s) or to receive (r). ARMED: n no-senders, d port-destroyed, g guarded.
-JSON: an array of {port, kind, receiver, receiver_label, name, send_rights, send_once_rights, queued, queue_limit,
-queued_bytes, blocked_senders, waiting_receivers, received, make_send_count, sets, no_senders_armed,
-port_destroyed_armed, guarded, routes: [{route, link, sender, sender_label, name, state, in_ring, tickets, waits}, ..]};
+JSON: an array of {port, kind, receiver, receiver_label, name, send_rights, send_once_rights, queued, queue_limit, \
+queued_bytes, blocked_senders, waiting_receivers, received, make_send_count, sets, no_senders_armed, \
+port_destroyed_armed, guarded, routes: [{route, link, sender, sender_label, name, state, in_ring, tickets, waits}, ..]}; \
 receiver is null for a port in transit and for the kernel's own.
-With --routes: a line for each route. NAME is the sender's. STATE is live, behind-mail (older mail comes first) or ended (what is
-on its way is still delivered). TICKETS are messages with rights, which wait in the kernel process for their turn. WAITS:
+With --routes: a line for each route. NAME is the sender's. STATE is live, behind-mail (older mail comes first) or ended (what is \
+on its way is still delivered). TICKETS are messages with rights, which wait in the kernel process for their turn. WAITS: \
 the sender waits for credit (it is as far ahead of the receiver as it may be) or for space in the ring. JSON: as above.
 
 Examples:

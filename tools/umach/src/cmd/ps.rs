@@ -15,17 +15,17 @@ use crate::view::{Labelled, View};
 #[derive(Args)]
 #[command(after_help = "\
 STATE: run, stopped (suspended), send (waits for room in a queue), receive (waits for a message), new (no process yet).
-JSON: an array of {task, label, pid, uid, gid, parent, state, suspended, names, ports, regions, lanes, queued_bytes,
+JSON: an array of {task, label, pid, uid, gid, parent, state, suspended, names, ports, regions, lanes, queued_bytes, \
 region_bytes, sent, received, blocked_sends, blocked_receives, names_limit, ports_limit, queued_bytes_limit, links}.
 SENT and RECEIVED count messages through the kernel process; those over links are counted by each side of a link itself.
 
-With --links: a line for each side of each link. ROUTES are this side's to the other. RING counts messages that the other side
-has not taken out of the ring yet; what it has taken out and not received is in its own memory, and not shown. MESSAGES and
-BYTES were sent, replies included; TICKETS of them carried rights or were long, and went through the kernel process in their
-turn. BELLS: the other side had to be woken. SLEEPS, SPINS: waits that ended in sleep, or before it. NO-CREDIT, NO-SPACE: sends
-that waited for the receiver, or for room in the ring. KERNEL: plain messages that went through the kernel process all the
+With --links: a line for each side of each link. ROUTES are this side's to the other. RING counts messages that the other side \
+has not taken out of the ring yet; what it has taken out and not received is in its own memory, and not shown. MESSAGES and \
+BYTES were sent, replies included; TICKETS of them carried rights or were long, and went through the kernel process in their \
+turn. BELLS: the other side had to be woken. SLEEPS, SPINS: waits that ended in sleep, or before it. NO-CREDIT, NO-SPACE: sends \
+that waited for the receiver, or for room in the ring. KERNEL: plain messages that went through the kernel process all the \
 same. DOES: awake, sleeps, away (told by the kernel process), ends (the link). - is what cannot be seen.
-JSON: an array of {link, ending, tickets_waiting, sides: [{task, label, routes, in_ring, does, wants_space, messages, bytes,
+JSON: an array of {link, ending, tickets_waiting, sides: [{task, label, routes, in_ring, does, wants_space, messages, bytes, \
 by_ticket, bells, sleeps, spins, no_credit, no_space, kernel_plane}, ..]}.
 
 Examples:

@@ -17,10 +17,10 @@ use crate::view::{Labelled, View};
 #[derive(Args)]
 #[command(after_help = "\
 RIGHTS are send, receive, once, set, dead; +dead-notice and +room-notice say that the holder asked to be told.
-PORT is a port (P) or a set (S). RECEIVER is the task at the other end: -, if the port is the kernel's or its receive right is
-in transit. ROUTE is how a send right's messages go over a link: R and its number; without one they go through the kernel
+PORT is a port (P) or a set (S). RECEIVER is the task at the other end: -, if the port is the kernel's or its receive right is \
+in transit. ROUTE is how a send right's messages go over a link: R and its number; without one they go through the kernel \
 process. A route is behind-mail until older mail has been received.
-JSON: an array of {task, label, name, rights: [..], references, kind, port, set, receiver, route: {route, link, state}}; port or
+JSON: an array of {task, label, name, rights: [..], references, kind, port, set, receiver, route: {route, link, state}}; port or \
 set or both are null, and so may the route be.
 
 Examples:

@@ -27,8 +27,8 @@ use crate::system::At;
 /// Runs a command as a task, with its children as tasks too, in a private system if there is none.
 #[derive(Args)]
 #[command(after_help = "\
-Without --export, --name and --private the command runs with the kernel at the socket, if there is one. Otherwise a private
-kernel and a name server are started around it and ended afterwards. UMACH_SOCKET tells the command and whatever it starts
+Without --export, --name and --private the command runs with the kernel at the socket, if there is one. Otherwise a private \
+kernel and a name server are started around it and ended afterwards. UMACH_SOCKET tells the command and whatever it starts \
 where the kernel is: umach ps, names, fs and so on work in a shell that is run like this.
 Exit code: the command's; 128 and the signal if one ended it; 126 it could not be started; 127 it was not found.
 

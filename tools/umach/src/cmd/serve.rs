@@ -19,7 +19,7 @@ use crate::system::{self, At, Guardian};
 /// Runs a server as this process: the name server or a file server.
 #[derive(Args)]
 #[command(after_help = "\
-A server is a task of the kernel that it was started in (by umach run, or by a name server on demand), else of the kernel
+A server is a task of the kernel that it was started in (by umach run, or by a name server on demand), else of the kernel \
 at the socket.
 
 Examples:

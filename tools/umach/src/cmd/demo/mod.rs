@@ -37,10 +37,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Shows everything at work: servers, a client that reads a whole tree through ports, a death, and nothing left behind.
 #[derive(Args)]
 #[command(after_help = "\
-Without DIR the current directory is walked, up to 2,000 files and 256 MiB, hidden and built folders left out; a generated
+Without DIR the current directory is walked, up to 2,000 files and 256 MiB, hidden and built folders left out; a generated \
 tree with a large file joins it if it has none. With DIR all of that tree is walked.
 Exit code 1 if a check did not hold.
-JSON: one object {ok, seconds, directory, counts: {files, directories, bytes, mapped_files, mapped_bytes, memory_bytes,
+JSON: one object {ok, seconds, directory, counts: {files, directories, bytes, mapped_files, mapped_bytes, memory_bytes, \
 different, skipped, rights}, messages, notice_microseconds, left_behind: [..], checks: [{check, holds, detail}]}.
 
 Examples:

@@ -38,7 +38,7 @@ pub(super) struct Cat {
 /// Copies from a file server to here.
 #[derive(Args)]
 #[command(after_help = "\
-If LOCAL is a directory, the copy goes into it. Files there are replaced. With -r links and special files are left out and
+If LOCAL is a directory, the copy goes into it. Files there are replaced. With -r links and special files are left out and \
 counted. Permission bits are kept.
 
 Examples:
@@ -61,7 +61,7 @@ pub(super) struct Get {
 /// Copies from here to a file server.
 #[derive(Args)]
 #[command(after_help = "\
-If REMOTE is a directory, the copy goes into it. Files there are replaced. With -r links and special files are left out and
+If REMOTE is a directory, the copy goes into it. Files there are replaced. With -r links and special files are left out and \
 counted. Permission bits are kept, as far as the server's umask lets them.
 
 Examples:

@@ -16,7 +16,7 @@ use crate::text::{self, Table};
 /// Lists a directory.
 #[derive(Args)]
 #[command(after_help = "\
-JSON: an array of {name, name_bytes, kind, inode, size, mode, modified}; name_bytes is null unless the name is not UTF-8;
+JSON: an array of {name, name_bytes, kind, inode, size, mode, modified}; name_bytes is null unless the name is not UTF-8; \
 size, mode (a number) and modified (seconds since 1970) are null for an entry that went away meanwhile.
 
 Examples:
@@ -40,7 +40,7 @@ pub(super) struct Ls {
 /// Shows what is known about files.
 #[derive(Args)]
 #[command(after_help = "\
-JSON: an array of {path, kind, inode, size, blocks, mode, links, uid, gid, modified, changed}; mode is a number, blocks are
+JSON: an array of {path, kind, inode, size, blocks, mode, links, uid, gid, modified, changed}; mode is a number, blocks are \
 of 512 bytes, times are seconds since 1970.
 
 Example:

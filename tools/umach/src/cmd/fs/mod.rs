@@ -18,7 +18,7 @@ use place::Place;
 /// Works with files that a file server exports: ls, cat, get, put, stat, mkdir, mv, rm.
 #[derive(Args)]
 #[command(after_help = "\
-A remote PATH is NAME:/path, where NAME is the file server's service name (see umach names), or just /path: then NAME is
+A remote PATH is NAME:/path, where NAME is the file server's service name (see umach names), or just /path: then NAME is \
 `files`. Nothing outside the exported directory can be reached, whatever the path says.
 
 Examples:
