@@ -274,7 +274,7 @@ impl Storm {
         let numbered = |flags| control::Msg {
             options: if flags & msg_flags::BY_TICKET == 0 { Options::SEND } else { Options::RCV }.bits(),
             flags,
-            receive: mine,
+            receive: if flags & msg_flags::BY_TICKET == 0 { Name(kind % 5) } else { mine },
             limit: 1 << 16,
             route,
             number: small,
@@ -294,8 +294,10 @@ impl Storm {
             frames.extend_from_slice(&plain[..size as usize]);
         }
         let call = match kind {
-            0..30 => Call::Events(control::Events {}),
-            30..35 => Call::EventsWait(control::EventsWait { mail: small }),
+            0..27 => Call::Events(control::Events {}),
+            27..29 => Call::RouteWant(control::RouteWant { route }),
+            29..31 => Call::RouteRoom(control::RouteRoom { route }),
+            31..35 => Call::EventsWait(control::EventsWait { mail: small }),
             35..45 => Call::RouteAck(control::RouteAck { route, accepted: small }),
             45..52 => Call::RouteReturn(control::RouteReturn { route, count: small, tail: &frames }),
             52..56 => Call::PortRecall(control::PortRecall { name: mine, seqno: small }),
