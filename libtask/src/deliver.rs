@@ -242,10 +242,18 @@ fn right_part(task: &Task, name: Name, disposition: u8) -> Part {
 pub(crate) fn receive(held: &Held, timeout: Option<Duration>) -> Result<Received> {
     let task = held.task();
     let mut answered = exchange(task, &receiving(held.name(), 1, timeout))?;
-    match answered.code {
+    let received = match answered.code {
         code if delivered(code) => first_received(&mut answered, task),
         code => Err(Error::on(code, "receiving", held.kind(), held.name())),
-    }
+    };
+    finish(task, answered)?;
+    received
+}
+
+/// What came up meanwhile is seen to before the program goes on: others may wait for that.
+fn finish(task: &Task, answered: Answered<'_>) -> Result<()> {
+    drop(answered);
+    task.0.plane.look(task)
 }
 
 pub(crate) fn receive_batch(held: &Held, max: usize, timeout: Option<Duration>) -> Result<Vec<Received>> {
@@ -255,6 +263,7 @@ pub(crate) fn receive_batch(held: &Held, max: usize, timeout: Option<Duration>) 
         code if delivered(code) => {
             let mut received = Vec::new();
             each_received(&mut answered, task, |message| received.push(message))?;
+            finish(task, answered)?;
             Ok(received)
         }
         code => Err(Error::on(code, "receiving", held.kind(), held.name())),
@@ -286,8 +295,9 @@ pub(crate) fn call(held: &Held, mut message: Message, timeout: Option<Duration>)
     let gone = |error| SendError { error, message: None };
     if delivered(code) {
         let received = first_received(&mut answered, task);
-        drop(answered);
+        let finished = finish(task, answered);
         message.sent();
+        finished.map_err(gone)?;
         let received = received.map_err(gone)?;
         if received.is_send_once_notification() {
             return Err(gone(Error::on(Code::MIG_SERVER_DIED, WHAT, held.kind(), held.name())));
@@ -383,7 +393,7 @@ fn reply_and_receive(held: &Held, right: ReplyRight, mut message: Message) -> Re
     }
     let received =
         if delivered(code) { first_received(&mut answered, task) } else { Err(Error::on(code, "receiving", held.kind(), held.name())) };
-    drop(answered);
+    finish(task, answered)?;
     if disposition == Disposition::MoveSendOnce {
         reply_held.forget();
     }

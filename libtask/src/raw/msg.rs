@@ -206,6 +206,8 @@ impl Space<'_> {
             received.push(from_wire(frame));
             Ok(())
         })?;
+        drop(answered);
+        self.task.0.plane.look(self.task)?;
         Ok(code)
     }
 
