@@ -224,6 +224,18 @@ impl Task {
         call: &C,
         read: impl for<'r> FnOnce(C::Answer<'r>, &mut Vec<Attached>) -> T,
     ) -> Result<Result<T, Code>> {
+        let read = self.request_alone(call, read);
+        if self.0.events_wait.load(std::sync::atomic::Ordering::Relaxed) && C::OP < control::Events::OP && !self.0.pool.is_held_here() {
+            self.0.plane.settle_if_free(self);
+        }
+        read
+    }
+
+    fn request_alone<C: Call, T>(
+        &self,
+        call: &C,
+        read: impl for<'r> FnOnce(C::Answer<'r>, &mut Vec<Attached>) -> T,
+    ) -> Result<Result<T, Code>> {
         let mut lane = self.lane(Need::Prompt)?;
         lane.begin(call);
         let head = lane.exchange(crate::transport::Wait::FOREVER, attaches::<C>())?;

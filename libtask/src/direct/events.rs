@@ -42,6 +42,19 @@ impl Plane {
     #[cold]
     pub(crate) fn settle(&self, task: &Task) -> Result<()> {
         let _one = self.pulling.lock();
+        self.settle_alone(task)
+    }
+
+    /// The same for a thread that may be in the middle of it, or of something that this would wait for: another time, then.
+    pub(crate) fn settle_if_free(&self, task: &Task) {
+        if let Some(_one) = self.pulling.try_lock()
+            && let Err(error) = self.settle_alone(task)
+        {
+            tracing::debug!(%error, "events could not be pulled");
+        }
+    }
+
+    fn settle_alone(&self, task: &Task) -> Result<()> {
         let mut endings = Vec::new();
         // Each round pulls until nothing is left; closing a route may show that there is more.
         for _ in 0..64 {

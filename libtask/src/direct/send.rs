@@ -84,8 +84,14 @@ impl Plane {
             drop(self.pulling.lock());
             return Try::NoRoute;
         }
-        if !self.has_credit(task, route, &mut sending) {
-            return Try::NoCredit;
+        match has_credit(route, &mut sending) {
+            Ok(true) => {}
+            Ok(false) => return Try::NoCredit,
+            Err(evidence) => {
+                drop(sending);
+                self.accuse(task, link, &evidence);
+                return Try::NoRoute;
+            }
         }
         let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
         let head = RecordHead { kind: record::MESSAGE, route: route.index, slot, generation, id: id as u32 };
@@ -109,22 +115,6 @@ impl Plane {
         let doubt = self.was_closed(route, &mut sending);
         sending.stopped |= doubt;
         Try::Published { number, doubt }
-    }
-
-    fn has_credit(&self, task: &Task, route: &Arc<OutRoute>, sending: &mut super::table::Sending) -> bool {
-        if sending.ahead(sending.seen) < route.limit {
-            return true;
-        }
-        let link = &route.link;
-        let seen = credit::read(&*link.memory, 1 - link.mine, route.place() as u32);
-        if sending.ahead(seen) > sending.ahead(sending.seen) {
-            // More than there is, or fewer than before; whoever counts so does not get more by it.
-            self.accuse(task, link, &Evidence { rule: violation::CREDIT, found: seen as u64, expected: sending.seen as u64 });
-            return false;
-        }
-        sending.seen = seen;
-        sending.received(sending.delivered_of(seen));
-        sending.ahead(seen) < route.limit
     }
 
     /// Whether the receiver has closed the route, perhaps before it saw what was just published. The push has fenced.
@@ -221,7 +211,14 @@ impl Plane {
                 drop(self.pulling.lock());
                 return Ok(Ticketed::NoRoute);
             }
-            let credit = self.has_credit(task, &route, &mut sending);
+            let credit = match has_credit(&route, &mut sending) {
+                Ok(credit) => credit,
+                Err(evidence) => {
+                    drop(sending);
+                    self.accuse(task, link, &evidence);
+                    continue;
+                }
+            };
             if !credit || link.outbox.lock().reserve(0).is_err() {
                 drop(sending);
                 if !patient || !self.wait_for_room(task, &route, !credit, until)? {
@@ -389,6 +386,22 @@ impl Plane {
             self.ring_due(task);
         }
     }
+}
+
+/// Whether one more message may go out.
+fn has_credit(route: &OutRoute, sending: &mut super::table::Sending) -> Result<bool, Evidence> {
+    if sending.ahead(sending.seen) < route.limit {
+        return Ok(true);
+    }
+    let link = &route.link;
+    let seen = credit::read(&*link.memory, 1 - link.mine, route.place() as u32);
+    if sending.ahead(seen) > sending.ahead(sending.seen) {
+        // More than there is, or fewer than before; whoever counts so does not get more by it.
+        return Err(Evidence { rule: violation::CREDIT, found: seen as u64, expected: sending.seen as u64 });
+    }
+    sending.seen = seen;
+    sending.received(sending.delivered_of(seen));
+    Ok(sending.ahead(seen) < route.limit)
 }
 
 /// What became of a message with a ticket.
