@@ -18,9 +18,10 @@ pub const SIZE: usize = 2 * HALF;
 pub const TAIL: usize = 0x000;
 /// u32, writer: the receiver. Bytes consumed of the *other* half's ring, ever. A sender without ring space sleeps on it.
 pub const HEAD: usize = 0x040;
-/// u32: how to wake this half's task when something is published for it ([`bell`]).
+/// u32: how to wake this half's task when something is published for it ([`bell`], in the low three bits), and in the others the position in
+/// the other's ring up to which it has read: a sleeper is rung once.
 pub const ARMED: usize = 0x080;
-/// u32: nonzero while this half's task waits for space in its own ring.
+/// u32: nonzero while this half's task waits for space in its own ring; the low three bits say so, the others from which position.
 pub const SPACE_WANTED: usize = 0x0c0;
 /// u32: changes whenever this half's task closes an incoming route ([`CREDITS`] says which).
 pub const CLOSINGS: usize = 0x100;
