@@ -29,6 +29,10 @@ enum Verb {
     Test(verbs::Test),
     /// The core's state-machine test against its set-based model.
     Model(verbs::Model),
+    /// Numbered messages between many tasks while routes come and go, ports travel and tasks die: none lost, doubled, reordered or invented.
+    History(verbs::History),
+    /// Tasks killed at each of their system calls, and at each instruction of what they do over links.
+    Crash,
     /// The model checker on rings, slots and bells, deeper than `test` goes.
     Loom(checkers::Loom),
     /// The thread and address sanitizers.
@@ -50,6 +54,8 @@ fn main() -> ExitCode {
         Verb::Check(args) => verbs::check(&root, &args),
         Verb::Test(args) => verbs::test(&root, &args),
         Verb::Model(args) => verbs::model(&root, &args),
+        Verb::History(args) => verbs::history(&root, &args),
+        Verb::Crash => verbs::crash(&root),
         Verb::Loom(args) => checkers::loom(&root, &args),
         Verb::San(args) => checkers::san(&root, &args),
         Verb::Fuzz(args) => checkers::fuzz(&root, &args),
