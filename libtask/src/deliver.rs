@@ -38,12 +38,7 @@ thread_local! {
 const SCRATCH_MAX: usize = 64 * 1024;
 
 /// The message as bytes, while `f` needs them.
-fn with_bytes<T>(
-    task: &Task,
-    message: &mut Message,
-    dest: (Name, Disposition),
-    f: impl FnOnce(Post<'_>) -> Result<T>,
-) -> Result<T> {
+fn with_bytes<T>(task: &Task, message: &mut Message, dest: (Name, Disposition), f: impl FnOnce(Post<'_>) -> Result<T>) -> Result<T> {
     let mut bytes = SCRATCH.take();
     bytes.clear();
     let encoded = message.encode(task, dest, None, &mut bytes);

@@ -20,7 +20,7 @@ use umach_abi::records::Frame as FrameRow;
 use umach_abi::rights::received;
 use umach_abi::{Code, Disposition, Name, RightKind, notify};
 
-use crate::direct::{Came, Finished, Frame, Open, Plane, Sent, Ticket, Ticketed, Until, Want};
+use crate::direct::{Came, Doubt, Finished, Frame, Open, Plane, Sent, Ticket, Ticketed, Until, Want};
 use crate::error::{Error, Result};
 use crate::received::{Frames, RawFrame};
 use crate::task::Task;
@@ -58,6 +58,7 @@ pub(crate) struct Answered<'t> {
     source: Source<'t>,
 }
 
+#[allow(clippy::large_enum_variant)] // the large one is the common one, and it is not stored anywhere
 enum Source<'t> {
     Nothing,
     /// In the answer that the lane read last.
@@ -198,10 +199,23 @@ impl<'t> Mixed<'t, '_> {
                 Sent::Done => self.then_receive().map(Some),
                 Sent::Late => Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
                 Sent::NoRoute => Ok(None),
-                Sent::Doubt { route, number } => self.send_through_kernel(post, msg_flags::DOUBT, route, number).map(Some),
+                Sent::Doubt(doubt) => self.send_doubted(post, &doubt).map(Some),
             };
         }
         self.send_ticket(header, post)
+    }
+
+    /// A message that may or may not have been taken before its route was closed.
+    fn send_doubted(&self, post: Post<'_>, doubt: &Doubt) -> Result<Answered<'t>> {
+        let (route, number) = doubt.ticket();
+        let answered = self.send_through_kernel(post, msg_flags::DOUBT, route, number)?;
+        if answered.code.plain() != Code::MACH_SEND_IN_PROGRESS {
+            return Ok(answered);
+        }
+        // Another thread has applied the end of the route meanwhile, and the kernel process has let it go.
+        drop(answered);
+        self.plane.look(self.task)?;
+        if doubt.is_done(self.plane) { self.then_receive() } else { self.send_through_kernel(post, 0, 0, 0) }
     }
 
     /// With rights, or too long for a record, or with a reply port of the program's own.

@@ -158,7 +158,17 @@ impl Plane {
         let place = event.index as usize % link::ROUTES;
         let base = credit::read(&*link.memory, 1 - link.mine, place as u32);
         let closings = link.theirs(link::CLOSINGS).load(Ordering::Acquire);
-        let sending = Sending { sent: 0, base, before: event.flags >> 8, seen: base, closings, stopped: false, taken: None, kept: VecDeque::new() };
+        let sending = Sending {
+            sent: 0,
+            base,
+            before: event.flags >> 8,
+            seen: base,
+            closings,
+            stopped: false,
+            taken: None,
+            sent_again: false,
+            kept: VecDeque::new(),
+        };
         let route = Arc::new(OutRoute {
             id: event.route,
             index: event.index,
@@ -239,6 +249,7 @@ impl Plane {
             };
             sending.received(taken);
             sending.taken = Some(taken);
+            sending.sent_again = orphaned;
             (taken, std::mem::take(&mut sending.kept))
         };
         for call in route.link.calls.lock().open.values_mut() {

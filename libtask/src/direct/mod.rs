@@ -23,7 +23,7 @@ use umach_abi::Name;
 use umach_abi::control::{LinkRing, RouteRoom, RouteWant};
 
 pub(crate) use receive::{Came, Frame, Ticket, Want};
-pub(crate) use send::{Finished, Open, Sent, Ticketed, Until};
+pub(crate) use send::{Doubt, Finished, Open, Sent, Ticketed, Until};
 
 use crate::error::Result;
 use crate::sys::attention::Attention;

@@ -22,7 +22,6 @@ use crate::error::Result;
 use crate::task::Task;
 
 /// What became of a message that was to go over a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// It is on its way.
     Done,
@@ -31,7 +30,26 @@ pub(crate) enum Sent {
     /// There is no route (any more): send it through the kernel process.
     NoRoute,
     /// It was published, perhaps too late: the kernel process must have it too, as this message of this route.
-    Doubt { route: u64, number: u32 },
+    Doubt(Doubt),
+}
+
+/// A message that was published about when its route was closed.
+pub(crate) struct Doubt {
+    route: Arc<OutRoute>,
+    number: u32,
+}
+
+impl Doubt {
+    /// Which route, and which message of it.
+    pub(crate) fn ticket(&self) -> (u64, u32) {
+        (self.route.id, self.number)
+    }
+    /// Whether the message has arrived, or has been sent again: asked once the kernel process has let the route go, so that its end is known here.
+    pub(crate) fn is_done(&self, plane: &Plane) -> bool {
+        drop(plane.pulling.lock()); // whoever applies the end has done so
+        let sending = self.route.sending.lock();
+        sending.sent_again || sending.taken.is_some_and(|taken| self.number <= taken)
+    }
 }
 
 /// Until when a send may wait; `None` for ever.
@@ -40,7 +58,10 @@ pub(crate) type Until = Option<Instant>;
 /// One try.
 enum Try {
     /// As the numbered message of the route. `doubt`: perhaps after it was closed.
-    Published { number: u32, doubt: bool },
+    Published {
+        number: u32,
+        doubt: bool,
+    },
     NoRoute,
     NoCredit,
     NoSpace,
@@ -64,7 +85,7 @@ impl Plane {
             match self.try_send(task, &route, id, None, body) {
                 Try::Published { number, doubt } => {
                     self.ring_due(task);
-                    return Ok(if doubt { Sent::Doubt { route: route.id, number } } else { Sent::Done });
+                    return Ok(if doubt { Sent::Doubt(Doubt { route, number }) } else { Sent::Done });
                 }
                 Try::NoRoute => return Ok(Sent::NoRoute),
                 full @ (Try::NoCredit | Try::NoSpace) => {
@@ -263,7 +284,15 @@ impl Plane {
     }
 
     /// Starts a call with a plain request. `Err`: how it failed to start.
-    pub(crate) fn begin_call(&self, task: &Task, name: Name, id: i32, body: &[u8], until: Until, patient: bool) -> Result<Result<Open, Sent>> {
+    pub(crate) fn begin_call(
+        &self,
+        task: &Task,
+        name: Name,
+        id: i32,
+        body: &[u8],
+        until: Until,
+        patient: bool,
+    ) -> Result<Result<Open, Sent>> {
         loop {
             self.look(task)?;
             let Some(route) = self.route(name) else { return Ok(Err(Sent::NoRoute)) };
@@ -331,9 +360,7 @@ impl Plane {
                 },
             }
             let seen = word.load(Ordering::Acquire);
-            if matches!(poll(), Ok(None))
-                && !wait::look(until, || word.load(Ordering::Acquire) != seen || self.control_word() != control)
-            {
+            if matches!(poll(), Ok(None)) && !wait::look(until, || word.load(Ordering::Acquire) != seen || self.control_word() != control) {
                 if until.is_some_and(|at| at <= Instant::now()) {
                     match poll() {
                         Ok(Some(_)) => continue,

@@ -177,6 +177,8 @@ pub(super) struct Sending {
     pub(super) stopped: bool,
     /// How many messages the receiver took, once it has closed the route.
     pub(super) taken: Option<u32>,
+    /// The receiver was dead, and what it had not received has been sent again.
+    pub(super) sent_again: bool,
     /// Messages that may not have been received, oldest first: if the receiver dies and its port does not, they are sent again.
     pub(super) kept: VecDeque<Kept>,
 }

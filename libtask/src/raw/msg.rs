@@ -127,7 +127,8 @@ impl Space<'_> {
         for wire in wires.by_ref() {
             let (timed, flags) = (phase::SEND, msg_flags::TRY_SEND);
             let mut received = Vec::new();
-            let code = self.pass_on(Some(&wire), Options::SEND.bits(), 0, Name::NULL, Wait { timed, ..Wait::FOREVER }, flags, 0, &mut received)?;
+            let code =
+                self.pass_on(Some(&wire), Options::SEND.bits(), 0, Name::NULL, Wait { timed, ..Wait::FOREVER }, flags, 0, &mut received)?;
             if !code.is_ok() {
                 self.drop_regions(wire.regions);
                 wires.for_each(|wire| self.drop_regions(wire.regions));
@@ -138,14 +139,7 @@ impl Space<'_> {
         Ok((sent, Code::SUCCESS))
     }
 
-    fn message(
-        &self,
-        buffer: &mut MsgBuffer,
-        options: u32,
-        rcv_size: u32,
-        rcv_name: Name,
-        timeout: u32,
-    ) -> Result<Code, Error> {
+    fn message(&self, buffer: &mut MsgBuffer, options: u32, rcv_size: u32, rcv_name: Name, timeout: u32) -> Result<Code, Error> {
         let sends = options & Options::SEND.bits() != 0;
         let wire = if sends { Some(self.wire_form(buffer)?) } else { None };
         let mut received = Vec::new();
