@@ -12,7 +12,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use umach_abi::link::{
-    ARMED, COUNTERS, COUNTERS_AT, HALF, HEAD, RECORD_ALIGN, RECORD_HEAD, RECORD_MAX, RING, RING_SIZE, ROUTES, SPACE_WANTED, TAIL, WANTS,
+    ARMED, COUNTERS, COUNTERS_AT, CREDIT_DELIVERED, CREDIT_SIZE, CREDITS, HALF, HEAD, RECORD_ALIGN, RECORD_HEAD, RECORD_MAX, RING,
+    RING_SIZE, ROUTES, SENT, SPACE_WANTED, TAIL, WANTS,
 };
 use umach_link::record_size;
 
@@ -39,6 +40,10 @@ pub struct LinkSide {
     pub in_ring: Option<BTreeMap<u32, u32>>,
     /// Places of its outgoing routes on which it waits for the peer to deliver something.
     wants_credit: Vec<u32>,
+    /// By place, of its outgoing routes: how far it will have got.
+    sent: Vec<u32>,
+    /// By place, of its incoming routes: how far it has got.
+    delivered: Vec<u32>,
 }
 
 impl LinkSnapshot {
@@ -57,6 +62,18 @@ impl LinkSnapshot {
     }
 }
 
+impl LinkSnapshot {
+    /// Messages on the route `index` from the task of `half` that are sent and not received: in the ring, or taken out by the other side already. `None` if
+    /// the two contradict each other.
+    pub fn ahead(&self, half: usize, index: u32) -> Option<u32> {
+        let place = index as usize % ROUTES;
+        let ahead = self.sides[half].sent[place].wrapping_sub(self.sides[1 - half].delivered[place]) as i32;
+        // What is received while we look makes it seem a little less than nothing. No route is as far ahead as this bound.
+        const FAR: i32 = 1 << 16;
+        (-FAR..FAR).contains(&ahead).then_some(ahead.max(0) as u32)
+    }
+}
+
 impl LinkSide {
     fn new(half: &[u8], head: u32) -> LinkSide {
         LinkSide {
@@ -68,6 +85,8 @@ impl LinkSide {
             wants_space: word(half, SPACE_WANTED) != 0,
             in_ring: in_ring(half, head),
             wants_credit: (0..ROUTES).filter(|place| word(half, WANTS + 4 * place) != 0).map(|place| place as u32).collect(),
+            sent: (0..ROUTES).map(|place| word(half, SENT + 4 * place)).collect(),
+            delivered: (0..ROUTES).map(|place| word(half, CREDITS + CREDIT_SIZE * place + CREDIT_DELIVERED)).collect(),
         }
     }
     /// Whether it waits for credit on its outgoing route `index`: it is as far ahead of the receiver as it may be.

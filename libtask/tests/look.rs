@@ -53,7 +53,13 @@ fn link_and_route_are_seen_with_what_is_on_its_way() {
     assert_eq!(seen.sides[half].counters[counter::MESSAGES], COUNT as u64);
     assert_eq!(seen.sides[1 - half].counters[counter::MESSAGES], 0);
     assert_eq!(seen.sides[half].in_ring, Some([(route.index, COUNT as u32)].into()));
+    assert_eq!((seen.ahead(half, route.index), seen.ahead(1 - half, route.index)), (Some(COUNT as u32), Some(0)));
     for n in 0..COUNT {
+        if n == 1 {
+            // The first receive has taken all out of the ring, and one of them is received.
+            let seen = host.link_snapshot(link.link).unwrap();
+            assert_eq!((seen.ahead(half, route.index), &seen.sides[half].in_ring), (Some(COUNT as u32 - 1), &Some([].into())));
+        }
         assert_eq!(pair.port.receive_within(DEADLINE).unwrap().body::<u64>().unwrap(), n as u64);
     }
     assert_eq!(host.link_snapshot(link.link).unwrap().sides[half].in_ring, Some([].into()));

@@ -4,7 +4,7 @@
 //! snapshot, checks it, and decides from its private tables. There is no pointer, lock, count or allocator in here.
 //!
 //! ```text
-//! half | words 4 KiB | credits 16 KiB | wants 4 KiB | leases 4 KiB | (4 KiB) | ring 32 KiB | 64 reply slots of 4 KiB |
+//! half | words 4 KiB | credits 16 KiB | wants 4 KiB | leases 4 KiB | sent 4 KiB | ring 32 KiB | 64 reply slots of 4 KiB |
 //! ```
 //!
 //! All offsets count from the start of a half. `mine` is the half of the task that writes.
@@ -47,6 +47,9 @@ pub const CREDIT_CLOSED: usize = 4;
 pub const WANTS: usize = 0x5000;
 /// u32 per lease of the *other* half's task: the generation of it that this half's task has given back.
 pub const LEASES_DONE: usize = 0x6000;
+/// u32 per outgoing route: what the receiver's count of delivered messages will be once all that was published is delivered. Nobody decides anything by
+/// it: it is for people who look.
+pub const SENT: usize = 0x7000;
 /// The ring's bytes.
 pub const RING: usize = 0x8000;
 /// Bytes of the ring, a power of two.
@@ -148,6 +151,6 @@ pub mod attention {
 }
 
 const _: () = assert!(SLOT_WAITS + 4 * SLOTS <= CREDITS && CREDITS + CREDIT_SIZE * ROUTES <= WANTS && WANTS + 4 * ROUTES <= LEASES_DONE);
-const _: () = assert!(LEASES_DONE + 4 * LEASES <= RING && RING + RING_SIZE <= SLOTS_AT && SLOTS_AT + SLOTS * SLOT_SIZE == HALF);
+const _: () = assert!(LEASES_DONE + 4 * LEASES <= SENT && SENT + 4 * ROUTES <= RING && RING + RING_SIZE <= SLOTS_AT && SLOTS_AT + SLOTS * SLOT_SIZE == HALF);
 const _: () = assert!(COUNTERS_AT + 8 * COUNTERS <= SLOT_WAITS && RING_SIZE.is_power_of_two() && HALF.is_multiple_of(4096));
 const _: () = assert!(RECORD_HEAD + RECORD_MAX < RING_SIZE / 4);

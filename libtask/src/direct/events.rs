@@ -177,6 +177,7 @@ impl Plane {
             wanting: AtomicU32::new(0),
             sending: Mutex::new(sending),
         });
+        route.show_sent(&route.sending.lock());
         tables.out.insert(event.name, route.clone());
         tables.out_ids.insert(event.route, (event.name, route));
     }

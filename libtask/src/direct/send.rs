@@ -121,6 +121,7 @@ impl Plane {
         match pushed {
             Ok(bell) => {
                 sending.sent = number;
+                route.show_sent(&sending);
                 sending.keep(number, if reply.is_some() { KeptBody::Call } else { KeptBody::Plain(id, body.into()) });
                 link.count(counter::MESSAGES, 1);
                 link.count(counter::BYTES, body.len() as u64);
@@ -254,6 +255,7 @@ impl Plane {
             let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
             if ok {
                 sending.sent = number;
+                route.show_sent(&sending);
                 sending.keep(number, KeptBody::Ticket);
                 if let Some((slot, _)) = reply
                     && let Some(call) = link.calls.lock().open.get_mut(&slot)

@@ -222,6 +222,11 @@ impl OutRoute {
     pub(super) fn place(&self) -> usize {
         self.index as usize % link::ROUTES
     }
+    /// Shows those who look how far this side is.
+    pub(super) fn show_sent(&self, sending: &Sending) {
+        let will_be = sending.base.wrapping_add(sending.before).wrapping_add(sending.sent);
+        self.link.mine(link::SENT + 4 * self.place()).store(will_be, Ordering::Relaxed);
+    }
 }
 
 /// What the peer may send over a link to one port.

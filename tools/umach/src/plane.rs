@@ -87,6 +87,11 @@ impl Plane {
         let ring = self.sender_of(route)?.in_ring.as_ref()?;
         Some(ring.get(&route.index).copied().unwrap_or(0))
     }
+    /// Messages of a route that are sent and not received, wherever they are.
+    pub(crate) fn ahead(&self, route: &RouteRow) -> Option<u32> {
+        let link = self.link(route.link)?;
+        link.snapshot.as_ref()?.ahead(usize::from(link.row.second == route.sender), route.index)
+    }
     /// Whether the sender waits until the receiver has taken something: it is as far ahead as it may be, or the ring is full.
     pub(crate) fn waits(&self, route: &RouteRow) -> Option<&'static str> {
         let side = self.sender_of(route)?;

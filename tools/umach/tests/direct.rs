@@ -125,6 +125,7 @@ fn route_shows_what_is_on_its_way_and_which_right_takes_it() {
     assert_eq!((port["queued"].as_u64(), port["routes"].as_array().unwrap().len()), (Some(0), 1), "{port:#}");
     let route = &port["routes"][0];
     assert_eq!((route["in_ring"].as_u64(), route["sender_label"].as_str()), (Some(AHEAD.into()), Some("the client")), "{route:#}");
+    assert_eq!(route["ahead"].as_u64(), Some(AHEAD.into()), "{route:#}");
     assert_eq!((route["state"].as_str(), &route["waits"]), (Some("live"), &Value::Null), "{route:#}");
     let row = line(&talk.text(&["ports", "--routes"]), "the client");
     assert!(row[0].starts_with('R') && row[1].starts_with('L') && row[2].starts_with('P') && row.contains(&AHEAD.to_string()), "{row:?}");

@@ -16,15 +16,16 @@ use crate::view::View;
 #[derive(Args)]
 #[command(after_help = "\
 NAME is the receiver's own name for the port. QUEUE is messages queued in the kernel process and the limit. ROUTES are tasks \
-that send to it over a link; RING counts messages of theirs that the receiver has not taken out of shared memory yet. WAITING \
+that send to it over a link; AHEAD counts messages of theirs that are sent and not received, beside those in QUEUE. WAITING \
 counts threads that wait in the kernel process to send (s) or to receive (r). ARMED: n no-senders, d port-destroyed, g guarded.
 JSON: an array of {port, kind, receiver, receiver_label, name, send_rights, send_once_rights, queued, queue_limit, \
 queued_bytes, blocked_senders, waiting_receivers, received, make_send_count, sets, no_senders_armed, \
-port_destroyed_armed, guarded, routes: [{route, link, sender, sender_label, name, state, in_ring, tickets, waits}, ..]}; \
+port_destroyed_armed, guarded, routes: [{route, link, sender, sender_label, name, state, ahead, in_ring, tickets, waits}, ..]}; \
 receiver is null for a port in transit and for the kernel's own.
 With --routes: a line for each route. NAME is the sender's. STATE is live, behind-mail (older mail comes first) or ended (what is \
-on its way is still delivered). TICKETS are messages with rights, which wait in the kernel process for their turn. WAITS: \
-the sender waits for credit (it is as far ahead of the receiver as it may be) or for space in the ring. JSON: as above.
+on its way is still delivered). AHEAD are messages sent and not received, RING those \
+of them that the receiver has not taken out of the ring yet. TICKETS are messages with rights, which wait in the kernel \
+process for their turn. WAITS: the sender waits for credit (it is as far ahead of the receiver as it may be) or for space in the ring. JSON: as above.
 
 Examples:
   umach ports
@@ -81,6 +82,7 @@ struct Route {
     sender_label: String,
     name: u32,
     state: &'static str,
+    ahead: Option<u32>,
     in_ring: Option<u32>,
     tickets: u32,
     waits: Option<&'static str>,
@@ -95,6 +97,7 @@ impl Route {
             sender_label: view.label(row.sender).to_owned(),
             name: row.name.0,
             state: state_of_route(row),
+            ahead: plane.ahead(row),
             in_ring: plane.in_ring(row),
             tickets: row.tickets,
             waits: plane.waits(row),
@@ -132,9 +135,9 @@ impl Row {
             .filter_map(|(armed, letter)| armed.then_some(letter))
             .collect()
     }
-    /// Messages in rings; none if there is nothing to be in.
-    fn in_rings(&self) -> Option<u32> {
-        self.routes.iter().filter_map(|route| route.in_ring).reduce(u32::saturating_add)
+    /// Messages on their way over links; none if there is no way.
+    fn ahead(&self) -> Option<u32> {
+        self.routes.iter().filter_map(|route| route.ahead).reduce(u32::saturating_add)
     }
     fn waiting(&self) -> String {
         let part = |count: u32, letter: char| if count > 0 { format!("{count}{letter}") } else { String::new() };
@@ -163,7 +166,7 @@ impl Ports {
             return print_routes(&view, &rows);
         }
         let mut table = Table::new(&[
-            "PORT", "KIND", "NAME", "SEND", "ONCE", "QUEUE", "BYTES", "ROUTES", "RING", "WAITING", "RECEIVED", "SETS", "ARMED", "RECEIVER",
+            "PORT", "KIND", "NAME", "SEND", "ONCE", "QUEUE", "BYTES", "ROUTES", "AHEAD", "WAITING", "RECEIVED", "SETS", "ARMED", "RECEIVER",
         ]);
         for row in &rows {
             let receiver = TaskNumber(row.receiver.unwrap_or(0));
@@ -176,7 +179,7 @@ impl Ports {
                 format!("{}/{}", row.queued, row.queue_limit),
                 text::bytes(row.queued_bytes),
                 row.routes.len().to_string(),
-                row.in_rings().map_or("-".to_owned(), |records| records.to_string()),
+                row.ahead().map_or("-".to_owned(), |messages| messages.to_string()),
                 row.waiting(),
                 row.received.to_string(),
                 row.sets.to_string(),
@@ -194,7 +197,7 @@ fn name(name: u32) -> String {
 }
 
 fn print_routes(view: &View, ports: &[Row]) -> Result<Exit> {
-    let mut table = Table::new(&["ROUTE", "LINK", "PORT", "RECEIVER", "SENDER", "NAME", "STATE", "RING", "TICKETS", "WAITS"]);
+    let mut table = Table::new(&["ROUTE", "LINK", "PORT", "RECEIVER", "SENDER", "NAME", "STATE", "AHEAD", "RING", "TICKETS", "WAITS"]);
     for port in ports {
         for route in &port.routes {
             table.row(vec![
@@ -205,6 +208,7 @@ fn print_routes(view: &View, ports: &[Row]) -> Result<Exit> {
                 view.name(route.sender),
                 name(route.name),
                 route.state.to_owned(),
+                route.ahead.map_or("-".to_owned(), |messages| messages.to_string()),
                 route.in_ring.map_or("-".to_owned(), |records| records.to_string()),
                 route.tickets.to_string(),
                 route.waits.unwrap_or("").to_owned(),
