@@ -163,17 +163,20 @@ impl Core {
     /// Mail is no longer at a port: it was received, or its sender gave up. Routes that waited for it are open, or wait for what is now the
     /// last before them.
     pub(super) fn mail_gone(&mut self, id: PortId, mail: MailId) {
-        let Some(plane) = self.ports.get(id.0).and_then(|port| port.plane.as_ref()) else { return };
-        let Some(&(_, route)) = plane.held.iter().find(|(first, _)| *first == mail) else { return };
-        let next = self.last_mail(id, self.routes[route.0].from);
-        let plane = self.ports[id.0].plane();
-        plane.held.retain(|&(_, other)| other != route);
-        plane.held.extend(next.map(|mail| (mail, route)));
-        let entry = &mut self.routes[route.0];
-        entry.opens_at = next;
-        if next.is_none() && entry.in_pulled {
-            let to = entry.to;
-            self.raise(to, Note::Open(route));
+        loop {
+            let Some(plane) = self.ports.get(id.0).and_then(|port| port.plane.as_ref()) else { return };
+            // Mail of which nobody knows the sender may be waited for by several.
+            let Some(&(_, route)) = plane.held.iter().find(|(first, _)| *first == mail) else { return };
+            let next = self.last_mail(id, self.routes[route.0].from);
+            let plane = self.ports[id.0].plane();
+            plane.held.retain(|&(_, other)| other != route);
+            plane.held.extend(next.map(|mail| (mail, route)));
+            let entry = &mut self.routes[route.0];
+            entry.opens_at = next;
+            if next.is_none() && entry.in_pulled {
+                let to = entry.to;
+                self.raise(to, Note::Open(route));
+            }
         }
     }
 
