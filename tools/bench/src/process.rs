@@ -22,6 +22,11 @@ use crate::wire::Wire;
 /// How long a child may take to come up, or to answer anything but a measured exchange.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long each end of a measurement waits for the other. A server waits as long as its client lives: others have their turns meanwhile.
+pub(crate) fn patience(is_server: bool) -> Duration {
+    if is_server { Duration::MAX } else { PATIENCE }
+}
+
 static VIA: OnceLock<Vec<String>> = OnceLock::new();
 
 /// Says what stands before the work on this program's command line.

@@ -11,8 +11,6 @@ use rustix::io::Errno;
 use rustix::thread::{futex, sched_yield};
 use rustix::time::Timespec;
 
-use crate::process::PATIENCE;
-
 /// How to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
@@ -41,8 +39,8 @@ impl Waiting {
         all.into_iter().find(|waiting| waiting.name() == name).with_context(|| format!("no way to wait is called {name}"))
     }
 
-    /// Waits until the word is no longer `seen`; gives what it is then.
-    pub(crate) fn wait(self, word: &AtomicU32, armed: &AtomicU32, seen: u32) -> Result<u32> {
+    /// Waits until the word is no longer `seen`, as long as `patience` lasts; gives what it is then.
+    pub(crate) fn wait(self, word: &AtomicU32, armed: &AtomicU32, seen: u32, patience: Duration) -> Result<u32> {
         // Before the clock is asked, which takes as long as a message.
         if let Some(now) = look(word, seen, if self == Waiting::Futex { 1 } else { 8 }) {
             return Ok(now);
@@ -50,14 +48,14 @@ impl Waiting {
         let start = Instant::now();
         match self {
             Waiting::Spin => {
-                while start.elapsed() < PATIENCE {
+                while start.elapsed() < patience {
                     if let Some(now) = look(word, seen, 1000) {
                         return Ok(now);
                     }
                 }
-                bail!("nothing came within {} s", PATIENCE.as_secs())
+                bail!("nothing came within {} s", patience.as_secs())
             }
-            Waiting::Futex => sleep(word, armed, seen),
+            Waiting::Futex => sleep(word, armed, seen, patience),
             Waiting::SpinYieldFutex => {
                 while start.elapsed() < SPIN {
                     if let Some(now) = look(word, seen, 4) {
@@ -70,7 +68,7 @@ impl Waiting {
                         return Ok(now);
                     }
                 }
-                sleep(word, armed, seen)
+                sleep(word, armed, seen, patience)
             }
         }
     }
@@ -88,7 +86,7 @@ fn look(word: &AtomicU32, seen: u32, times: u32) -> Option<u32> {
     None
 }
 
-fn sleep(word: &AtomicU32, armed: &AtomicU32, seen: u32) -> Result<u32> {
+fn sleep(word: &AtomicU32, armed: &AtomicU32, seen: u32, patience: Duration) -> Result<u32> {
     let start = Instant::now();
     loop {
         armed.store(1, Ordering::Relaxed);
@@ -101,7 +99,7 @@ fn sleep(word: &AtomicU32, armed: &AtomicU32, seen: u32) -> Result<u32> {
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
         match futex::wait(word, futex::Flags::empty(), seen, Some(&second)) {
             Ok(()) | Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(Errno::TIMEDOUT) if start.elapsed() < PATIENCE => {}
+            Err(Errno::TIMEDOUT) if start.elapsed() < patience => {}
             Err(why) => return Err(why).context("waiting for the other process"),
         }
     }

@@ -162,19 +162,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
         .into(),
     );
-    for part in Part::ALL {
-        if options.parts.is_empty() || options.parts.contains(&part) {
-            part.run(&mut bench)?;
-        }
-    }
+    let mut parts = Part::ALL.into_iter().filter(|part| options.parts.is_empty() || options.parts.contains(part));
+    let done = parts.try_for_each(|part| part.run(&mut bench));
     process::progress("");
-    if bench.works == 0 {
+    if done.is_ok() && bench.works == 0 {
         bail!("no work's name contains {}; run without --only to see them", options.only.join(" or "));
     }
     if let Some(path) = &options.svg {
         std::fs::write(path, bench.report.svg()).with_context(|| format!("writing the picture to {}", path.display()))?;
     }
+    // What was measured before something failed is worth seeing.
     print!("{}", if options.json { bench.report.json()? } else { bench.report.text() });
+    done?;
     let failed = options.strict && bench.report.missed() > 0;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

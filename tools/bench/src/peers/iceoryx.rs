@@ -22,7 +22,7 @@ use iceoryx2::sample::Sample;
 use super::exchange::{Exchange, Receiving, Sending, serve};
 use super::{CALL_MAX, Contestant, Kind, Peer, Pids, Skill};
 use crate::data::{Sum, expected, fill};
-use crate::process::{PATIENCE, Process};
+use crate::process::{Process, patience};
 
 const fn peer(name: &'static str, label: &'static str, burns: bool) -> Contestant {
     let skills = &[Skill::Call, Skill::Stream, Skill::Bulk];
@@ -57,12 +57,14 @@ struct FromTopic {
     subscriber: Subscriber<ipc::Service, [u8], ()>,
     listener: Option<Arc<Listener<ipc::Service>>>,
     sample: Option<Bytes>,
+    patience: Duration,
 }
 
 /// What makes a node's ends.
 struct Maker {
     node: Node<ipc::Service>,
     events: bool,
+    patience: Duration,
 }
 
 fn name(way: &str) -> Result<ServiceName> {
@@ -113,13 +115,13 @@ fn remove(is_such: impl Fn(&str) -> bool) {
 }
 
 impl Maker {
-    fn new(folder: &str, prefix: &str, events: bool) -> Result<Maker> {
+    fn new(folder: &str, prefix: &str, events: bool, patience: Duration) -> Result<Maker> {
         set_log_level(LogLevel::Fatal);
         let mut config = Config::default();
         config.global.prefix = FileName::new(prefix.as_bytes()).map_err(|why| failed("a prefix", why))?;
         config.global.set_root_path(&iceoryx2::prelude::Path::new(folder.as_bytes()).map_err(|why| failed("a folder", why))?);
         let node = NodeBuilder::new().config(&config).signal_handling_mode(SignalHandlingMode::Disabled).create::<ipc::Service>();
-        Ok(Maker { node: node.map_err(|why| failed("a node", why))?, events })
+        Ok(Maker { node: node.map_err(|why| failed("a node", why))?, events, patience })
     }
     fn samples(
         &self,
@@ -151,7 +153,7 @@ impl Maker {
     }
     fn from(&self, way: &str, room: usize, listener: Option<Arc<Listener<ipc::Service>>>) -> Result<FromTopic> {
         let subscriber = self.samples(way, room)?.subscriber_builder().create().map_err(|why| failed("a subscriber", why))?;
-        Ok(FromTopic { subscriber, listener, sample: None })
+        Ok(FromTopic { subscriber, listener, sample: None, patience: self.patience })
     }
     fn notifier(&self, way: &str) -> Result<Option<Arc<Notifier<ipc::Service>>>> {
         let notifier = self.events.then(|| self.event(way)?.notifier_builder().create().map_err(|why| failed("a notifier", why)));
@@ -201,14 +203,14 @@ impl FromTopic {
                 match &self.listener {
                     Some(listener) => {
                         listener.timed_wait(|_| (), Duration::from_secs(1)).map_err(|why| failed("waiting for an event", why))?;
-                        if start.elapsed() > PATIENCE {
+                        if start.elapsed() > self.patience {
                             break;
                         }
                     }
                     None => std::hint::spin_loop(),
                 }
             }
-            ensure!(start.elapsed() < PATIENCE, "nothing came within {} s", PATIENCE.as_secs());
+            ensure!(start.elapsed() < self.patience, "nothing came within {} s", self.patience.as_secs());
         }
     }
 }
@@ -235,7 +237,7 @@ struct Client {
 /// A client's two ends and the process at the other.
 fn ends(contestant: &Contestant, meeting: &Meeting, role: &str, room: usize, largest: usize) -> Result<(ToTopic, FromTopic, Process)> {
     let folder = meeting.folder.path().to_str().context("a temporary folder whose name is not text")?;
-    let maker = Maker::new(folder, &meeting.prefix, contestant.name != POLL)?;
+    let maker = Maker::new(folder, &meeting.prefix, contestant.name != POLL, patience(false))?;
     // All is there before the server is, so that nothing it sends is lost.
     let to = maker.to("there", room, largest, maker.notifier("there")?)?;
     let mut from = maker.from("back", SMALL, maker.listener("back")?)?;
@@ -297,7 +299,7 @@ impl Peer for Client {
 
 fn serve_role(contestant: &Contestant, args: &[String]) -> Result<()> {
     let [role, folder, prefix] = args else { bail!("a role, a folder and the start of names are wanted") };
-    let maker = Maker::new(folder, prefix, contestant.name != POLL)?;
+    let maker = Maker::new(folder, prefix, contestant.name != POLL, patience(true))?;
     let room = if role == "small" { SMALL } else { LARGE };
     let mut from = maker.from("there", room, maker.listener("there")?)?;
     let mut to = maker.to("back", SMALL, CALL_MAX, maker.notifier("back")?)?;

@@ -6,12 +6,13 @@
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use super::exchange::{Exchange, Receiving, Sending, serve};
 use super::{Contestant, Kind, Peer, Skill};
-use crate::process::{Process, input};
+use crate::process::{Process, input, patience};
 use crate::sys::shared::Shared;
 use crate::waiting::{Waiting, publish, wake};
 
@@ -48,6 +49,7 @@ struct ToRing {
     /// The head as last looked at.
     head: u32,
     waiting: Waiting,
+    patience: Duration,
 }
 
 /// The end that reads.
@@ -58,6 +60,7 @@ struct FromRing {
     /// The tail as last looked at.
     tail: u32,
     waiting: Waiting,
+    patience: Duration,
     message: Vec<u8>,
 }
 
@@ -75,7 +78,8 @@ impl ToRing {
         while RING - (self.tail.wrapping_sub(self.head) as usize) < want {
             let head = self.memory.word(self.at + HEAD);
             let now = head.load(Ordering::Acquire);
-            self.head = if now == self.head { self.waiting.wait(head, self.memory.word(self.at + HEAD_ARMED), now)? } else { now };
+            self.head =
+                if now == self.head { self.waiting.wait(head, self.memory.word(self.at + HEAD_ARMED), now, self.patience)? } else { now };
         }
         Ok(())
     }
@@ -110,7 +114,12 @@ impl Receiving for FromRing {
     fn receive(&mut self) -> Result<&[u8]> {
         loop {
             if self.head == self.tail {
-                self.tail = self.waiting.wait(self.memory.word(self.at + TAIL), self.memory.word(self.at + TAIL_ARMED), self.tail)?;
+                self.tail = self.waiting.wait(
+                    self.memory.word(self.at + TAIL),
+                    self.memory.word(self.at + TAIL_ARMED),
+                    self.tail,
+                    self.patience,
+                )?;
             }
             let at = self.at + BYTES + index(self.head);
             let mut length = [0; RECORD];
@@ -136,9 +145,9 @@ impl Receiving for FromRing {
 }
 
 fn ends(memory: Shared, side: usize, waiting: Waiting) -> (ToRing, FromRing) {
-    let memory = Arc::new(memory);
-    let to = ToRing { memory: memory.clone(), at: side * HALF, tail: 0, head: 0, waiting };
-    let from = FromRing { memory, at: (1 - side) * HALF, head: 0, tail: 0, waiting, message: vec![0; PIECE] };
+    let (memory, patience) = (Arc::new(memory), patience(side == 1));
+    let to = ToRing { memory: memory.clone(), at: side * HALF, tail: 0, head: 0, waiting, patience };
+    let from = FromRing { memory, at: (1 - side) * HALF, head: 0, tail: 0, waiting, patience, message: vec![0; PIECE] };
     (to, from)
 }
 

@@ -5,12 +5,13 @@
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use super::exchange::{Exchange, Receiving, Sending, length, serve};
 use super::{CALL_MAX, Contestant, Kind, Peer, Skill};
-use crate::process::{Process, input};
+use crate::process::{Process, input, patience};
 use crate::sys::shared::Shared;
 use crate::waiting::{Waiting, publish};
 
@@ -46,6 +47,7 @@ pub(super) struct FromSlot {
     half: usize,
     seen: u32,
     waiting: Waiting,
+    patience: Duration,
     message: Vec<u8>,
 }
 
@@ -62,7 +64,7 @@ impl Sending for ToSlot {
 
 impl Receiving for FromSlot {
     fn receive(&mut self) -> Result<&[u8]> {
-        self.seen = self.waiting.wait(self.memory.word(self.half + WORD), self.memory.word(self.half + ARMED), self.seen)?;
+        self.seen = self.waiting.wait(self.memory.word(self.half + WORD), self.memory.word(self.half + ARMED), self.seen, self.patience)?;
         let mut start = [0; 4];
         self.memory.read(self.half + MESSAGE, &mut start);
         let len = length(&start).unwrap_or(0);
@@ -75,7 +77,8 @@ impl Receiving for FromSlot {
 /// The two ends of the client (`side` 0) or the server (1), in memory that starts with the slots.
 pub(super) fn ends(memory: &Arc<Shared>, side: usize, waiting: Waiting) -> (ToSlot, FromSlot) {
     let to = ToSlot { memory: memory.clone(), half: side * HALF, count: 0 };
-    let from = FromSlot { memory: memory.clone(), half: (1 - side) * HALF, seen: 0, waiting, message: vec![0; CALL_MAX] };
+    let (half, patience) = ((1 - side) * HALF, patience(side == 1));
+    let from = FromSlot { memory: memory.clone(), half, seen: 0, waiting, patience, message: vec![0; CALL_MAX] };
     (to, from)
 }
 

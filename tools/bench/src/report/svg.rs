@@ -8,8 +8,8 @@ use super::text::figure;
 use super::{Figure, Report, Section};
 use crate::peers::Kind;
 
-const PANEL: f64 = 430.0;
-const LABELS: f64 = 175.0;
+const PANEL: f64 = 450.0;
+const LABELS: f64 = 192.0;
 const VALUES: f64 = 75.0;
 const BAR: f64 = 15.0;
 const GAP: f64 = 5.0;
