@@ -2,7 +2,8 @@
 //!
 //! A conformance test is a function of a [`World`]: a kernel of its own, fresh tasks on demand, and the certainty that nothing is left at the
 //! end. [`world_tests!`] makes one `#[test]` of it per [`Mode`], so that the very same function checks the in-process kernel, the kernel
-//! process, and whatever way of carrying messages comes next. `UMACH_TEST_MODE=local` (or `process`) runs one mode only.
+//! process. `UMACH_TEST_MODE=local` (or `process`) runs one mode only. Whether tasks send to each other directly is what `UMACH_DIRECT` says, which
+//! every kernel reads: `cargo xtask test` runs everything with several values of it.
 //!
 //! Invariants of every test run through [`run`]:
 //!
@@ -13,6 +14,7 @@
 //! 4. The kernel process ends in order, and its log shows no panic.
 #![forbid(unsafe_code)]
 
+mod chance;
 pub mod crash;
 pub mod kernel;
 pub mod rows;
@@ -21,6 +23,7 @@ pub mod world;
 
 use std::time::{Duration, Instant};
 
+pub use chance::Chance;
 pub use rows::conformance_table;
 pub use world::World;
 
@@ -107,15 +110,21 @@ pub fn run_with(mode: Mode, limits: &[kernel::Limit], name: &'static str, test: 
     while !thread.is_finished() {
         if Instant::now() > end {
             kernel.kill();
-            panic!("{name} ({}) did not end within {} s", mode.name(), DEADLINE.as_secs());
+            panic!("{name} ({}, {}) did not end within {} s", mode.name(), direct(), DEADLINE.as_secs());
         }
         std::thread::sleep(Duration::from_millis(1));
     }
     if let Err(panic) = thread.join() {
         kernel.kill();
-        eprintln!("{}", kernel.log());
+        eprintln!("{name} failed ({}, {})\n{}", mode.name(), direct(), kernel.log());
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Whether tasks send to each other directly, as the kernels of the tests learn it.
+fn direct() -> String {
+    let chosen = std::env::var("UMACH_DIRECT").ok().filter(|mode| !mode.is_empty());
+    chosen.map_or_else(|| "UMACH_DIRECT not set".to_owned(), |mode| format!("UMACH_DIRECT={mode}"))
 }
 
 /// Waits until `what` holds; fails by name if it never does.
