@@ -3,9 +3,9 @@
 //! Each has a name, as a right must, from the top of the range of names, where the kernel process gives none. It is made an ordinary right when it
 //! is given to a third task, or asked about.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use slab::Slab;
 use umach_abi::Name;

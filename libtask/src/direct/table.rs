@@ -3,10 +3,11 @@
 //! Lock order: `Plane::pulling`, `Plane::tables`, `Link::inbox` or `OutRoute::sending`, then `Link::outbox`, then a queue, a waiter list, or the calls of a
 //! link. No lock is held while a thread sleeps, except a route's `sending` while a message with rights is at the kernel process.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 use umach_abi::Name;

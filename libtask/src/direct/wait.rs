@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use umach_link::futex;
 
-/// Looks before the clock is read for the first time: about a microsecond.
-const LOOKS: u32 = 200;
+/// How long to look without letting others run.
+const SPIN: Duration = Duration::from_nanos(800);
+/// Looks between two readings of the clock.
+const LOOKS: u32 = 8;
 /// About what a wake-up across processors costs: yielding longer than that does not pay.
 const YIELD_MAX: u32 = 50_000;
 /// The least that is tried.
@@ -36,7 +38,7 @@ pub(super) fn look(deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -
     let (budget, sulk) = EARNED.get();
     if sulk > 0 {
         EARNED.set((budget, sulk - 1));
-        for _ in 0..LOOKS / 8 {
+        for _ in 0..LOOKS {
             if ready() {
                 return true;
             }
@@ -44,14 +46,16 @@ pub(super) fn look(deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -
         }
         return false;
     }
-    for _ in 0..LOOKS {
-        if ready() {
-            return true;
-        }
-        std::hint::spin_loop();
-    }
     let start = Instant::now();
-    let mut before = start;
+    while start.elapsed() < SPIN {
+        for _ in 0..LOOKS {
+            if ready() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+    }
+    let mut before = Instant::now();
     loop {
         std::thread::yield_now();
         if ready() {
