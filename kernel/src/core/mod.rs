@@ -8,7 +8,7 @@
 //!
 //! Read in this order: `arena`, `quota`, `space` (tables); `port`, `mail`, `task`, `region` (what there is); `rights` (in and out of a
 //! space), `send`, `receive`, `notify`, `destroy` (how it moves and ends); `link`, `route`, `ticket`, `returned`, `grant`, `event` (how it moves without the kernel);
-//! `calls`, `attributes`, `sets`, `tasks` (what can be asked);
+//! `msg`, `calls`, `attributes`, `sets`, `tasks` (what can be asked);
 //! `apply` (the transitions); `check` (what must always hold).
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ mod event;
 mod grant;
 mod link;
 mod mail;
+mod msg;
 mod notify;
 mod packet;
 #[cfg(test)]
