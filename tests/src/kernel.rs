@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use libtask::local::Limits;
+use libtask::local::{Direct, Limits};
 use libtask::{Error, LocalKernel, Task};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -35,11 +35,12 @@ struct Process {
 }
 
 impl Kernel {
-    /// Starts one that tasks can connect to.
-    pub fn start(mode: Mode, limits: &[Limit]) -> Kernel {
-        Kernel(match mode {
-            Mode::Local => Inner::Local(LocalKernel::with_limits(local_limits(limits))),
-            Mode::Process => Inner::Process(Arc::new(Process::start(limits))),
+    /// Starts one that tasks can connect to. `direct`: whether tasks send to each other directly; as the environment says if `None`.
+    pub fn start(mode: Mode, limits: &[Limit], direct: Option<Direct>) -> Kernel {
+        Kernel(match (mode, direct) {
+            (Mode::Local, None) => Inner::Local(LocalKernel::with_limits(local_limits(limits))),
+            (Mode::Local, Some(direct)) => Inner::Local(LocalKernel::with_direct(local_limits(limits), direct)),
+            (Mode::Process, direct) => Inner::Process(Arc::new(Process::start(limits, direct))),
         })
     }
 
@@ -119,7 +120,7 @@ impl Kernel {
 }
 
 impl Process {
-    fn start(limits: &[Limit]) -> Process {
+    fn start(limits: &[Limit], direct: Option<Direct>) -> Process {
         let directory = tempfile::Builder::new()
             .prefix("umach-test")
             .permissions(fs::Permissions::from_mode(0o700))
@@ -130,6 +131,9 @@ impl Process {
         command.arg("--socket").arg(directory.path().join("socket")).args(["--log", "warn"]);
         for (key, value) in limits {
             command.arg("--limits").arg(format!("{key}={value}"));
+        }
+        if let Some(direct) = direct {
+            command.arg("--direct").arg(direct.to_string());
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).env_remove("UMACH_LANE").env_remove("UMACH_LOG");
         let child = command.spawn().expect("start umachd");

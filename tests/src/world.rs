@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use libtask::local::Direct;
 use libtask::raw::{HostRow, PortRow};
 use libtask::{Code, Disposition, Name, Task};
 
@@ -39,7 +40,12 @@ struct Footprint {
 impl World {
     /// A kernel with one task, the observer.
     pub fn start(mode: Mode, limits: &[Limit]) -> World {
-        let kernel = Kernel::start(mode, limits);
+        World::start_with(mode, limits, None)
+    }
+
+    /// The same, and whether its tasks send to each other directly, whatever the environment says.
+    pub fn start_with(mode: Mode, limits: &[Limit], direct: Option<Direct>) -> World {
+        let kernel = Kernel::start(mode, limits, direct);
         let observer = kernel.task("observer");
         let host_control = observer.raw().host_control().expect("the host's control right");
         let before = footprint(&kernel, &observer);
