@@ -313,7 +313,7 @@ impl<'t> Mixed<'t, '_> {
         let mut waited = false;
         loop {
             let Some(place) = self.plane.place(name) else {
-                match self.ask(name, 0, until)? {
+                match self.ask(name, 0, 0, until)? {
                     answered if answered.code.plain() == Code::MACH_RCV_IN_PROGRESS => {
                         drop(answered);
                         self.plane.look(self.task)?;
@@ -336,12 +336,16 @@ impl<'t> Mixed<'t, '_> {
                     return Ok(answered);
                 }
                 Came::Late => return Ok(Answered::just(Code::MACH_RCV_TIMED_OUT)),
-                Came::Ticket(ticket) => return self.fetch(ticket),
-                Came::Ask { place, mail } => {
-                    let mut answered = self.ask(name, msg_flags::WATCH, until)?;
+                Came::Ticket(ticket) => {
+                    if let Some(answered) = self.fetch(ticket)? {
+                        return Ok(answered);
+                    }
+                }
+                Came::Ask { place, mail, control } => {
+                    let mut answered = self.ask(name, msg_flags::WATCH, control, until)?;
                     self.plane.asked(&place, answered.code, mail);
                     match answered.code.plain() {
-                        Code::MACH_RCV_IN_PROGRESS => {}
+                        Code::MACH_RCV_IN_PROGRESS | Code::MACH_RCV_IN_PROGRESS_TIMED => {}
                         // The port went away while this thread waited on it.
                         Code::MACH_RCV_INVALID_NAME if waited => return Ok(Answered::just(Code::MACH_RCV_PORT_CHANGED)),
                         _ => {
@@ -356,19 +360,19 @@ impl<'t> Mixed<'t, '_> {
     }
 
     /// A receive at the kernel process.
-    fn ask(&self, name: Name, flags: u32, until: Until) -> Result<Answered<'t>> {
+    fn ask(&self, name: Name, flags: u32, number: u32, until: Until) -> Result<Answered<'t>> {
         let mut lane = self.task.lane(if flags & msg_flags::WATCH != 0 { Need::Prompt } else { self.need(until) })?;
         let options = self.want.options & !Options::SEND.bits();
         let try_flag = if flags & msg_flags::WATCH == 0 { self.want.flags & msg_flags::TRY_RECEIVE } else { 0 };
         let (limit, count) = (self.want.limit, self.want.count);
         let flags = flags | try_flag;
-        lane.begin(&Msg { options, flags, receive: name, limit, route: 0, number: 0, count, send_size: 0, annex: 0, tail: &[] });
+        lane.begin(&Msg { options, flags, receive: name, limit, route: 0, number, count, send_size: 0, annex: 0, tail: &[] });
         let code = lane.exchange(self.wait_until(until), true)?.status;
         Ok(Answered { code, source: Source::Lane(lane) })
     }
 
-    /// Fetches a message whose ticket came.
-    fn fetch(&self, ticket: Ticket) -> Result<Answered<'t>> {
+    /// Fetches a message whose ticket came. `None`: it is not there any more.
+    fn fetch(&self, ticket: Ticket) -> Result<Option<Answered<'t>>> {
         let asked = self.task.lane(Need::Prompt).and_then(|mut lane| {
             lane.begin(&Msg {
                 options: self.want.options & !Options::SEND.bits(),
@@ -394,7 +398,13 @@ impl<'t> Mixed<'t, '_> {
         };
         if code.plain() == Code::MACH_RCV_TOO_LARGE && self.want.options & Options::RCV_LARGE.bits() != 0 {
             self.plane.not_fetched(ticket);
-            return Ok(Answered { code, source: Source::Lane(lane) });
+            return Ok(Some(Answered { code, source: Source::Lane(lane) }));
+        }
+        if matches!(code.plain(), Code::MACH_RCV_INVALID_DATA | Code::MACH_RCV_INVALID_NAME) {
+            // Its port has moved meanwhile, and the message with it.
+            drop(lane);
+            self.plane.went_away(ticket);
+            return Ok(None);
         }
         let (reply, seqno) = self.plane.fetched(ticket);
         patch_frames(&mut lane, |_, message, trailer| {
@@ -405,7 +415,7 @@ impl<'t> Mixed<'t, '_> {
             }
             set_seqno(trailer, seqno);
         });
-        Ok(Answered { code, source: Source::Lane(lane) })
+        Ok(Some(Answered { code, source: Source::Lane(lane) }))
     }
 
     /// Mail to ports whose messages this side counts gets their numbers.

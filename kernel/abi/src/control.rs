@@ -520,7 +520,8 @@ pub mod msg_flags {
     /// The receive is for the `number`-th message of `route`.
     pub const BY_TICKET: u32 = 16;
     /// The receive never waits: without mail it is answered `MACH_RCV_IN_PROGRESS`, whatever the port, and the task's attention tells when to
-    /// ask again.
+    /// ask again. `number`, unless it is 0, is the attention word for events as the task knows it; if that is not the newest, the answer is
+    /// `MACH_RCV_IN_PROGRESS_TIMED`, and the task should look at its events first: one of its threads may have closed a route meanwhile.
     pub const WATCH: u32 = 32;
 }
 

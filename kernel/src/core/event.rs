@@ -385,7 +385,7 @@ impl Core {
                 if let Some(entry) = self.links.get_mut(link.0)
                     && let Some(side) = entry.side_of(task)
                 {
-                    entry.moved.remove(&(side, slot));
+                    entry.moved.remove(&(side, slot, generation));
                 }
                 plain(Event { kind: event::REPLY_MOVED, link: link.to_raw(), index: slot, value: generation, name, ..blank })
             }

@@ -81,7 +81,7 @@ pub(super) struct Link {
     /// Arenas made by each.
     pub(super) arenas: [u32; 2],
     /// Slots (and whose) whose reply has moved, and the task does not know yet.
-    pub(super) moved: BTreeSet<(usize, u32)>,
+    pub(super) moved: BTreeSet<(usize, u32, u32)>,
     pub(super) charges: [Charge; 2],
     pub(super) arena_charges: Vec<Charge>,
 }
@@ -329,7 +329,8 @@ impl Core {
     pub(super) fn explicit(&mut self, id: LinkId, caller: usize, slot: u32, generation: u32) -> Result<Right, Code> {
         let link = self.links.get(id.0).filter(|link| !link.announced).ok_or(Code::KERN_INVALID_ARGUMENT)?;
         let task = link.tasks[caller];
-        if slot as usize >= link::SLOTS || link.moved.contains(&(caller, slot)) || !link.told[caller] {
+        let untold = link.moved.iter().filter(|(of, ..)| *of == caller).count();
+        if slot as usize >= link::SLOTS || link.moved.contains(&(caller, slot, generation)) || untold >= link::SLOTS || !link.told[caller] {
             return Err(Code::KERN_INVALID_ARGUMENT);
         }
         if !self.living(task) {
@@ -340,7 +341,7 @@ impl Core {
             self.destroy_entry(task, name);
             return Err(Code::KERN_RESOURCE_SHORTAGE);
         }
-        self.links[id.0].moved.insert((caller, slot));
+        self.links[id.0].moved.insert((caller, slot, generation));
         self.raise(task, Note::Moved { link: id, slot, generation, name });
         Ok(Right::SendOnce(port))
     }

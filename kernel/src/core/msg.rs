@@ -51,6 +51,11 @@ impl Core {
         } else {
             None
         };
+        let plane = &self.tasks[task.0].plane;
+        if request.flags & msg_flags::WATCH != 0 && request.number != 0 && request.number != plane.control && !sends {
+            self.finish_receive(lane, Code::MACH_RCV_IN_PROGRESS_TIMED);
+            return Ok(());
+        }
         if sends {
             let (bytes, annex) = request.tail.split_at(request.send_size as usize);
             let copied = match self.numbered(task, request, bytes) {

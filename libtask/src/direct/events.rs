@@ -61,8 +61,9 @@ impl Plane {
             let control = self.control_word();
             task.0.events_wait.store(false, Ordering::Relaxed);
             self.pull(task, &mut endings)?;
-            self.pulled.store(control, Ordering::Release);
             let Some(ending) = endings.pop() else {
+                // Not before: whoever sees this value relies on what has ended being closed.
+                self.pulled.store(control, Ordering::Release);
                 if task.0.events_wait.load(Ordering::Relaxed) || self.control_word() != control {
                     continue;
                 }

@@ -67,7 +67,7 @@ pub(crate) enum Came {
     /// The next message is with the kernel process: fetch it, and say whether it came ([`Plane::fetched`]).
     Ticket(Ticket),
     /// The kernel process may have mail: ask it, without waiting. [`Plane::asked`] takes the outcome.
-    Ask { place: Arc<Place>, mail: u32 },
+    Ask { place: Arc<Place>, mail: u32, control: u32 },
     /// Nothing until the deadline.
     Late,
 }
@@ -92,6 +92,7 @@ impl Plane {
     fn receive_here(&self, task: &Task, place: &Arc<Place>, want: &Want, until: Until) -> Result<Came> {
         loop {
             self.look(task)?;
+            let control = self.pulled.load(Ordering::Acquire);
             let warm = self.warm.read().clone();
             self.poll(task, &warm)?;
             let mail = self.mail_word();
@@ -99,19 +100,18 @@ impl Plane {
             let turn = place.received.load(Ordering::Relaxed).is_multiple_of(TURN);
             if has_mail && turn && !place.must_wait() {
                 place.received.fetch_add(1, Ordering::Relaxed);
-                return Ok(Came::Ask { place: place.clone(), mail });
+                return Ok(Came::Ask { place: place.clone(), mail, control });
             }
             if let Some(came) = self.take(place, want, false) {
                 place.received.fetch_add(1, Ordering::Relaxed);
                 return Ok(came);
             }
             if has_mail {
-                return Ok(Came::Ask { place: place.clone(), mail });
+                return Ok(Came::Ask { place: place.clone(), mail, control });
             }
             if until.is_some_and(|at| at <= Instant::now()) {
                 return Ok(Came::Late);
             }
-            let control = self.pulled.load(Ordering::Acquire);
             let mut looks = 0u32;
             let ready = || {
                 looks = looks.wrapping_add(1);
@@ -250,6 +250,15 @@ impl Plane {
         item.route.link.ring(bell);
         let reply = item.reply.map(|(slot, generation)| self.replies.add(item.route.link.clone(), slot, generation));
         (reply, port.seqno.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The message is somebody else's to receive, and to answer.
+    pub(crate) fn went_away(&self, ticket: Ticket) {
+        let Ticket { item } = ticket;
+        let queue = item.route.port.queue.lock();
+        let bell = item.route.give_credit();
+        drop(queue);
+        item.route.link.ring(bell);
     }
 
     /// It was not received, and is the next one again.
