@@ -121,15 +121,17 @@ impl Holder {
         held.set.insert(&self.own)?;
         let mut taken = 0;
         while !self.history.is_over() {
+            let mut idle = false;
             match held.set.receive_within(Duration::from_millis(20)) {
                 Ok(message) => {
                     taken += 1;
                     self.handle(message, &mut held)?;
                 }
-                Err(error) if error.is_timed_out() => {}
+                Err(error) if error.is_timed_out() => idle = true,
                 Err(error) => return Err(error).context("receiving"),
             }
-            if held.owed.len() > 16 || (taken % 8 == 0 && !held.owed.is_empty()) {
+            // When nothing comes, all may be waiting for these.
+            while held.owed.len() > 16 || (!held.owed.is_empty() && (idle || taken % 8 == 0)) {
                 let (what, mut request) = held.owed.swap_remove(self.chance.below(held.owed.len() as u64) as usize);
                 let _ = request.reply(answer(what)); // the caller may have died
             }
