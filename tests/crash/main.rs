@@ -10,10 +10,15 @@ use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use libtask::local::Direct;
 use libtask::raw::HostRow;
 use libtask::{Command as TaskCommand, Message, Name, Notification, ReceiveRight, Received, SendRight, Task};
-use umach_tests::crash::{BULK, ECHO, GIVE, Part, SERVE, SHOW, TAKE, can_trace, pattern};
-use umach_tests::{Mode, World};
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use umach_tests::crash::{BULK, ECHO, GIVE, PLAIN, Part, SERVE, SHOW, TAKE, can_trace, pattern};
+use umach_tests::{Chance, Mode, World};
 
 /// Every kind of call that the victim makes: those that carry the conversation with the kernel process, then memory and descriptors, then those of
 /// starting and ending.
@@ -47,18 +52,79 @@ fn killed_while_holding_everything_leaves_nothing() {
     kill_everywhere(Part::Hold);
 }
 
+/// Over a link no system call takes part, so the victim is stepped through what it does there, and killed after so many instructions. `cargo xtask
+/// crash` takes more of them (`UMACH_CRASH_SAMPLES`).
+#[test]
+fn killed_between_instructions_on_a_link_leaves_nothing() {
+    let samples = std::env::var("UMACH_CRASH_SAMPLES").ok().and_then(|text| text.parse().ok()).unwrap_or(10u64);
+    let world = World::start_with(Mode::Process, &[], Some(Direct::Always));
+    let before = steady(&world);
+    let Some(window) = run(&world, Part::Link, Some(Kill::After(u64::MAX))).1 else {
+        eprintln!("SKIPPED: stepping through another process is not allowed here");
+        return;
+    };
+    let mut chance = Chance::new(samples);
+    for _ in 0..samples {
+        let after = chance.below(window);
+        run(&world, Part::Link, Some(Kill::After(after)));
+        let mut now = steady(&world);
+        for _ in 0..2000 {
+            if now == before {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            now = steady(&world);
+        }
+        assert_eq!(now, before, "killed after {after} instructions of {window}: something is left (see `steady`)");
+    }
+    eprintln!("link: {samples} deaths in {window} instructions");
+    world.end();
+}
+
+/// When the victim is killed.
+#[derive(Debug, Clone, Copy)]
+enum Kill {
+    /// Before its n-th call of a kind.
+    Call(&'static str, usize),
+    /// After so many instructions between its two stops.
+    After(u64),
+}
+
+/// Steps through the victim from its first stop on and kills it after so many instructions; how many there were if it got to its second stop. `None` if it
+/// may not be traced.
+fn step(pid: u32, after: u64) -> Option<u64> {
+    let pid = Pid::from_raw(pid.try_into().expect("a process id"));
+    ptrace::seize(pid, ptrace::Options::empty()).ok()?;
+    let is_stop = |status| matches!(status, WaitStatus::Stopped(_, Signal::SIGSTOP) | WaitStatus::PtraceEvent(_, Signal::SIGSTOP, _));
+    let wait = || waitpid(pid, None).expect("wait for the victim");
+    while !is_stop(wait()) {
+        ptrace::cont(pid, None).expect("let the victim go on");
+    }
+    let mut steps = 0;
+    while steps < after {
+        ptrace::step(pid, None).expect("step the victim");
+        if is_stop(wait()) {
+            ptrace::detach(pid, None).expect("let the victim go");
+            return Some(steps);
+        }
+        steps += 1;
+    }
+    kill(pid, Signal::SIGKILL).expect("kill the victim");
+    Some(steps)
+}
+
 fn kill_everywhere(part: Part) {
     if !can_trace() {
         return;
     }
     let world = World::start(Mode::Process, &[]);
     let before = steady(&world);
-    assert!(run(&world, part, None), "{part}: does not work even when nobody is killed");
+    assert!(run(&world, part, None).0, "{part}: does not work even when nobody is killed");
     let mut runs = 0;
     for call in CALLS {
         for at in 1.. {
             assert!(at < MOST, "{part}: more than {MOST} calls of {call}");
-            let survived = run(&world, part, Some((call, at)));
+            let survived = run(&world, part, Some(Kill::Call(call, at))).0;
             runs += 1;
             let mut after = before;
             for _ in 0..2000 {
@@ -106,8 +172,8 @@ struct Peer {
     callers: Vec<JoinHandle<()>>,
 }
 
-/// Plays one run with a peer of its own; whether the victim lived to its end.
-fn run(world: &World, part: Part, kill: Option<(&str, usize)>) -> bool {
+/// Plays one run with a peer of its own; whether the victim lived to its end, and how many instructions it was stepped through.
+fn run(world: &World, part: Part, kill: Option<Kill>) -> (bool, Option<u64>) {
     let task = world.task("peer");
     let id = task.id();
     let survived = play(world, &task, part, kill);
@@ -116,15 +182,15 @@ fn run(world: &World, part: Part, kill: Option<(&str, usize)>) -> bool {
     survived
 }
 
-fn play(world: &World, task: &Task, part: Part, kill: Option<(&str, usize)>) -> bool {
+fn play(world: &World, task: &Task, part: Part, kill: Option<Kill>) -> (bool, Option<u64>) {
     let service = task.new_port().expect("make a port");
     let notify = task.new_port().expect("make a port");
     let mut command = match kill {
-        Some((call, at)) => {
+        Some(Kill::Call(call, at)) => {
             let inject = format!("inject={call}:signal=KILL:when={at}");
             TaskCommand::new("strace").args(["-qq", "-o", "/dev/null", "-e", &inject, env!("CARGO_BIN_EXE_umach-victim")])
         }
-        None => TaskCommand::new(env!("CARGO_BIN_EXE_umach-victim")),
+        _ => TaskCommand::new(env!("CARGO_BIN_EXE_umach-victim")),
     };
     command = command.arg(part.to_string()).label(part.to_string());
     let right = service.make_send().expect("make a send right");
@@ -147,6 +213,12 @@ fn play(world: &World, task: &Task, part: Part, kill: Option<(&str, usize)>) -> 
         given: vec![],
         callers: vec![],
     };
+    let pid = child.process.id();
+    let mut stepper = match kill {
+        Some(Kill::After(after)) => Some(std::thread::spawn(move || step(pid, after))),
+        _ => None,
+    };
+    let mut steps = None;
     let end = Instant::now() + SOON;
     let mut status = None;
     // Until the victim is gone and everything that its end must cause has come.
@@ -158,7 +230,15 @@ fn play(world: &World, task: &Task, part: Part, kill: Option<(&str, usize)>) -> 
             peer.reported,
             peer.shown.len()
         );
-        if status.is_none() {
+        if let Some(done) = stepper.take_if(|stepper| stepper.is_finished()) {
+            steps = done.join().expect("the stepper");
+            if steps.is_none() {
+                // It stopped and nobody goes on with it.
+                child.process.kill().expect("kill the victim");
+            }
+        }
+        // Until then it is the stepper who waits for it.
+        if status.is_none() && stepper.is_none() {
             status = child.try_wait().expect("look after the victim");
         }
         match set.receive_within(Duration::from_millis(2)) {
@@ -177,7 +257,7 @@ fn play(world: &World, task: &Task, part: Part, kill: Option<(&str, usize)>) -> 
     assert_eq!(peer.no_senders, 1, "{part} {kill:?}: no-senders comes once");
     assert_eq!(peer.unused, peer.too_late, "{part} {kill:?}: a request refused gives its send-once right's notification");
     assert!(peer.reported.values().all(|&times| times == 1), "{part} {kill:?}: each death is told once: {:?}", peer.reported);
-    status.expect("it has ended").success()
+    (status.expect("it has ended").success(), steps)
 }
 
 impl Peer {
@@ -203,6 +283,7 @@ impl Peer {
                     self.watch(right);
                 }
             }
+            PLAIN => assert_eq!(received.bytes(), [1; 40]),
             ECHO | TAKE if !received.wants_reply() => panic!("a call without a reply right"),
             ECHO => {
                 let body = received.bytes().to_vec();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use libtask::{Message, Task};
-use umach_tests::crash::{BULK, ECHO, GIVE, Part, SERVE, SHOW, TAKE, pattern};
+use rustix::process::{Signal, getpid, kill_process};
+use umach_tests::crash::{BULK, ECHO, GIVE, PLAIN, Part, SERVE, SHOW, TAKE, pattern};
 
 /// Requests that the served part answers before it ends.
 const SERVED: usize = 2;
@@ -45,6 +46,23 @@ fn main() -> Result<()> {
                 let body = request.bytes().to_vec();
                 request.reply(Message::new(ECHO).bytes(&body))?;
             }
+        }
+        Part::Link => {
+            // By then there is a route.
+            for round in 0..8u8 {
+                peer.call(Message::new(ECHO).bytes(&[round; 4]))?;
+            }
+            let (port, given) = (task.new_port()?, task.new_port()?);
+            given.make_send()?.send(Message::new(ECHO).bytes(b"queued before it moves"))?;
+            kill_process(getpid(), Signal::STOP)?;
+            peer.send(Message::new(PLAIN).bytes(&[1; 40]))?;
+            let answer = peer.call(Message::new(ECHO).bytes(&[9; 100]))?;
+            if answer.bytes() != [9; 100] {
+                bail!("the answer is not what was sent");
+            }
+            peer.send(Message::new(SHOW).make_send(&port))?;
+            peer.send(Message::new(GIVE).make_send(&given).move_receive(given))?;
+            kill_process(getpid(), Signal::STOP)?;
         }
         Part::Hold => {
             let (a, b, notify) = (task.new_port()?, task.new_port()?, task.new_port()?);

@@ -43,7 +43,7 @@ const SOON: Duration = Duration::from_secs(15);
 /// A run of the default length takes no longer, however slow the machine: it says how far it came and fails.
 const LONGEST: Duration = Duration::from_secs(1200);
 
-const DEFAULT_MESSAGES: u64 = 200_000;
+const DEFAULT_MESSAGES: u64 = 60_000;
 const DEFAULT_SEED: u64 = 20_260_731;
 
 fn variable(name: &str) -> Option<u64> {

@@ -16,6 +16,8 @@ pub const BULK: i32 = 103;
 pub const TAKE: i32 = 104;
 /// Carries a send right to a port that the victim serves.
 pub const SERVE: i32 = 105;
+/// Only has to arrive.
+pub const PLAIN: i32 = 106;
 
 /// What the victim plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +30,13 @@ pub enum Part {
     Serve,
     /// Holds sets, notification requests and regions.
     Hold,
+    /// Sends, calls, and gives rights and a port away over a link, between two stops (`SIGSTOP`).
+    Link,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 4] = [Part::Send, Part::Call, Part::Serve, Part::Hold];
+    pub const ALL: [Part; 5] = [Part::Send, Part::Call, Part::Serve, Part::Hold, Part::Link];
 }
 
 impl fmt::Display for Part {
@@ -42,6 +46,7 @@ impl fmt::Display for Part {
             Part::Call => "call",
             Part::Serve => "serve",
             Part::Hold => "hold",
+            Part::Link => "link",
         })
     }
 }

@@ -94,7 +94,7 @@ pub(crate) fn history(root: &Path, args: &History) -> Result<bool> {
 
 pub(crate) fn crash(root: &Path) -> Result<bool> {
     let step = |direct: &str| {
-        let variables = [direct_variable(direct), ("UMACH_CRASH_EVERY", "1".to_owned())];
+        let variables = [direct_variable(direct), ("UMACH_CRASH_SAMPLES", "1000".to_owned())];
         Step::cargo("crash", &["test", "--workspace", "--test", "crash", "--", "--nocapture"], &variables)
     };
     steps::run(root, ["off", "always"].map(step).into(), false)
