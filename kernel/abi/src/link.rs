@@ -118,8 +118,7 @@ pub mod state {
 /// What the counters count, by index.
 pub mod counter {
     /// Names of the counters, in order.
-    pub const NAMES: [&str; 9] =
-        ["messages", "bytes", "bells", "sleeps", "spun", "tickets", "no_credit", "no_space", "kernel_plane"];
+    pub const NAMES: [&str; 9] = ["messages", "bytes", "bells", "sleeps", "spun", "tickets", "no_credit", "no_space", "kernel_plane"];
     /// Messages published, replies included.
     pub const MESSAGES: usize = 0;
     /// Their bytes.
@@ -151,6 +150,8 @@ pub mod attention {
 }
 
 const _: () = assert!(SLOT_WAITS + 4 * SLOTS <= CREDITS && CREDITS + CREDIT_SIZE * ROUTES <= WANTS && WANTS + 4 * ROUTES <= LEASES_DONE);
-const _: () = assert!(LEASES_DONE + 4 * LEASES <= SENT && SENT + 4 * ROUTES <= RING && RING + RING_SIZE <= SLOTS_AT && SLOTS_AT + SLOTS * SLOT_SIZE == HALF);
+const _: () = assert!(
+    LEASES_DONE + 4 * LEASES <= SENT && SENT + 4 * ROUTES <= RING && RING + RING_SIZE <= SLOTS_AT && SLOTS_AT + SLOTS * SLOT_SIZE == HALF
+);
 const _: () = assert!(COUNTERS_AT + 8 * COUNTERS <= SLOT_WAITS && RING_SIZE.is_power_of_two() && HALF.is_multiple_of(4096));
 const _: () = assert!(RECORD_HEAD + RECORD_MAX < RING_SIZE / 4);

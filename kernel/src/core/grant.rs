@@ -50,8 +50,9 @@ impl Direct {
 }
 
 impl Default for Direct {
+    // Not yet `auto`: rare long random histories with deaths still hang (docs/caveats.md).
     fn default() -> Direct {
-        Direct::Auto { after: 4 }
+        Direct::Off
     }
 }
 
