@@ -133,8 +133,8 @@ pub(crate) fn play(world: &World) {
     assert!((2..MEMBERS).contains(&dead), "{dead} members died");
     assert!(book.rescued > 0, "no safe port was held by a member that died");
     let all_seen = book.seen();
-    for sender in 0..SENDERS {
-        let (sent, deaths) = (book.sent[sender].as_ref().expect("said"), book.deaths[sender].as_ref().expect("said"));
+    for (sender, (sent, deaths)) in book.sent.iter().zip(&book.deaths).enumerate() {
+        let (sent, deaths) = (sent.as_ref().expect("said"), deaths.as_ref().expect("said"));
         for port in 0..PORTS {
             let (seen, sent) = (all_seen[port][sender], sent[port]);
             if port < SAFE {
