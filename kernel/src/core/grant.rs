@@ -18,9 +18,10 @@ use super::route::{Route, RouteId, State};
 const COUNTED: usize = 16;
 
 /// When tasks are let send to each other directly. Only those that can (`Features::DIRECT_PLANE`) ever are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Direct {
-    /// Never.
+    /// Never. The default until rare long random histories with deaths never hang (docs/caveats.md).
+    #[default]
     Off,
     /// After so many messages of one task to one port.
     Auto {
@@ -46,13 +47,6 @@ impl Direct {
             Ok(text) if !text.is_empty() => text.parse().map_err(|why| format!("{}={text}: {why}", Direct::VARIABLE)),
             _ => Ok(Direct::default()),
         }
-    }
-}
-
-impl Default for Direct {
-    // Not yet `auto`: rare long random histories with deaths still hang (docs/caveats.md).
-    fn default() -> Direct {
-        Direct::Off
     }
 }
 
