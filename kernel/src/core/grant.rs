@@ -55,7 +55,7 @@ impl FromStr for Direct {
     fn from_str(text: &str) -> Result<Direct, Self::Err> {
         match text {
             "off" => Ok(Direct::Off),
-            "auto" => Ok(Direct::default()),
+            "auto" => Ok(Direct::Auto { after: 4 }),
             "always" => Ok(Direct::Always),
             "random" => Ok(Direct::Random { seed: 1 }),
             _ => match text.strip_prefix("random:").map(str::parse) {
@@ -202,7 +202,8 @@ mod tests {
         for text in ["off", "auto", "always", "random:7"] {
             assert_eq!(text.parse::<Direct>().unwrap().to_string(), text);
         }
-        assert_eq!("auto".parse(), Ok(Direct::default()));
+        assert_eq!("auto".parse(), Ok(Direct::Auto { after: 4 }));
+        assert_eq!("off".parse(), Ok(Direct::default()));
         for wrong in ["", "on", "random:", "random:x", "Auto"] {
             assert!(wrong.parse::<Direct>().is_err(), "{wrong} was taken");
         }
