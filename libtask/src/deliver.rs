@@ -63,9 +63,10 @@ fn receiving(from: Name, count: u32, timeout: Option<Duration>) -> Exchange<'sta
     }
 }
 
+/// A try is answered at once, so there is no time to keep.
 fn within(timeout: Option<Duration>) -> Wait {
     match timeout {
-        None => Wait::FOREVER,
+        None | Some(Duration::ZERO) => Wait::FOREVER,
         timeout => Wait::within(timeout),
     }
 }

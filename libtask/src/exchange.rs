@@ -366,8 +366,10 @@ impl<'t> Mixed<'t, '_> {
         let try_flag = if flags & msg_flags::WATCH == 0 { self.want.flags & msg_flags::TRY_RECEIVE } else { 0 };
         let (limit, count) = (self.want.limit, self.want.count);
         let flags = flags | try_flag;
+        // Either is answered at once.
+        let wait = if flags & (msg_flags::WATCH | msg_flags::TRY_RECEIVE) != 0 { Wait::FOREVER } else { self.wait_until(until) };
         lane.begin(&Msg { options, flags, receive: name, limit, route: 0, number, count, send_size: 0, annex: 0, tail: &[] });
-        let code = lane.exchange(self.wait_until(until), true)?.status;
+        let code = lane.exchange(wait, true)?.status;
         Ok(Answered { code, source: Source::Lane(lane) })
     }
 
