@@ -60,8 +60,7 @@ fn on(kernel: &LocalKernel, chance: &mut Chance) -> Result<Totals> {
         for n in 0..SENDERS {
             let number = number * SENDERS + n;
             let (ports, history, chance) = (ports.clone(), history.clone(), chance.split());
-            let acks = task.new_port_with(PortOptions { queue_limit: Some(1024), ..PortOptions::default() })?;
-            let sender = Sender { number, ports, history, chance, acks, open: 0, lost: 0 };
+            let sender = Sender::new(number, &task, ports, history, chance)?;
             start(format!("sender {number}"), Box::new(|| sender.run()))?;
         }
         let mortal = someone_dies && number < MORTAL;

@@ -1,11 +1,11 @@
 //! A thread that sends.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use libtask::{Message, Notification, ReceiveRight, RightKind, SendRight};
+use libtask::{Message, Name, Notification, PortSet, ReceiveRight, RightKind, SendRight, Task};
 use umach_tests::Chance;
 use zerocopy::IntoBytes;
 
@@ -14,19 +14,18 @@ use crate::record::{History, Number};
 use crate::{NUMBERS, PORTS, SENDERS, SOON};
 
 /// Rights on their way at a time.
-const RIGHTS: u64 = 64;
+const RIGHTS: usize = 64;
 
 pub(crate) struct Sender {
-    pub(crate) number: usize,
-    pub(crate) ports: Arc<Vec<SendRight>>,
-    pub(crate) history: Arc<History>,
-    pub(crate) chance: Chance,
-    /// Where rights that this thread sent are used.
-    pub(crate) acks: ReceiveRight,
-    /// Rights that have not been used or come back.
-    pub(crate) open: u64,
-    /// Rights in messages that could not be sent. If they had been made by then, they come back unused.
-    pub(crate) lost: u64,
+    number: usize,
+    task: Task,
+    ports: Arc<Vec<SendRight>>,
+    history: Arc<History>,
+    chance: Chance,
+    /// Rights that have not been used or come back, by the port that each was made for.
+    open: HashMap<Name, (ReceiveRight, Number, Flavour)>,
+    /// All those ports.
+    acks: PortSet,
 }
 
 /// What became of one number.
@@ -54,6 +53,10 @@ pub(crate) fn length(number: u32) -> u32 {
 }
 
 impl Sender {
+    pub(crate) fn new(number: usize, task: &Task, ports: Arc<Vec<SendRight>>, history: Arc<History>, chance: Chance) -> Result<Sender> {
+        Ok(Sender { number, task: task.clone(), ports, history, chance, open: HashMap::new(), acks: task.new_set()? })
+    }
+
     pub(crate) fn run(mut self) {
         let me = self.number / SENDERS;
         if let Err(why) = self.send_all()
@@ -95,29 +98,30 @@ impl Sender {
         let mut body = what.as_bytes().to_vec();
         body.extend(padding(what, length(what.number)));
         let mut message = Message::new(flavour.id()).bytes(&body);
-        if flavour.has_right() {
-            message = message.make_send_once(&self.acks);
+        // A port for each right: what becomes of a right in a message that could not be sent is nobody's to count.
+        let ack = if flavour.has_right() { Some(self.task.new_port()?) } else { None };
+        if let Some(ack) = &ack {
+            message = message.make_send_once(ack);
         }
         if flavour.has_memory() {
             message = message.memory(padding(what, 20_000));
         }
         let right = self.ports[what.port as usize].duplicate();
-        if flavour.is_call() {
-            return self.call(&right, message, flavour, what);
+        let sent = if flavour.is_call() { self.call(&right, message, flavour, what) } else { self.post(&right, message, flavour, what) }?;
+        if let (Some(ack), Sent::Yes) = (ack, &sent) {
+            self.acks.insert(&ack)?;
+            self.open.insert(ack.name(), (ack, what, flavour));
         }
+        Ok(sent)
+    }
+
+    fn post(&mut self, right: &SendRight, message: Message, flavour: Flavour, what: Number) -> Result<Sent> {
         let sent = if self.chance.below(8) == 0 { right.try_send(message) } else { right.send_within(message, SOON) };
         match sent {
-            Ok(()) => {
-                self.open += u64::from(flavour.has_right());
-                Ok(Sent::Yes)
-            }
-            Err(failed) if failed.error.is_dead() => {
-                self.lost += u64::from(flavour.has_right());
-                Ok(Sent::Dead)
-            }
+            Ok(()) => Ok(Sent::Yes),
+            Err(failed) if failed.error.is_dead() => Ok(Sent::Dead),
             Err(failed) if failed.error.is_timed_out() => {
                 ensure!(failed.message.is_some(), "a message that was not sent comes back");
-                self.lost += u64::from(flavour.has_right());
                 Ok(Sent::NotNow)
             }
             Err(failed) => Err(failed).with_context(|| format!("sending {what:?} as {flavour:?}")),
@@ -126,10 +130,7 @@ impl Sender {
 
     fn call(&mut self, right: &SendRight, message: Message, flavour: Flavour, what: Number) -> Result<Sent> {
         let deaths = self.history.deaths();
-        let called = right.call_within(message, SOON);
-        let sent = !matches!(&called, Err(error) if !error.is_server_died());
-        self.open += u64::from(sent && flavour.has_right());
-        match called {
+        match right.call_within(message, SOON) {
             Ok(mut answer) => {
                 let back: Number = answer.pod().context("an answer")?;
                 ensure!(back == what, "the answer to {what:?} is {back:?}");
@@ -147,38 +148,30 @@ impl Sender {
                 self.history.told.fetch_add(1, Ordering::Relaxed);
                 Ok(Sent::Yes)
             }
-            Err(error) if error.is_dead() => {
-                self.lost += u64::from(flavour.has_right());
-                Ok(Sent::Dead)
-            }
+            Err(error) if error.is_dead() => Ok(Sent::Dead),
             Err(error) => Err(error).with_context(|| format!("calling with {what:?} as {flavour:?}")),
         }
     }
 
     /// Waits until at most `most` rights are on their way.
-    fn collect(&mut self, most: u64) -> Result<()> {
-        let end = Instant::now() + SOON;
-        loop {
-            let got = if self.open > most { self.acks.receive_within(SOON).map(Some) } else { self.acks.try_receive() };
-            let Some(mut message) = got.with_context(|| format!("{} rights are still out", self.open))? else { return Ok(()) };
+    fn collect(&mut self, most: usize) -> Result<()> {
+        while !self.open.is_empty() {
+            let got = if self.open.len() > most { self.acks.receive_within(SOON).map(Some) } else { self.acks.try_receive() };
+            let still = || format!("{} rights are still out: {:?}", self.open.len(), self.open.values().next());
+            let Some(mut message) = got.with_context(still)? else { return Ok(()) };
+            let (_, what, flavour) = self.open.remove(&message.port()).context("a right was used twice, or never sent")?;
             match message.take_notification() {
                 Some(Notification::SendOnce) => {
-                    if self.lost > 0 {
-                        self.lost -= 1;
-                        continue;
-                    }
-                    ensure!(self.history.deaths() > 0, "a right came back unused, and nobody died");
+                    ensure!(self.history.deaths() > 0, "the right in {what:?}, {flavour:?}, came back unused, and nobody died");
                 }
                 Some(other) => bail!("{other:?} was not asked for"),
                 None => {
-                    let what: Number = message.pod().context("the use of a right")?;
-                    ensure!(what.sender as usize == self.number, "{what:?} came to sender {}", self.number);
+                    let used: Number = message.pod().context("the use of a right")?;
+                    ensure!(used == what, "the right in {what:?}, {flavour:?}, was used for {used:?}");
                 }
             }
-            ensure!(self.open > 0, "a right was used twice: {message:?}");
-            self.open -= 1;
             self.history.rights.fetch_add(1, Ordering::Relaxed);
-            ensure!(Instant::now() < end, "rights do not come back");
         }
+        Ok(())
     }
 }
