@@ -327,7 +327,8 @@ impl Core {
 
     /// The reply to the call in a slot becomes an ordinary send-once right, to a port that the caller gets. Gives the right.
     pub(super) fn explicit(&mut self, id: LinkId, caller: usize, slot: u32, generation: u32) -> Result<Right, Code> {
-        let link = self.links.get(id.0).filter(|link| !link.announced).ok_or(Code::KERN_INVALID_ARGUMENT)?;
+        // Also over a link whose end was told: a call that outlives its receiver waits for this.
+        let link = self.links.get(id.0).ok_or(Code::KERN_INVALID_ARGUMENT)?;
         let task = link.tasks[caller];
         let untold = link.moved.iter().filter(|(of, ..)| *of == caller).count();
         if slot as usize >= link::SLOTS || link.moved.contains(&(caller, slot, generation)) || untold >= link::SLOTS || !link.told[caller] {

@@ -1,5 +1,7 @@
 //! Plays: what goes with a link, replies that become ports, and what is shown.
 
+use umach_abi::control::msg_flags;
+use umach_abi::notify::Notification;
 use umach_abi::records::{LinkRow, RouteRow, down, event, undelivered, violation};
 
 use super::pair::*;
@@ -95,6 +97,49 @@ fn call_that_is_returned_keeps_its_reply() {
     bytes[0] = 18;
     pair.world.ok(pair.server, msg(Options::SEND, Name::NULL, &bytes));
     assert_eq!(poll(&mut pair.world, pair.client, moved.name).as_deref(), Some(&b"done"[..]));
+}
+
+/// A call whose request is a ticket, in slot 7.
+fn call_by_ticket(pair: &mut Pair, route: u64) {
+    let bytes = carrying(pair.send, pair.send, 19, b"call");
+    let request = match with_flags(msg(Options::SEND, Name::NULL, &bytes), msg_flags::TICKET, route, 1) {
+        Request::Msg(msg) => Request::Msg(Msg { receive: Name(8), limit: 30, ..msg }),
+        other => other,
+    };
+    assert_eq!(pair.world.call(pair.client, request).status, Code::SUCCESS);
+    pair.world.check();
+}
+
+#[test]
+fn call_that_outlives_its_receiver_is_answered_by_the_next() {
+    let (mut pair, route) = Pair::routed();
+    call_by_ticket(&mut pair, route);
+    let heir = pair.world.task();
+    let there = pair.world.give(pair.server, pair.port, 16, heir);
+    pair.kill(pair.server);
+    assert_eq!(pair.closed(), Some((0, 1)));
+    assert_eq!(pair.world.ack(pair.client, route, 0), Code::SUCCESS);
+    let told = pair.world.events(pair.client);
+    let moved = told.iter().find(|event| event.kind == event::REPLY_MOVED).expect("the link is down, and its caller waits");
+    assert_eq!((moved.index, moved.value), (7, 30));
+    let answer = pair.world.poll(heir, there);
+    let header = Header::read(answer.message().unwrap()).unwrap();
+    let mut bytes = simple(header.remote, b"done");
+    bytes[0] = 18;
+    pair.world.ok(heir, msg(Options::SEND, Name::NULL, &bytes));
+    assert_eq!(poll(&mut pair.world, pair.client, moved.name).as_deref(), Some(&b"done"[..]));
+}
+
+#[test]
+fn call_that_dies_with_its_receivers_port_is_told_of() {
+    let (mut pair, route) = Pair::routed();
+    call_by_ticket(&mut pair, route);
+    pair.kill(pair.server);
+    let told = pair.world.events(pair.client);
+    let moved = told.iter().find(|event| event.kind == event::REPLY_MOVED).expect("its caller waits");
+    assert_eq!((moved.index, moved.value), (7, 30));
+    let answer = pair.world.poll(pair.client, moved.name);
+    assert!(matches!(Notification::parse(answer.message().unwrap()), Some(Notification::SendOnce)));
 }
 
 #[test]
