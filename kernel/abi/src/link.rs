@@ -91,7 +91,7 @@ pub mod slot {
     pub const DROPPED: u32 = 2;
 }
 /// Bytes before a slot's payload.
-pub const SLOT_HEAD: usize = 32;
+pub const SLOT_HEAD: usize = 16;
 /// The largest payload of a slot.
 pub const SLOT_MAX: usize = SLOT_SIZE - SLOT_HEAD;
 

@@ -327,7 +327,7 @@ fn impossible_answers_are_evidence<M: Memory>([a, b]: [Arc<M>; 2]) {
     b.word(at).store(9 << 2 | link::slot::DONE, Ordering::Release);
     let long = Evidence::new(violation::REPLY, link::SLOT_MAX as u64 + 1, link::SLOT_MAX as u64);
     assert_eq!(slot::poll(&*a, 0, 2, 9), Err(long));
-    assert_eq!(long.to_string(), "the peer of the link broke a rule (reply): found 0xfe1, expected 0xfe0");
+    assert_eq!(long.to_string(), "the peer of the link broke a rule (reply): found 0xff1, expected 0xff0");
 }
 
 #[test]

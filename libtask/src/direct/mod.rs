@@ -48,6 +48,8 @@ pub(crate) struct Plane {
     due: Arc<table::Due>,
     replies: replies::Replies,
     floor: wait::Floor,
+    /// 1 + the CPU of whom the last message came from.
+    partner: AtomicU32,
 }
 
 impl Plane {

@@ -11,8 +11,8 @@ use umach_abi::message::{HEADER, round4};
 use umach_abi::records::violation;
 use umach_link::{Bell, Evidence, Record, credit, slot};
 
-use super::Plane;
 use super::table::{Body, Entry, InRoute, Inbox, Item, Link, Place};
+use super::{Plane, wait};
 use crate::error::Result;
 use crate::task::Task;
 
@@ -33,6 +33,7 @@ impl Plane {
     pub(super) fn poll(&self, task: &Task, warm: &[Arc<Link>]) -> Result<()> {
         for link in warm {
             if link.has_more() {
+                self.met(link);
                 self.poll_link(task, link)?;
             }
         }
@@ -43,6 +44,13 @@ impl Plane {
             }
         }
         Ok(())
+    }
+
+    /// There is something from this link's peer: where it runs, and where this thread does.
+    fn met(&self, link: &Link) {
+        let (state, cpu) = umach_link::state(&*link.memory, 1 - link.mine);
+        self.partner.store(if state == link::state::RUNS { cpu.wrapping_add(1) } else { 0 }, Ordering::Relaxed);
+        link.show(link::state::RUNS, wait::cpu());
     }
 
     fn poll_link(&self, task: &Task, link: &Arc<Link>) -> Result<()> {

@@ -122,7 +122,7 @@ impl Plane {
                     // Only another thread of this task puts something there.
                     || (looks.is_multiple_of(8) && place.has_messages())
             };
-            if wait::look(until, ready) {
+            if wait::look(|cpu| self.partner.load(Ordering::Relaxed) == cpu.wrapping_add(1), until, ready) {
                 continue;
             }
             let start = Instant::now();
@@ -157,10 +157,12 @@ impl Plane {
             if !warm.iter().any(|link| link.has_more()) && !place.has_messages() && !self.has_missed.load(Ordering::Relaxed) {
                 for link in warm.iter() {
                     link.count(counter::SLEEPS, 1);
+                    link.show(link::state::SLEEPS, wait::cpu());
                 }
                 futex::wait(&words, Some(until));
             }
             for link in self.warm.read().iter() {
+                link.show(link::state::RUNS, wait::cpu());
                 umach_link::disarm(&*link.memory, link.mine);
             }
             self.floor.leave_post();

@@ -174,7 +174,9 @@ impl Plane {
             }
         };
         let seen = word.load(Ordering::Acquire);
-        if !full(seen) || wait::look(until, || word.load(Ordering::Acquire) != seen || self.control_word() != control) {
+        if !full(seen)
+            || wait::look(|cpu| link.is_near(cpu), until, || word.load(Ordering::Acquire) != seen || self.control_word() != control)
+        {
             link.count(counter::SPUN, 1);
             return Ok(true);
         }
@@ -336,6 +338,7 @@ impl Plane {
         let word = link.memory_word(peer_half, open.slot);
         let poll = || slot::poll(&*link.memory, link.mine, open.slot, open.generation);
         let control_of = || self.pulled.load(Ordering::Acquire);
+        link.show(link::state::RUNS, wait::cpu());
         let result = loop {
             let control = control_of();
             match poll() {
@@ -362,7 +365,9 @@ impl Plane {
                 },
             }
             let seen = word.load(Ordering::Acquire);
-            if matches!(poll(), Ok(None)) && !wait::look(until, || word.load(Ordering::Acquire) != seen || self.control_word() != control) {
+            if matches!(poll(), Ok(None))
+                && !wait::look(|cpu| link.is_near(cpu), until, || word.load(Ordering::Acquire) != seen || self.control_word() != control)
+            {
                 if until.is_some_and(|at| at <= Instant::now()) {
                     match poll() {
                         Ok(Some(_)) => continue,
@@ -374,7 +379,9 @@ impl Plane {
                 let start = Instant::now();
                 if word.load(Ordering::Acquire) == seen && self.control_word() == control {
                     link.count(counter::SLEEPS, 1);
+                    link.show(link::state::SLEEPS, wait::cpu());
                     self.sleep(&[(word, seen)], control, until);
+                    link.show(link::state::RUNS, wait::cpu());
                 }
                 slot::wait_flag(&*link.memory, link.mine, open.slot, bell::NONE);
                 wait::learn(start.elapsed());

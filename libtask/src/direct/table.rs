@@ -45,6 +45,8 @@ pub(super) struct Link {
     /// The peer broke a rule: nothing more is read.
     pub(super) poisoned: AtomicBool,
     pub(super) due: Arc<Due>,
+    /// What this task says about itself ([`Link::show`]).
+    shown: AtomicU64,
 }
 
 /// Peers to be woken through the kernel process, which must be asked once no lock is held.
@@ -384,6 +386,7 @@ impl Link {
             down: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             due,
+            shown: AtomicU64::new(0),
         }
     }
     /// A word of the half that this task writes.
@@ -397,6 +400,20 @@ impl Link {
     /// Whether the peer has published something that was not read.
     pub(super) fn has_more(&self) -> bool {
         self.theirs(link::TAIL).load(Ordering::Acquire) != self.read_to.load(Ordering::Acquire) && !self.poisoned.load(Ordering::Relaxed)
+    }
+    /// Tells the peer what this thread does ([`link::state`]) and on which CPU, if it does not know. It is a hint, of some thread of this task.
+    #[inline]
+    pub(super) fn show(&self, state: u32, cpu: u32) {
+        let now = u64::from(cpu) << 32 | u64::from(state);
+        if self.shown.load(Ordering::Relaxed) != now {
+            self.shown.store(now, Ordering::Relaxed);
+            umach_link::publish_state(&*self.memory, self.mine, state, cpu);
+        }
+    }
+    /// Whether the peer runs on that CPU, as far as it says.
+    #[inline]
+    pub(super) fn is_near(&self, cpu: u32) -> bool {
+        umach_link::state(&*self.memory, 1 - self.mine) == (link::state::RUNS, cpu)
     }
     pub(super) fn is_down(&self) -> bool {
         self.down.load(Ordering::Acquire)

@@ -1,7 +1,11 @@
 //! Waiting: look for about a microsecond, then let others run while looking, then sleep.
 //!
-//! How long a thread yields before it sleeps is earned: it grows when waits end soon and shrinks to nothing when they do not, or when
-//! yielding gives the processor to somebody who keeps it. An idle task sleeps and burns nothing.
+//! * Who looks first looks without reading the clock, for most answers come before it would have been read.
+//! * A peer that was last seen on this very CPU cannot run while this thread looks: it is let run at once.
+//! * How long a thread lets others run before it sleeps is earned: it grows when waits end soon and shrinks to nothing when they do not. An idle task
+//!   sleeps and burns nothing.
+//! * A thread that let others run and got the processor back much later stands beside somebody who has work of his own. From then on it sleeps without
+//!   yielding, for a time that grows with each proof of it, since every try costs a whole slice of the scheduler's.
 //!
 //! Threads that receive sleep under one rule: one of them, the *lookout*, sleeps on the words that peers and the kernel process change; the others sleep on a
 //! word of their own. Whoever reads a ring wakes the thread that a message is for. A lookout that leaves hands its post to another.
@@ -14,61 +18,125 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use umach_link::futex;
 
+/// Looks before the clock is read, and between two readings of it.
+const FIRST: u32 = 64;
+const LOOKS: u32 = 16;
 /// How long to look without letting others run.
-const SPIN: Duration = Duration::from_nanos(800);
-/// Looks between two readings of the clock.
-const LOOKS: u32 = 8;
+const SPIN: Duration = Duration::from_nanos(1000);
 /// About what a wake-up across processors costs: yielding longer than that does not pay.
 const YIELD_MAX: u32 = 50_000;
 /// The least that is tried.
 const YIELD_MIN: u32 = 4_000;
 /// A yield that takes so long gave the processor to somebody with work of his own.
-const CROWDED: u32 = 400_000;
-/// Waits that go straight to sleep after that.
-const SULK: u32 = 64;
+const CROWDED: Duration = Duration::from_micros(400);
+/// Even if the peer ran meanwhile: so long are the scheduler's slices.
+const SLICE: Duration = Duration::from_micros(2500);
+/// How long not to yield after that: at first, and at most.
+const SULK_MIN: Duration = Duration::from_millis(10);
+const SULK_MAX: Duration = Duration::from_secs(5);
+
+/// What a thread has learnt about waiting.
+#[derive(Debug, Clone, Copy)]
+struct Learnt {
+    /// Nanoseconds of yielding that it has earned.
+    budget: u32,
+    /// Whether to yield to whom runs elsewhere, and to whom runs on the same CPU.
+    sulks: [Sulk; 2],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sulk {
+    /// Not to yield before then.
+    until: Option<Instant>,
+    /// How long that was for the last time.
+    time: Duration,
+}
+
+impl Sulk {
+    const NONE: Sulk = Sulk { until: None, time: Duration::ZERO };
+}
+
+/// No CPU is known yet.
+const NOWHERE: u32 = u32::MAX;
 
 thread_local! {
-    /// Nanoseconds of yielding that this thread has earned, and waits left in which it does not yield.
-    static EARNED: Cell<(u32, u32)> = const { Cell::new((YIELD_MAX, 0)) };
+    static LEARNT: Cell<Learnt> = const { Cell::new(Learnt { budget: YIELD_MAX, sulks: [Sulk::NONE; 2] }) };
+    static CPU: Cell<u32> = const { Cell::new(NOWHERE) };
     static WAITER: Arc<Waiter> = Arc::new(Waiter::default());
 }
 
-/// Looks, then yields. True as soon as `ready` is; false if it is time to sleep.
-pub(super) fn look(deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
-    let (budget, sulk) = EARNED.get();
-    if sulk > 0 {
-        EARNED.set((budget, sulk - 1));
-        for _ in 0..LOOKS {
-            if ready() {
-                return true;
-            }
-            std::hint::spin_loop();
-        }
-        return false;
+/// The CPU on which this thread last found itself. It may have been moved since; whoever waits long finds out.
+#[inline]
+pub(super) fn cpu() -> u32 {
+    match CPU.get() {
+        NOWHERE => find_cpu(),
+        cpu => cpu,
     }
-    let start = Instant::now();
-    while start.elapsed() < SPIN {
-        for _ in 0..LOOKS {
-            if ready() {
-                return true;
-            }
-            std::hint::spin_loop();
-        }
-    }
-    let mut before = Instant::now();
-    loop {
-        std::thread::yield_now();
+}
+
+fn find_cpu() -> u32 {
+    let cpu = rustix::thread::sched_getcpu() as u32;
+    CPU.set(cpu);
+    cpu
+}
+
+/// Looks, then yields. True as soon as `ready` is; false if it is time to sleep. `near` says whether whom this waits for was last seen on a CPU.
+#[inline]
+pub(super) fn look(near: impl Fn(u32) -> bool, deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
+    for _ in 0..FIRST {
         if ready() {
-            EARNED.set(((budget * 2).clamp(YIELD_MIN, YIELD_MAX), 0));
             return true;
         }
-        let now = Instant::now();
-        if now.duration_since(before) > Duration::from_nanos(CROWDED as u64) {
-            EARNED.set((budget, SULK));
-            return false;
+    }
+    look_longer(&near, deadline, &mut ready)
+}
+
+#[cold]
+fn look_longer(near: &dyn Fn(u32) -> bool, deadline: Option<Instant>, ready: &mut dyn FnMut() -> bool) -> bool {
+    let mut looks = |count: u32| {
+        for _ in 0..count {
+            if ready() {
+                return true;
+            }
+            std::hint::spin_loop();
         }
-        before = now;
-        if now.duration_since(start) > Duration::from_nanos(budget as u64) || deadline.is_some_and(|at| at <= now) {
+        false
+    };
+    let start = Instant::now();
+    let here = near(cpu()) && near(find_cpu());
+    let mut now = start;
+    while !here && now.duration_since(start) < SPIN {
+        if looks(LOOKS) {
+            return true;
+        }
+        now = Instant::now();
+    }
+    let mut learnt = LEARNT.get();
+    let sulk = &mut learnt.sulks[here as usize];
+    if sulk.until.is_some_and(|until| now < until) {
+        return looks(1);
+    }
+    loop {
+        std::thread::yield_now();
+        let back = Instant::now();
+        let took = back.duration_since(std::mem::replace(&mut now, back));
+        let came = looks(if here { 1 } else { LOOKS });
+        // A peer on this CPU may have used some of the time itself.
+        if took > if here && came { SLICE } else { CROWDED } {
+            sulk.time = (sulk.time * 4).clamp(SULK_MIN, SULK_MAX);
+            sulk.until = Some(now + sulk.time);
+            LEARNT.set(learnt);
+            find_cpu();
+            return came;
+        }
+        if came {
+            *sulk = Sulk { until: None, time: sulk.time / 2 };
+            learnt.budget = (learnt.budget * 2).clamp(YIELD_MIN, YIELD_MAX);
+            LEARNT.set(learnt);
+            find_cpu();
+            return true;
+        }
+        if now.duration_since(start) > Duration::from_nanos(learnt.budget as u64) || deadline.is_some_and(|at| at <= now) {
             return false;
         }
     }
@@ -76,9 +144,11 @@ pub(super) fn look(deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -
 
 /// What a wait that came to sleeping taught: it would have been worth looking longer, or not.
 pub(super) fn learn(slept: Duration) {
-    let (budget, sulk) = EARNED.get();
-    let budget = if slept < Duration::from_nanos(YIELD_MAX as u64 * 4) { (budget * 2).clamp(YIELD_MIN, YIELD_MAX) } else { budget / 2 };
-    EARNED.set((budget, sulk));
+    let mut learnt = LEARNT.get();
+    let soon = slept < Duration::from_nanos(YIELD_MAX as u64 * 4);
+    learnt.budget = if soon { (learnt.budget * 2).clamp(YIELD_MIN, YIELD_MAX) } else { learnt.budget / 2 };
+    LEARNT.set(learnt);
+    find_cpu();
 }
 
 /// A thread that waits for a message.
