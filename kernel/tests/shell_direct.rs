@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use common::*;
 use umach_abi::control::{
-    Call, Events, EventsWait, Hello, LinkArena, LinkEnd, LinkLane, LinkRing, Msg, PortAllocate, PortInsertRight, RouteAck, TaskCreate,
+    Call, Events, EventsWait, Hello, LinkArena, LinkEnd, LinkRing, Msg, PortAllocate, PortInsertRight, RouteAck, TaskCreate,
 };
 use umach_abi::link::{self, attention};
 use umach_abi::records::{Event, event, undelivered, violation};
@@ -115,7 +115,7 @@ fn route_past_its_end_and_a_link_past_a_violation() {
 }
 
 #[test]
-fn lane_and_arena_reach_the_peer_and_nothing_stays_behind() {
+fn arena_reaches_the_peer_and_nothing_stays_behind() {
     let kernel = Kernel::start(&["--direct", "always"]);
     let before = kernel.settled_descriptors();
     {
@@ -124,20 +124,16 @@ fn lane_and_arena_reach_the_peer_and_nothing_stays_behind() {
         child.post(child.hello.bootstrap, b"mail", 0);
         let link = pull(&child)[1].0.link;
         pull(&parent);
-        let near = child.call(&LinkLane { link }).attached.pop().expect("an end");
         let mut made = child.call(&LinkArena { link, size: 8192 });
         assert_eq!(made.ok::<LinkArena>().arena, 0);
         let lent = made.attached.pop().expect("memory");
         rustix::io::pwrite(&lent, b"lent", 5000).expect("write");
         let told = pull(&parent);
-        assert_eq!(kinds(&told), [event::LANE, event::ARENA]);
-        rustix::io::write(&near, b"file").expect("write");
+        assert_eq!(kinds(&told), [event::ARENA]);
         let mut bytes = [0; 4];
-        rustix::io::read(told[0].1.as_ref().expect("an end"), &mut bytes).expect("read");
-        assert_eq!(&bytes, b"file");
-        let arena = told[1].1.as_ref().expect("memory");
+        let arena = told[0].1.as_ref().expect("memory");
         rustix::io::pread(arena, &mut bytes, 5000).expect("read");
-        assert_eq!((&bytes, told[1].0.context), (b"lent", 8192));
+        assert_eq!((&bytes, told[0].0.context), (b"lent", 8192));
         assert!(rustix::fs::ftruncate(arena, 1).is_err());
         // These are never pulled.
         child.call(&LinkArena { link, size: 4096 }).ok::<LinkArena>();

@@ -92,12 +92,23 @@ fn first_received(answered: &mut Answered<'_>, task: &Task) -> Result<Received> 
     first.ok_or_else(|| Error::mach(Code::MACH_RCV_INVALID_DATA, "receiving: the answer has no message"))
 }
 
-pub(crate) fn send(held: &Held, disposition: Disposition, mut message: Message, timeout: Option<Duration>) -> Result<(), SendError> {
+pub(crate) fn send(held: &Held, disposition: Disposition, message: Message, timeout: Option<Duration>) -> Result<(), SendError> {
+    send_staged(held, disposition, message, timeout).map_err(given_back)
+}
+
+/// What a failed send gives back is as it was before.
+fn given_back(mut failed: SendError) -> SendError {
+    failed.message.iter_mut().for_each(|message| message.unstage());
+    failed
+}
+
+fn send_staged(held: &Held, disposition: Disposition, mut message: Message, timeout: Option<Duration>) -> Result<(), SendError> {
     const WHAT: &str = "sending";
     let task = held.task();
-    if let Err(error) = message.prepare(task) {
-        return Err(SendError { error, message: Some(Box::new(message)) });
-    }
+    let timeout = match message.prepare(task).and_then(|()| message.stage(task, held.name(), timeout)) {
+        Ok(timeout) => timeout,
+        Err(error) => return Err(SendError { error, message: Some(Box::new(message)) }),
+    };
     trace::sending(task, held.label(), &message);
     let flags = if timeout == Some(Duration::ZERO) { msg_flags::TRY_SEND } else { 0 };
     let answered = with_bytes(task, &mut message, (held.name(), disposition), |post| {
@@ -249,6 +260,7 @@ pub(crate) fn receive(held: &Held, timeout: Option<Duration>) -> Result<Received
 /// What came up meanwhile is seen to before the program goes on: others may wait for that.
 fn finish(task: &Task, answered: Answered<'_>) -> Result<()> {
     drop(answered);
+    task.0.files.settle(task);
     task.0.plane.look(task)
 }
 
@@ -266,7 +278,11 @@ pub(crate) fn receive_batch(held: &Held, max: usize, timeout: Option<Duration>) 
     }
 }
 
-pub(crate) fn call(held: &Held, mut message: Message, timeout: Option<Duration>) -> Result<Received, SendError> {
+pub(crate) fn call(held: &Held, message: Message, timeout: Option<Duration>) -> Result<Received, SendError> {
+    call_staged(held, message, timeout).map_err(given_back)
+}
+
+fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> Result<Received, SendError> {
     const WHAT: &str = "calling";
     let task = held.task();
     let intact = |error, message| Err(SendError { error, message: Some(Box::new(message)) });
@@ -274,9 +290,10 @@ pub(crate) fn call(held: &Held, mut message: Message, timeout: Option<Duration>)
         let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
         return intact(error, message);
     }
-    if let Err(error) = message.prepare(task) {
-        return intact(error, message);
-    }
+    let timeout = match message.prepare(task).and_then(|()| message.stage(task, held.name(), timeout)) {
+        Ok(timeout) => timeout,
+        Err(error) => return intact(error, message),
+    };
     trace::calling(task, held.label(), &message);
     let answered = with_bytes(task, &mut message, (held.name(), Disposition::CopySend), |post| {
         let receiving = receiving(Name::NULL, 1, timeout);
@@ -362,6 +379,10 @@ fn reply_and_receive(held: &Held, right: ReplyRight, mut message: Message) -> Re
         ReplyRight::Once(right) => (&right.held, Disposition::MoveSendOnce),
         ReplyRight::Send(right) => (&right.held, Disposition::CopySend),
     };
+    if let Err(error) = message.stage(task, reply_held.name(), Some(Duration::ZERO)) {
+        tracing::warn!(task = task.id(), %error, "an answer's open file could not be sent");
+        return Ok(None);
+    }
     trace::sending(task, reply_held.label(), &message);
     let answered = with_bytes(task, &mut message, (reply_held.name(), disposition), |post| {
         let receiving = receiving(held.name(), 1, None);

@@ -110,6 +110,12 @@ pub enum Error {
         /// What was asked for.
         wanted: &'static str,
     },
+    /// An open file did not come with its message.
+    #[error("no open file: {why}")]
+    File {
+        /// Why not.
+        why: &'static str,
+    },
     /// Memory that came with a message is not what the kernel process must have checked; it was not mapped.
     #[error("memory refused: {why}")]
     Memory {
@@ -148,6 +154,7 @@ impl Error {
             Error::Forked => Code::KERN_INVALID_TASK,
             Error::Body { .. } | Error::Part { .. } => Code::MIG_TYPE_ERROR,
             Error::Memory { .. } => Code::KERN_MEMORY_FAILURE,
+            Error::File { .. } => Code::KERN_NOT_FOUND,
             Error::NoKernel { .. } | Error::Io { .. } | Error::Protocol(_) => Code::KERN_FAILURE,
         }
     }
@@ -161,6 +168,7 @@ impl Error {
             Error::Io { .. } => "see umach doctor",
             Error::Protocol(_) => "report it",
             Error::Body { .. } | Error::Part { .. } => "check that both sides use the same description of the interface",
+            Error::File { .. } => "ask the sender to send it again",
             Error::Memory { .. } => "do not trust the sender; report it if the kernel process is genuine",
         }
     }

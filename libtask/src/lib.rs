@@ -85,6 +85,7 @@ mod deliver;
 mod direct;
 mod error;
 mod exchange;
+mod files;
 pub mod local;
 mod look;
 mod message;

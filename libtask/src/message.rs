@@ -7,16 +7,19 @@
 //! rights.
 
 use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use smallvec::SmallVec;
 use umach_abi::limits::{ANNEX_MAX, ANNEX_THRESHOLD, MESSAGE_MAX, MESSAGE_PORTS_MAX};
-use umach_abi::message::{COMPLEX, Descriptor, HEADER, Header, Place, copy, round4};
+use umach_abi::message::{COMPLEX, Descriptor, HEADER, Header, Place, copy, file_lost, round4};
 use umach_abi::{Code, Disposition, Name};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::error::{Error, Result};
+use crate::files::Staged;
 use crate::receive::ReceiveRight;
 use crate::region::Region;
 use crate::right::{Held, SendOnceRight, SendRight};
@@ -56,6 +59,8 @@ pub(crate) enum Part {
     /// Bytes that were too many for the packet.
     OwnRegion(Region),
     LendRegion(Region),
+    /// And where it was written to, once that is done.
+    File(OwnedFd, Option<Staged>),
 }
 
 /// Where the answer should go.
@@ -173,6 +178,31 @@ impl Message {
     pub fn lend_region(self, region: &Region) -> Message {
         self.part(Part::LendRegion(region.duplicate()))
     }
+    /// Adds an open file, which this task gives away: a file, a socket, a pipe's end, anything with a descriptor. The receiver gets a descriptor of its own to
+    /// the same open file ([`Received::take_file`](crate::Received::take_file)): offset and flags are shared with duplicates that this task may have kept.
+    ///
+    /// It goes to the task that receives on the destination at the moment of sending. If the message is then received by another (the port moved, or
+    /// the message was handed on unread), the receiver finds no file, and is told so.
+    ///
+    /// ```
+    /// use std::io::{Read, Seek, Write};
+    /// use libtask::{Message, run_local};
+    ///
+    /// run_local(|kernel| -> Result<(), Box<dyn std::error::Error>> {
+    ///     let port = kernel.task("reader")?.new_port()?;
+    ///     let mut file = tempfile::tempfile()?;
+    ///     file.write_all(b"hello")?;
+    ///     file.rewind()?;
+    ///     port.make_send()?.send(Message::new(1).file(file))?;
+    ///     let mut text = String::new();
+    ///     std::fs::File::from(port.receive()?.take_file(0)?).read_to_string(&mut text)?;
+    ///     assert_eq!(text, "hello");
+    ///     Ok(())
+    /// }).unwrap();
+    /// ```
+    pub fn file(self, file: impl Into<OwnedFd>) -> Message {
+        self.part(Part::File(file.into(), None))
+    }
     /// Says where the answer should go. [`SendRight::call`] does this itself.
     pub fn reply_to(mut self, reply: impl ReplyTo) -> Message {
         reply.set(&mut self);
@@ -222,6 +252,29 @@ impl Message {
             return Err(Error::mach(Code::MACH_SEND_TOO_LARGE, "sending a message with so large a body"));
         }
         Ok(())
+    }
+
+    /// Writes its open files to the lane that leads to the receiver behind `dest`. Gives what is left of the time.
+    pub(crate) fn stage(&mut self, task: &Task, dest: Name, timeout: Option<Duration>) -> Result<Option<Duration>> {
+        if !self.parts.iter().any(|part| matches!(part, Part::File(..))) {
+            return Ok(timeout);
+        }
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        for part in &mut self.parts {
+            if let Part::File(file, staged) = part {
+                *staged = task.0.files.stage(task, dest, file.as_fd(), until)?;
+            }
+        }
+        Ok(until.map(|until| until.saturating_duration_since(Instant::now())))
+    }
+
+    /// It was not sent, and may be kept for long: its files need not wait at the receiver.
+    pub(crate) fn unstage(&mut self) {
+        for part in &mut self.parts {
+            if let Part::File(_, staged) = part {
+                *staged = None;
+            }
+        }
     }
 
     /// Appends message and annex to the packet; gives their sizes. Call [`Message::prepare`] first. `reply` goes into the header if the
@@ -279,6 +332,8 @@ impl Message {
         for part in &self.parts {
             match part {
                 Part::MoveReceive(right) if right.held.is_live() && still(right.name()) => {}
+                // The receiver is told by whoever has the message's remains, or by this part's end.
+                Part::File(..) => {}
                 _ => part.sent(),
             }
         }
@@ -372,6 +427,10 @@ impl Part {
             Part::OwnRegion(region) => Ok(memory(Place::Region(own(task, &region.right().held)?.name()), true, region.len())),
             Part::LendRegion(region) if region.is_empty() => Ok(memory(Place::Null, false, 0)),
             Part::LendRegion(region) => Ok(memory(Place::Region(own(task, &region.right().held)?.name()), false, region.len())),
+            Part::File(_, staged) => {
+                let (lane, number) = staged.as_ref().map_or((0, file_lost::NOT_SENT), Staged::token);
+                Ok(Descriptor::File { lane, number, news: false })
+            }
         }
     }
 
@@ -383,6 +442,7 @@ impl Part {
             Part::MoveReceive(right) => right.held.forget(),
             Part::OwnRegion(region) => region.right().held.forget(),
             Part::Rights { rights, moved: true } => rights.iter().for_each(|right| right.held.forget()),
+            Part::File(_, Some(staged)) => staged.mark_sent(),
             _ => {}
         }
     }
@@ -441,6 +501,7 @@ impl fmt::Debug for Part {
             Part::Empty(name) => write!(f, "{name} right"),
             Part::Rights { rights, .. } => write!(f, "{} rights", rights.len()),
             Part::Bytes(bytes) => write!(f, "memory of {} bytes", bytes.len()),
+            Part::File(..) => f.write_str("an open file"),
             Part::OwnRegion(region) | Part::LendRegion(region) => write!(f, "memory of {} bytes in a region", region.len()),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
@@ -13,6 +14,7 @@ use umach_abi::{Code, Name, RightKind, notify};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::error::{Error, Result, SendError};
+use crate::files::{Lost, Unclaimed};
 use crate::message::Message;
 use crate::receive::ReceiveRight;
 use crate::region::{Memory, Region, SharedRegion};
@@ -96,6 +98,8 @@ enum Slot {
     },
     /// Memory whose descriptor did not fit into this process's table.
     Lost,
+    File(Unclaimed),
+    FileLost(Lost),
     Taken,
 }
 
@@ -187,6 +191,10 @@ impl Received {
                 Descriptor::Port { name, disposition } | Descriptor::Guarded { name, disposition, .. } => {
                     right_slot(task, name, disposition)
                 }
+                Descriptor::File { lane, number, news } => match task.0.files.claim(lane, number, news) {
+                    Ok(file) => Slot::File(Unclaimed::new(file)),
+                    Err(lost) => Slot::FileLost(lost),
+                },
                 Descriptor::Ports { address, disposition, count, .. } => match array_names(frame.annex, address, count) {
                     Some(names) => Slot::Array(names.into_iter().map(|name| right_slot(task, name, disposition)).collect()),
                     None => Slot::Lost,
@@ -341,6 +349,19 @@ impl Received {
             _ => unreachable!("checked by take"),
         }
     }
+    /// Takes the open file at index `i`, with a descriptor that is this process's own (close-on-exec). It is a stranger's: what reading, closing or
+    /// even looking at it does depends on what it is, and a file that its sender serves may never answer.
+    ///
+    /// [`Error::File`] says why there is none: the message came to another task than it was sent to, or this process had no descriptor left.
+    pub fn take_file(&mut self, i: usize) -> Result<OwnedFd> {
+        if let Some(Slot::FileLost(lost)) = self.inner.slots.get(i) {
+            return Err(Error::File { why: lost.why() });
+        }
+        match self.take(i, "an open file", |slot| matches!(slot, Slot::File(_)))? {
+            Slot::File(file) => Ok(file.take()),
+            _ => unreachable!("checked by take"),
+        }
+    }
     /// Takes the right to a sealed region at index `i`.
     pub fn take_region(&mut self, i: usize) -> Result<Region> {
         Region::from_right(self.take_send(i)?)
@@ -446,6 +467,8 @@ impl Slot {
             Slot::Receive(_) => "a receive right",
             Slot::Array(_) => "an array of rights",
             Slot::Bytes(_) | Slot::Mapped { .. } => "memory",
+            Slot::File(_) => "an open file",
+            Slot::FileLost(_) => "an open file that did not come",
             Slot::Lost => "memory that could not be delivered",
             Slot::Taken => "taken already",
         }

@@ -13,6 +13,7 @@ use umach_abi::{Code, Features, Name, RightKind, VERSION};
 use crate::control::{Host, HostControl, TaskControl};
 use crate::direct::Plane;
 use crate::error::{Error, Result};
+use crate::files::Files;
 use crate::raw;
 use crate::receive::{PortOptions, PortSet, ReceiveRight};
 use crate::right::{Held, SendRight};
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) task_name: Name,
     pub(crate) host: Name,
     pub(crate) plane: Plane,
+    pub(crate) files: Files,
     /// An answer said that there are events to pull.
     pub(crate) events_wait: Arc<AtomicBool>,
 }
@@ -97,9 +99,13 @@ impl Task {
             host: answer.host,
             pool: Pool::new(lane, task_self),
             plane: Plane::default(),
+            files: Files::default(),
             events_wait,
         };
         let task = Task(Arc::new(inner));
+        if task.features().contains(Features::FILES) {
+            task.0.files.open(&task)?;
+        }
         if bootstrap.is_valid() {
             // A reference that nobody here counts would keep the name alive; `bootstrap` asks for one of its own.
             drop(SendRight::adopt(&task, bootstrap));
@@ -275,6 +281,8 @@ impl Task {
         self.0.pool.release(Release { kind, name, guard });
         if matches!(kind, RightKind::Receive | RightKind::PortSet) && !self.0.pool.is_held_here() {
             self.0.plane.ended(self, name);
+            self.0.files.expect_news();
+            self.0.files.settle(self);
         }
     }
 }

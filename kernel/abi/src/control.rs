@@ -492,8 +492,6 @@ protocol! {
     109 HostRoutes { host: Name, start: u32 } => <'r> { next: u32, rows: &'r [u8] };
     /// The memfd of a link comes attached, to read its counters; likewise.
     110 HostLinkMap { host: Name, link: u64 } => {};
-    /// A connected pair of sockets between the two tasks of a link, for open files: the caller's end comes attached, the peer's with an event.
-    111 LinkLane { link: u64 } => {};
     /// Memory of `size` bytes for the caller to lend parts of over a link: its memfd comes attached, and with an event to the peer as the
     /// `arena`-th of the caller's.
     112 LinkArena { link: u64, size: u64 } => { arena: u32 };
@@ -505,6 +503,19 @@ protocol! {
     114 RouteWant { route: u64 } => {};
     /// The receiver has room again on a route whose sender asked (`event::ROOM_WANTED`).
     115 RouteRoom { route: u64 } => {};
+
+    /// Says that the caller takes open files, and asks for its inbox: a socket that comes attached, on which the kernel process hands over ends of file
+    /// lanes. Each packet is the lane's number (u64), with one descriptor. Once.
+    120 FileInbox {} => {};
+    /// The file lane from the caller to the task that receives where the right `name` leads: a socket that carries descriptors one way. If it is
+    /// `fresh`, the caller's end comes attached; the other end is in the receiver's inbox. `except`, unless it is 0, is a lane of the caller's to
+    /// that task whose far end is closed: it ends, and a fresh one is made. A packet is [`file_packet::FILE`] and a number (u32 each) with one descriptor, or
+    /// [`file_packet::VOID`] and the number of one whose message was not sent.
+    121 FileLane { name: Name, except: u64 } => { lane: u64, fresh: u32 };
+    /// What has become of file lanes to the caller (`records::FileRow`): files whose messages were destroyed, lanes that are over.
+    122 FileNews {} => <'r> { more: u32, rows: &'r [u8] };
+    /// All file lanes (`records::FileLaneRow`), a page starting at slot `start`; needs the host's control right.
+    123 HostFileLanes { host: Name, start: u32 } => <'r> { next: u32, rows: &'r [u8] };
 }
 
 /// Flags of [`Msg`].
@@ -523,6 +534,14 @@ pub mod msg_flags {
     /// ask again. `number`, unless it is 0, is the attention word for events as the task knows it; if that is not the newest, the answer is
     /// `MACH_RCV_IN_PROGRESS_TIMED`, and the task should look at its events first: one of its threads may have closed a route meanwhile.
     pub const WATCH: u32 = 32;
+}
+
+/// First words of the packets of a file lane, which the kernel process never sees.
+pub mod file_packet {
+    /// A descriptor.
+    pub const FILE: u32 = 0x656c_6966;
+    /// The message with the file of this number was not sent.
+    pub const VOID: u32 = 0x6469_6f76;
 }
 
 /// Phases of a blocked request, for [`Cancel`].

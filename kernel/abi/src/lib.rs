@@ -33,6 +33,8 @@ bitflags::bitflags! {
         const PIDFD_DEATH = 1 << 1;
         /// Tasks are processes of their own (absent: the in-process kernel).
         const PROCESSES = 1 << 2;
+        /// Open files travel in messages, on file lanes.
+        const FILES = 1 << 3;
         /// Links and routes: plain messages go through memory that two tasks share (the direct plane).
         const DIRECT_PLANE = 1 << 32;
     }

@@ -12,6 +12,8 @@ pub const ANNEX_THRESHOLD: usize = 32 * 1024;
 pub const ATTACH_MAX: usize = 64;
 /// Port rights in one message, counting those in port arrays (XNU: 16383).
 pub const MESSAGE_PORTS_MAX: usize = 16383;
+/// Open files that may be on their way from one task to another: in messages not received, or destroyed with them and not yet taken notice of.
+pub const LANE_FILES_MAX: usize = 64;
 /// Queue limit of a new port.
 pub const QLIMIT_DEFAULT: u32 = 5;
 /// Largest queue limit that can be asked for.

@@ -256,6 +256,16 @@ pub mod kind {
     pub const OOL_VOLATILE: u8 = 3;
     /// A guarded receive right.
     pub const GUARDED_PORT: u8 = 4;
+    /// An open file: umach's own, where Mach has fileport rights.
+    pub const FILE: u8 = 64;
+}
+
+/// Why a received message has no open file where its sender put one: the number of a file descriptor of lane 0.
+pub mod file_lost {
+    /// The sender named no file, or a lane that is over.
+    pub const NOT_SENT: u32 = 0;
+    /// The message was received by another task than the one that the file was sent to.
+    pub const MOVED: u32 = 1;
 }
 
 /// Copy options of out-of-line memory.
@@ -362,6 +372,15 @@ pub enum Descriptor {
         /// Its name.
         name: Name,
     },
+    /// An open file, which travels on a file lane between sender and receiver; the message says which.
+    File {
+        /// The lane; 0 if there is no file. In a program's buffer, an index like the other addresses.
+        lane: u64,
+        /// Which packet of the lane; without a lane, one of [`file_lost`].
+        number: u32,
+        /// Received: there is news about the task's file lanes (`FileNews`).
+        news: bool,
+    },
 }
 
 impl Descriptor {
@@ -396,6 +415,7 @@ impl Descriptor {
                 disposition: bytes[10],
                 name: Name(word(12)?),
             },
+            kind::FILE => Descriptor::File { lane: double()?, number: word(12)?, news: bytes[8] != 0 },
             _ => return Err(false),
         })
     }
@@ -430,6 +450,12 @@ impl Descriptor {
                 out[10] = disposition;
                 out[11] = kind::GUARDED_PORT;
                 out[12..16].copy_from_slice(&name.0.to_le_bytes());
+            }
+            Descriptor::File { lane, number, news } => {
+                out[0..8].copy_from_slice(&lane.to_le_bytes());
+                out[8] = news as u8;
+                out[11] = kind::FILE;
+                out[12..16].copy_from_slice(&number.to_le_bytes());
             }
         }
     }
@@ -479,6 +505,7 @@ mod tests {
             Descriptor::Memory { address: 7, deallocate: true, copy: 1, size: 9, volatile: false },
             Descriptor::Ports { address: u64::MAX, deallocate: false, copy: 0, disposition: 17, count: 3 },
             Descriptor::Guarded { context: 5, flags: 1, disposition: 16, name: Name(0x203) },
+            Descriptor::File { lane: 3 << 32 | 1, number: 7, news: true },
         ];
         let mut message = Header { bits: COMPLEX, ..Header::default() }.to_bytes().to_vec();
         message.extend_from_slice(&(all.len() as u32).to_le_bytes());

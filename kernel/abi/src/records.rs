@@ -221,6 +221,32 @@ records! {
         state: u32,
     }
 
+    /// A row of `FileNews`.
+    FileRow {
+        /// The lane.
+        lane: u64,
+        /// Which file.
+        number: u32,
+        /// One of [`crate::records::file_news`].
+        what: u32,
+    }
+
+    /// A row of `HostFileLanes`.
+    FileLaneRow {
+        /// The lane.
+        lane: u64,
+        /// The task that sends.
+        sender: u64,
+        /// The task that receives.
+        receiver: u64,
+        /// Files in messages that were not received yet.
+        queued: u32,
+        /// Files whose messages were destroyed, of which the receiver has not heard.
+        void: u32,
+        /// 1: nothing more is sent.
+        flags: u32,
+    }
+
     /// Answer of `HostInfo`.
     HostRow {
         /// [`crate::VERSION`].
@@ -305,16 +331,22 @@ pub mod event {
     pub const MEMBER: u32 = 11;
     /// The peer of `link` has something for this task, which asked to be woken through the kernel process.
     pub const RANG: u32 = 12;
-    /// The far end of a socket pair for open files over `link` comes attached.
-    pub const LANE: u32 = 13;
     /// The peer's `index`-th arena on `link`, of `context` bytes, comes attached.
     pub const ARENA: u32 = 14;
     /// The sender of an incoming `route` wants to know when it has credit again.
     pub const ROOM_WANTED: u32 = 15;
     /// Whether an event of this kind brings a descriptor.
     pub const fn attaches(kind: u32) -> bool {
-        matches!(kind, ATTENTION | LINK | LANE | ARENA)
+        matches!(kind, ATTENTION | LINK | ARENA)
     }
+}
+
+/// What a row of `FileNews` tells.
+pub mod file_news {
+    /// The message with this file was destroyed, or received by another task.
+    pub const VOID: u32 = 1;
+    /// The lane is over: no message with a file of it will come.
+    pub const ENDED: u32 = 2;
 }
 
 /// What to do with the undelivered messages of an ended route.

@@ -59,6 +59,10 @@ impl Core {
             }
             entry.pending = Some(Pending { op: head.op, seq: head.seq, what: Wait::Outside });
             entry.last = (head.op, head.seq);
+            if !entry.files.is_empty() {
+                let read = std::mem::take(&mut entry.files);
+                self.files_read(read);
+            }
             self.dispatch(lane, task, request)?;
         }
         self.settle(if busy { 0 } else { OWN_WORK }, effects);
@@ -90,9 +94,14 @@ impl Core {
                 Some(task) if self.task_of(lane) != Some(task) => self.undo_task(lane, task),
                 _ => self.close_lane(new),
             },
-            Attach::NewLinkLane { link, side } => self.undo_link_lane(link, side),
+            Attach::FileInbox(task) => {
+                if let Some(task) = self.tasks.get_mut(task.0) {
+                    task.files.inbox = false;
+                }
+            }
+            Attach::NewFileLane { lane, .. } => self.undo_file_lane(lane),
             Attach::NewArena { link, side, number, .. } => self.undo_arena(link, side, number),
-            Attach::Region(_) | Attach::Link(_) | Attach::Attention { .. } | Attach::LinkLane { .. } | Attach::Arena { .. } => {
+            Attach::Region(_) | Attach::Link(_) | Attach::Attention { .. } | Attach::Arena { .. } => {
                 self.events_failed(lane, attach);
             }
         }
@@ -183,8 +192,9 @@ impl Core {
     }
 
     /// Sends the answer to a lane's `Msg`.
-    pub(super) fn answer(&mut self, lane: LaneId, packet: Packet, status: Code) {
+    pub(super) fn answer(&mut self, lane: LaneId, mut packet: Packet, status: Code) {
         self.lanes[lane.0].pending = None;
+        self.lanes[lane.0].files = std::mem::take(&mut packet.files);
         let (packet, attach) = packet.finish(status);
         self.effects.push(Effect::Answer { lane, packet, attach });
     }
@@ -198,7 +208,7 @@ impl Core {
     pub(super) fn new_lane(&mut self, task: TaskId) -> Option<LaneId> {
         let account = self.tasks[task.0].account;
         let charge = self.ledger.charge(account, Kind::Lanes, 1)?;
-        let lane = LaneId(self.lanes.insert(Lane { task, pending: None, last: (0, 0), charge }));
+        let lane = LaneId(self.lanes.insert(Lane { task, pending: None, last: (0, 0), files: Vec::new(), charge }));
         self.tasks[task.0].lanes.push(lane);
         Some(lane)
     }
@@ -396,8 +406,17 @@ impl Core {
                 let result = self.link_end(task, r.link, r.why, r.found, r.expected);
                 self.reply(lane, result);
             }
-            Request::LinkLane(r) => self.link_lane(lane, task, r.link),
             Request::LinkArena(r) => self.link_arena(lane, task, r.link, r.size),
+            Request::FileInbox(_) => self.file_inbox(lane, task),
+            Request::FileLane(r) => self.file_lane(lane, task, r.name, r.except),
+            Request::FileNews(_) => {
+                let (more, rows) = self.file_news(task);
+                self.reply(lane, Ok(answer::FileNews { more, rows: &rows }));
+            }
+            Request::HostFileLanes(r) => {
+                let page = self.resolve_host(task, r.host, true).map(|()| self.host_file_lanes(r.start));
+                self.reply(lane, page.as_ref().map(|(next, rows)| answer::HostFileLanes { next: *next, rows }).map_err(|c| *c));
+            }
         }
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! What must always hold, checked over the whole state. Debug builds run it; tests call it after each step.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use umach_abi::TypeBits;
 
 use super::Core;
 use super::destroy::Work;
-use super::mail::{Mail, Right};
+use super::effect::FileLaneId;
+use super::mail::{Carried, Mail, Right};
 use super::port::{Port, PortId, Receiver};
 use super::quota::Charge;
 use super::route::State;
@@ -40,7 +41,7 @@ impl Core {
                         all.for_each(|notify| counts.entry(notify).or_default().once += 1);
                     }
                 }
-                Work::Set(..) | Work::Possible(_) | Work::Space(..) | Work::Links(_) | Work::Link(..) => {}
+                Work::Set(..) | Work::Possible(_) | Work::Space(..) | Work::Links(_) | Work::Link(..) | Work::Files(_) => {}
             }
         }
         for (_, route) in self.routes.iter() {
@@ -79,7 +80,20 @@ impl Core {
         self.check_sets()?;
         self.check_lanes()?;
         self.check_plane()?;
+        self.check_file_lanes(&self.count_files())?;
         self.ledger.check(self.charges().into_iter())
+    }
+
+    /// Open files in messages, by their lanes.
+    fn count_files(&self) -> BTreeMap<FileLaneId, u32> {
+        let falling = self.work.iter().filter_map(|work| if let Work::Mail(mail) = work { Some(&**mail) } else { None });
+        let mut counts = BTreeMap::new();
+        for carried in self.mails.iter().map(|(_, mail)| mail).chain(falling).flat_map(|mail| &mail.carried) {
+            if let Carried::File(Some(token)) = carried {
+                *counts.entry(token.lane).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// Every charge there is.
@@ -98,10 +112,11 @@ impl Core {
                 Work::Mail(mail) => all.extend(&mail.charge),
                 Work::Port(port) => charges_of(port, &mut all),
                 Work::Set(_, set) => all.push(&set.charge),
-                Work::Possible(_) | Work::Space(..) | Work::Links(_) | Work::Link(..) => {}
+                Work::Possible(_) | Work::Space(..) | Work::Links(_) | Work::Link(..) | Work::Files(_) => {}
             }
         }
         all.extend(self.links.iter().flat_map(|(_, link)| link.charges.iter().chain(&link.arena_charges)));
+        all.extend(self.file_lanes.iter().flat_map(|(_, lane)| &lane.charges));
         all
     }
 
@@ -254,6 +269,7 @@ impl Drop for Core {
         let left = [self.tasks.len(), self.lanes.len(), self.sets.len(), self.mails.len(), self.regions.len()];
         assert_eq!(left, [0; 5], "tasks, lanes, sets, messages or regions are left after the last task");
         assert_eq!((self.links.len(), self.routes.len()), (0, 0), "links or routes are left after the last task");
+        assert_eq!(self.file_lanes.len(), 0, "file lanes are left after the last task");
         assert_eq!(self.ports.len(), 2, "ports other than the host's are left after the last task");
         assert!(self.ledger.is_empty(), "charges are left after the last task");
     }

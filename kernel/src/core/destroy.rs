@@ -28,6 +28,8 @@ pub(super) enum Work {
     Space(TaskId, u32),
     /// A dead task's links.
     Links(TaskId),
+    /// A dead task's file lanes.
+    Files(TaskId),
     /// A link that is over: its routes, from the one behind this on.
     Link(LinkId, Option<RouteId>),
 }
@@ -106,6 +108,7 @@ impl Core {
                 Some(Work::Possible(port)) => self.fire_send_possible(port),
                 Some(Work::Space(task, at)) => self.dismantle_space(task, at),
                 Some(Work::Links(task)) => self.fall_links(task),
+                Some(Work::Files(task)) => self.fall_file_lanes(task),
                 Some(Work::Link(link, after)) => self.fall_link(link, after),
                 None => return,
             }
@@ -123,6 +126,10 @@ impl Core {
                 right
             }
             Some(Carried::Port { right, .. } | Carried::Guarded { right, .. } | Carried::Region(right, _)) => Some(right),
+            Some(Carried::File(token)) => {
+                token.into_iter().for_each(|token| self.void_file(token));
+                None
+            }
             Some(Carried::Bytes) => None,
             None => {
                 let Mail { dest, reply, charge, .. } = *mail;
@@ -213,6 +220,7 @@ impl Core {
             self.destroy_port(port);
         }
         self.work.push_back(Work::Links(id));
+        self.work.push_back(Work::Files(id));
         self.work.push_back(Work::Space(id, 0));
     }
 
@@ -224,6 +232,7 @@ impl Core {
         self.abandon(id);
         let lane = self.lanes.remove(id.0).expect("just seen");
         self.resumed.retain(|(other, _)| *other != id);
+        self.files_read(lane.files);
         self.ledger.release(lane.charge);
         if let Some(task) = self.tasks.get_mut(lane.task.0) {
             task.lanes.retain(|&other| other != id);

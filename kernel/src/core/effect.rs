@@ -36,6 +36,8 @@ ids! {
     RegionId;
     /// The memory that two tasks share, and what goes with it.
     LinkId;
+    /// A way for open files from one task to another.
+    FileLaneId;
 }
 
 /// Who is at the other end, as Linux says.
@@ -76,19 +78,14 @@ pub enum Attach {
         /// Value of the word for mail.
         mail: u32,
     },
-    /// Make a socket pair between the tasks of a link: one end goes along, the other is kept for the task of this side.
-    NewLinkLane {
-        /// The link.
-        link: LinkId,
-        /// Whose end is kept, 0 or 1.
-        side: u8,
-    },
-    /// The end that was kept for this side; nothing is kept any more.
-    LinkLane {
-        /// The link.
-        link: LinkId,
-        /// Whose end.
-        side: u8,
+    /// Make this task's inbox for ends of file lanes: one end goes along, the other is kept until the task is gone.
+    FileInbox(TaskId),
+    /// Make a socket pair: put one end into the inbox of `to`, the other goes along. If that fails, report [`super::Core::attach_failed`].
+    NewFileLane {
+        /// The lane's number goes with the end.
+        lane: FileLaneId,
+        /// Whose inbox.
+        to: TaskId,
     },
     /// Make a memfd of this size, sealed against resizing, and keep it for the task of this side as well.
     NewArena {

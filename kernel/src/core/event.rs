@@ -28,7 +28,6 @@ pub(super) enum Note {
     Link(LinkId),
     Down(LinkId),
     Rang(LinkId),
-    Lane(LinkId),
     Arena(LinkId, u32, u64),
     Out(RouteId),
     In(RouteId),
@@ -307,11 +306,6 @@ impl Core {
                 let side = link.side_of(task)?;
                 link.rang[side] = false;
                 plain(Event { kind: event::RANG, link: id.to_raw(), ..blank })
-            }
-            Note::Lane(id) => {
-                let side = self.links.get(id.0)?.side_of(task)? as u8;
-                let event = Event { kind: event::LANE, link: id.to_raw(), ..blank };
-                Some(Pulled { event, along: Some(Attach::LinkLane { link: id, side }) })
             }
             Note::Arena(id, number, size) => {
                 let side = self.links.get(id.0)?.side_of(task)? as u8;

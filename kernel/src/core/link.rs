@@ -76,8 +76,6 @@ pub(super) struct Link {
     pub(super) idle: [bool; 2],
     /// Has a note that the other rang.
     pub(super) rang: [bool; 2],
-    /// Has a socket pair.
-    pub(super) lane: bool,
     /// Arenas made by each.
     pub(super) arenas: [u32; 2],
     /// Slots (and whose) whose reply has moved, and the task does not know yet.
@@ -123,7 +121,6 @@ impl Core {
             done: [false; 2],
             idle: [false; 2],
             rang: [false; 2],
-            lane: false,
             arenas: [0; 2],
             moved: BTreeSet::new(),
             charges: [one, other],
@@ -257,23 +254,6 @@ impl Core {
         Ok(answer::LinkRing {})
     }
 
-    pub(super) fn link_lane(&mut self, lane: LaneId, task: TaskId, raw: u64) {
-        let result = self.own_link(task, raw).and_then(|(id, side)| match self.links[id.0].lane {
-            true => Err(Code::KERN_NAME_EXISTS),
-            false => Ok((id, side)),
-        });
-        match result {
-            Ok((link, side)) => {
-                let other = 1 - side;
-                self.links[link.0].lane = true;
-                self.reply_with(lane, answer::LinkLane {}, Attach::NewLinkLane { link, side: other as u8 });
-                self.tell_link(link, other);
-                self.raise(self.links[link.0].tasks[other], Note::Lane(link));
-            }
-            Err(code) => self.reply::<answer::LinkLane>(lane, Err(code)),
-        }
-    }
-
     pub(super) fn link_arena(&mut self, lane: LaneId, task: TaskId, raw: u64, size: u64) {
         match self.new_arena(task, raw, size) {
             Ok((link, side, number)) => {
@@ -302,16 +282,6 @@ impl Core {
         link.arenas[side] += 1;
         link.arena_charges.push(charge);
         Ok((id, side, number))
-    }
-
-    /// The socket pair could not be made; there may be another attempt.
-    pub(super) fn undo_link_lane(&mut self, id: LinkId, side: u8) {
-        let Some(link) = self.links.get_mut(id.0) else { return };
-        link.lane = false;
-        let task = link.tasks[side as usize];
-        if let Some(task) = self.tasks.get_mut(task.0) {
-            task.plane.notes.retain(|note| !matches!(note, Note::Lane(link) if *link == id));
-        }
     }
 
     /// The memory could not be made; its number is not used again.

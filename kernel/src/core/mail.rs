@@ -8,6 +8,7 @@ use umach_abi::rights::received;
 
 use super::arena::Id;
 use super::effect::{LinkId, RegionId};
+use super::file::FileToken;
 use super::port::PortId;
 use super::quota::Charge;
 
@@ -68,6 +69,8 @@ pub(super) enum Carried {
     Bytes,
     /// A sealed region: a send right to its port.
     Region(Right, RegionId),
+    /// An open file, unless there is none.
+    File(Option<FileToken>),
 }
 
 /// Who sent it, for the trailer.

@@ -7,7 +7,7 @@
 //! Deadlines are the waiting task's business: it gives a blocked request up with `Cancel`. So the core needs no clock.
 //!
 //! Read in this order: `arena`, `quota`, `space` (tables); `port`, `mail`, `task`, `region` (what there is); `rights` (in and out of a
-//! space), `send`, `receive`, `notify`, `destroy` (how it moves and ends); `link`, `route`, `ticket`, `returned`, `grant`, `event` (how it moves without the kernel);
+//! space), `send`, `receive`, `notify`, `destroy` (how it moves and ends); `link`, `route`, `ticket`, `returned`, `grant`, `event` (how it moves without the kernel); `file` (open files);
 //! `msg`, `calls`, `attributes`, `sets`, `tasks` (what can be asked);
 //! `apply` (the transitions); `check` (what must always hold).
 #![forbid(unsafe_code)]
@@ -21,6 +21,7 @@ mod check_plane;
 mod destroy;
 mod effect;
 mod event;
+mod file;
 mod grant;
 mod link;
 mod mail;
@@ -51,7 +52,7 @@ use umach_abi::Features;
 
 use arena::Arena;
 pub use arena::Id;
-pub use effect::{Attach, Effect, Effects, LaneId, LinkId, Peer, RegionId, Signal, TaskId, Violation};
+pub use effect::{Attach, Effect, Effects, FileLaneId, LaneId, LinkId, Peer, RegionId, Signal, TaskId, Violation};
 pub use grant::Direct;
 pub use quota::Limits;
 
@@ -79,6 +80,7 @@ pub struct Core {
     mails: Arena<mail::Mail>,
     regions: Arena<region::Region>,
     links: Arena<link::Link>,
+    file_lanes: Arena<file::FileLane>,
     routes: Arena<route::Route>,
     ledger: quota::Ledger,
     /// Teardown still to do.
@@ -108,6 +110,7 @@ pub struct Core {
 impl Core {
     /// A kernel without tasks.
     pub fn new(mut config: Config) -> Core {
+        config.features.insert(Features::FILES);
         config.features.set(Features::DIRECT_PLANE, config.direct != Direct::Off);
         let chance = match config.direct {
             Direct::Random { seed } => seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
@@ -129,6 +132,7 @@ impl Core {
             mails: Arena::default(),
             regions: Arena::default(),
             links: Arena::default(),
+            file_lanes: Arena::default(),
             routes: Arena::default(),
             ledger: quota::Ledger::new(&config.limits),
             work: VecDeque::new(),

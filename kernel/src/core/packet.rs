@@ -4,7 +4,7 @@ use umach_abi::Code;
 use umach_abi::control::Head;
 use umach_abi::records::Frame;
 
-use super::effect::Attach;
+use super::effect::{Attach, FileLaneId};
 
 #[derive(Debug)]
 pub(super) struct Packet {
@@ -12,6 +12,8 @@ pub(super) struct Packet {
     attach: Vec<Attach>,
     /// Attachments before the frame that is being written.
     frame_attach: usize,
+    /// Lanes of the open files in it, one entry for each file.
+    pub(super) files: Vec<FileLaneId>,
     /// 1 + the slot of a route that waits for the message of the frame that is being written.
     first_of: u32,
 }
@@ -20,7 +22,7 @@ impl Packet {
     pub(super) fn new(op: u16, seq: u32) -> Packet {
         let mut bytes = Vec::with_capacity(256);
         Head { op, attached: 0, seq, status: Code::SUCCESS }.begin(&mut bytes);
-        Packet { bytes, attach: Vec::new(), frame_attach: 0, first_of: 0 }
+        Packet { bytes, attach: Vec::new(), frame_attach: 0, files: Vec::new(), first_of: 0 }
     }
     pub(super) fn len(&self) -> usize {
         self.bytes.len()

@@ -1,7 +1,7 @@
 //! Receiving: from a queue to the receiver's bytes; waiting threads; and messages handed back to a sender that gave up.
 
 use umach_abi::limits::{ATTACH_MAX, PACKET_MAX};
-use umach_abi::message::{self, BASE, COMPLEX, Descriptor, HEADER, Header, Place, Trailer, TrailerRequest, copy, guard_flags};
+use umach_abi::message::{self, BASE, COMPLEX, Descriptor, HEADER, Header, Place, Trailer, TrailerRequest, copy, file_lost, guard_flags};
 use umach_abi::records::Frame;
 use umach_abi::{Code, Name, RightKind, TypeBits};
 
@@ -303,6 +303,13 @@ impl Core {
         let mut packet = self.open_packet(lane);
         let frame = packet.begin_frame();
         let mut complete = true;
+        for carried in &mut mail.carried {
+            if let Carried::File(token) = carried
+                && let Some(token) = token.take()
+            {
+                self.return_file(token);
+            }
+        }
         let dest = std::mem::replace(&mut mail.dest, Right::Null);
         let reply = std::mem::replace(&mut mail.reply, Right::Null);
         let dest_kind = if matches!(dest, Right::SendOnce(_)) { RightKind::SendOnce } else { RightKind::Send };
@@ -394,6 +401,17 @@ impl Core {
                 }
                 let address = if count == 0 { Place::Null } else { Place::Annex(at) }.to_raw();
                 Descriptor::Ports { address, deallocate: true, copy: copy::VIRTUAL, disposition: as_received(kind), count }
+            }
+            Carried::File(token) => {
+                let Some(token) = token else { return Descriptor::File { lane: 0, number: file_lost::NOT_SENT, news: false } };
+                let news = !self.tasks[task.0].files.news.is_empty();
+                match self.deliver_file(task, token) {
+                    Some(token) => {
+                        packet.files.push(token.lane);
+                        Descriptor::File { lane: token.lane.to_raw(), number: token.number, news }
+                    }
+                    None => Descriptor::File { lane: 0, number: file_lost::MOVED, news: false },
+                }
             }
             Carried::Bytes | Carried::Region(..) => {
                 let Descriptor::Memory { address, copy, size, volatile, .. } = sent else {

@@ -57,6 +57,7 @@ impl Core {
         header.bits &= BITS_USED;
         let ends = self.check_header(task, &header)?;
         let (rights, regions) = count_rights(bytes, &header);
+        self.check_files(task, bytes, &header)?;
         if rights > MESSAGE_PORTS_MAX || regions > ATTACH_MAX {
             return Err(Code::MACH_SEND_TOO_LARGE);
         }
@@ -223,6 +224,7 @@ impl Core {
                 let (right, kind) = self.take_carried(task, name, disposition)?;
                 Ok(Carried::Port { right, kind })
             }
+            Descriptor::File { lane, number, .. } => Ok(Carried::File(self.take_file(task, lane, number))),
             Descriptor::Guarded { context, flags, disposition, name } => self.take_guarded(task, name, disposition, context, flags),
             Descriptor::Memory { address, deallocate, copy, size, .. } => {
                 if copy > message::copy::VIRTUAL {
@@ -449,7 +451,7 @@ pub(super) fn rights_of(carried: &Carried) -> &[Right] {
     match carried {
         Carried::Port { right, .. } | Carried::Guarded { right, .. } | Carried::Region(right, _) => std::slice::from_ref(right),
         Carried::Ports { rights, .. } => rights,
-        Carried::Bytes => &[],
+        Carried::Bytes | Carried::File(_) => &[],
     }
 }
 
@@ -468,7 +470,7 @@ fn count_rights(bytes: &[u8], header: &Header) -> (usize, usize) {
                 Ok(Descriptor::Memory { address, .. }) => {
                     regions += usize::from(matches!(Place::from_raw(address), Some(Place::Region(_))));
                 }
-                Err(_) => {}
+                Ok(Descriptor::File { .. }) | Err(_) => {}
             }
         }
     }

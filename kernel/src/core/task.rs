@@ -6,8 +6,9 @@ use umach_abi::Name;
 use umach_abi::limits::REGISTERED_PORTS;
 use umach_abi::message::TrailerRequest;
 
-use super::effect::{LaneId, LinkId, Peer, RegionId, TaskId};
+use super::effect::{FileLaneId, LaneId, LinkId, Peer, RegionId, TaskId};
 use super::event::Note;
+use super::file::TaskFiles;
 use super::mail::MailId;
 use super::port::{PortId, SetId};
 use super::quota::{AccountId, Charge};
@@ -42,6 +43,7 @@ pub(super) struct Task {
     /// Regions that it made and has not yet turned into rights.
     pub(super) drafts: Vec<RegionId>,
     pub(super) plane: TaskPlane,
+    pub(super) files: TaskFiles,
 }
 
 /// What a task has to do with links.
@@ -80,6 +82,8 @@ pub(super) struct Lane {
     pub(super) pending: Option<Pending>,
     /// Op and seq of the last request.
     pub(super) last: (u16, u32),
+    /// Lanes of the open files in its last answer, which may not have been read.
+    pub(super) files: Vec<FileLaneId>,
     pub(super) charge: Charge,
 }
 

@@ -59,6 +59,7 @@ impl Core {
             sent: 0,
             received: 0,
             drafts: Vec::new(),
+            files: Default::default(),
             plane: Default::default(),
         }));
         self.living += 1;

@@ -4,6 +4,7 @@
 //! The kernel process never maps a link. It maps attention pages, which only it can write: they are sealed against other writers before
 //! anybody gets one.
 
+mod inbox;
 mod sys;
 
 use std::io;
@@ -11,10 +12,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use hashbrown::HashMap;
 use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use umach_abi::{link, records::violation};
 
 use crate::core::{Attach, Effect, LinkId, TaskId};
+use inbox::Inboxes;
 use sys::Page;
 
 /// All of it.
@@ -22,14 +23,13 @@ use sys::Page;
 pub(crate) struct Plane {
     links: HashMap<LinkId, Files>,
     pages: HashMap<TaskId, (OwnedFd, Page)>,
+    inboxes: Inboxes,
 }
 
 /// What there is for one link.
 #[derive(Debug, Default)]
 struct Files {
     memory: Option<OwnedFd>,
-    /// Ends of its socket pair, for the task of each side.
-    lanes: [Option<OwnedFd>; 2],
     /// Side, number, and memory.
     arenas: Vec<(u8, u32, OwnedFd)>,
 }
@@ -51,7 +51,7 @@ fn page() -> io::Result<(OwnedFd, Page)> {
     Ok((fd, page))
 }
 
-fn missing() -> io::Error {
+pub(super) fn missing() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "it is not kept any more")
 }
 
@@ -79,14 +79,8 @@ impl Plane {
                 words.set(control, mail);
                 fd.try_clone()
             }
-            Attach::NewLinkLane { link, side } => {
-                let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-                self.links.entry(link).or_default().lanes[side as usize] = Some(other);
-                Ok(one)
-            }
-            Attach::LinkLane { link, side } => {
-                self.links.get_mut(&link).and_then(|files| files.lanes[side as usize].take()).ok_or_else(missing)
-            }
+            Attach::FileInbox(task) => self.inboxes.open(task),
+            Attach::NewFileLane { lane, to } => self.inboxes.new_lane(lane, to),
             Attach::NewArena { link, side, number, size } => {
                 let made = memory("umach-arena", size)?;
                 let copy = made.try_clone()?;
@@ -109,17 +103,17 @@ impl Plane {
         }
     }
 
-    /// The link is no more. What was kept for its tasks is given back, because closing it can take long: a task may have put descriptors into
-    /// a socket.
+    /// The link is no more. Its memory is given back, because freeing it can take long.
     pub(crate) fn drop_link(&mut self, link: LinkId) -> Vec<OwnedFd> {
         let Some(files) = self.links.remove(&link) else { return Vec::new() };
         let arenas = files.arenas.into_iter().map(|(_, _, fd)| fd);
-        files.lanes.into_iter().flatten().chain(arenas).chain(files.memory).collect()
+        arenas.chain(files.memory).collect()
     }
 
     /// The task is no more.
     pub(crate) fn drop_task(&mut self, task: TaskId) {
         self.pages.remove(&task);
+        self.inboxes.close(task);
     }
 
     /// Links whose memory is held.
@@ -195,17 +189,9 @@ mod tests {
     }
 
     #[test]
-    fn end_kept_for_the_peer_is_given_once() {
+    fn arena_kept_for_the_peer_is_given_once() {
         let mut plane = Plane::default();
         let id = LinkId::from_raw(TASK);
-        let one = plane.attach(Attach::NewLinkLane { link: id, side: 1 }).unwrap();
-        assert!(plane.attach(Attach::LinkLane { link: id, side: 0 }).is_err());
-        let other = plane.attach(Attach::LinkLane { link: id, side: 1 }).unwrap();
-        rustix::io::write(&one, b"there").unwrap();
-        let mut bytes = [0; 5];
-        rustix::io::read(&other, &mut bytes).unwrap();
-        assert_eq!(&bytes, b"there");
-        assert!(plane.attach(Attach::LinkLane { link: id, side: 1 }).is_err());
         let size = 1 << 20;
         plane.attach(Attach::NewArena { link: id, side: 0, number: 2, size }).unwrap();
         let arena = plane.attach(Attach::Arena { link: id, side: 0, number: 2 }).unwrap();

@@ -30,7 +30,7 @@ pub mod objects;
 mod poll;
 mod reaper;
 mod signals;
-mod sys;
+pub(crate) mod sys;
 mod table;
 
 use std::io;

@@ -8,14 +8,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use crate::core::Peer;
 
 /// `SO_PASSRIGHTS` (Linux 6.16): 0 makes senders of descriptors fail with EPERM. Sockets accepted from a listener inherit it.
-pub(super) const SO_PASSRIGHTS: i32 = 83;
+pub(crate) const SO_PASSRIGHTS: i32 = 83;
 /// `SO_PASSPIDFD` (Linux 6.5): packets come with a pidfd of their sender.
 pub(super) const SO_PASSPIDFD: i32 = 76;
 /// Control message type of that pidfd.
 const SCM_PIDFD: i32 = 4;
 
 /// `setsockopt(SOL_SOCKET)` with a number.
-pub(super) fn set_option(socket: BorrowedFd<'_>, option: i32, value: i32) -> io::Result<()> {
+pub(crate) fn set_option(socket: BorrowedFd<'_>, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the pointer is to a live `i32`, and the length is its size; the call keeps neither.
     let result = unsafe {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), size_of::<i32>() as libc::socklen_t)

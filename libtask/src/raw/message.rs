@@ -1,5 +1,7 @@
 //! A message in Mach's own layout, with what its out-of-line descriptors stand for beside it.
 
+use std::os::fd::OwnedFd;
+
 use umach_abi::message::{BASE, COMPLEX, Descriptor, HEADER, Header, Trailer, copy, descriptors, round4, u32_at};
 use umach_abi::{Disposition, Name};
 
@@ -16,7 +18,9 @@ pub enum OolPart {
     Region(Name),
     /// Received memory that is mapped.
     Mapped(Memory),
-    /// Received memory that could not be had (this process's table of descriptors was full, or its seals are wrong).
+    /// An open file. What is sent is a duplicate.
+    File(OwnedFd),
+    /// Received memory or open file that could not be had (this process's table of descriptors was full, or its seals are wrong).
     Lost,
 }
 
@@ -114,6 +118,12 @@ impl MsgBuffer {
     pub fn guarded(self, name: Name, context: u64, flags: u16) -> MsgBuffer {
         self.descriptor(Descriptor::Guarded { context, flags, disposition: Disposition::MoveReceive as u8, name })
     }
+    /// Adds an open file.
+    pub fn file(mut self, file: impl Into<OwnedFd>) -> MsgBuffer {
+        let lane = self.ool.len() as u64;
+        self.ool.push(OolPart::File(file.into()));
+        self.descriptor(Descriptor::File { lane, number: 0, news: false })
+    }
     /// Adds any descriptor.
     pub fn descriptor(mut self, descriptor: Descriptor) -> MsgBuffer {
         if !self.header().is_complex() {
@@ -165,6 +175,15 @@ impl MsgBuffer {
             Descriptor::Memory { size: 0, .. } => Some(&[]),
             Descriptor::Memory { address, .. } => self.ool.get(*address as usize)?.bytes(),
             _ => None,
+        }
+    }
+    /// Takes the open file that the `i`-th descriptor stands for.
+    pub fn take_file_at(&mut self, i: usize) -> Option<OwnedFd> {
+        let Descriptor::File { lane, .. } = self.descriptors().get(i).copied()? else { return None };
+        let part = self.ool.get_mut(lane as usize).filter(|part| matches!(part, OolPart::File(_)))?;
+        match std::mem::replace(part, OolPart::Lost) {
+            OolPart::File(file) => Some(file),
+            _ => unreachable!("just seen"),
         }
     }
     /// The names that the `i`-th descriptor carries, if it is a port array.

@@ -1,18 +1,21 @@
 //! `mach_msg` and its relatives.
 
-use std::time::Duration;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use umach_abi::control::{Reply, SendMany, answer, msg_flags, phase};
 use umach_abi::limits::{ANNEX_MAX, ANNEX_THRESHOLD};
-use umach_abi::message::{Descriptor, Options, Place, TrailerRequest, descriptors, round4};
+use umach_abi::message::{Descriptor, Options, Place, TrailerRequest, descriptors, file_lost, round4};
 use umach_abi::records::Frame;
 use umach_abi::{Code, Name};
 
 use super::{MsgBuffer, OolPart, Space};
 use crate::error::Error;
 use crate::exchange::{Exchange, Post, exchange};
+use crate::files::Staged;
 use crate::received::{RawFrame, array_names, take_attached};
 use crate::region::Memory;
+use crate::task::Task;
 use crate::transport::Wait;
 use crate::transport::pool::Need;
 
@@ -23,6 +26,14 @@ struct Wire {
     annex: Vec<u8>,
     /// Regions made for this message, by name; released if it is not sent.
     regions: Vec<Name>,
+    /// Open files that were written to their lane.
+    files: Vec<Staged>,
+}
+
+impl Wire {
+    fn sent(&self) {
+        self.files.iter().for_each(Staged::mark_sent);
+    }
 }
 
 impl Space<'_> {
@@ -93,7 +104,7 @@ impl Space<'_> {
     }
 
     fn send_frames(&self, buffers: &[MsgBuffer]) -> Result<(u32, Code), Error> {
-        let wires = buffers.iter().map(|buffer| self.wire_form(buffer)).collect::<Result<Vec<_>, _>>()?;
+        let wires = buffers.iter().map(|buffer| self.wire_form(buffer, Some(Duration::ZERO))).collect::<Result<Vec<_>, _>>()?;
         let mut tail = Vec::new();
         for wire in &wires {
             let row = Frame {
@@ -114,6 +125,7 @@ impl Space<'_> {
         let code = lane.exchange(Wait::FOREVER, false)?.status;
         let sent = answer::SendMany::take(lane.fields()).map_err(Error::Protocol)?.sent;
         drop(lane);
+        wires.iter().take(sent as usize).for_each(Wire::sent);
         for wire in wires.into_iter().skip(sent as usize) {
             self.drop_regions(wire.regions);
         }
@@ -134,6 +146,7 @@ impl Space<'_> {
                 wires.for_each(|wire| self.drop_regions(wire.regions));
                 return Ok((sent, code));
             }
+            wire.sent();
             sent += 1;
         }
         Ok((sent, Code::SUCCESS))
@@ -141,12 +154,16 @@ impl Space<'_> {
 
     fn message(&self, buffer: &mut MsgBuffer, options: u32, rcv_size: u32, rcv_name: Name, timeout: u32) -> Result<Code, Error> {
         let sends = options & Options::SEND.bits() != 0;
-        let wire = if sends { Some(self.wire_form(buffer)?) } else { None };
+        let timed = options & Options::SEND_TIMEOUT.bits() != 0;
+        let patience = timed.then(|| Duration::from_millis(timeout as u64));
+        let wire = if sends { Some(self.wire_form(buffer, patience)?) } else { None };
         let mut received = Vec::new();
         let regions = wire.as_ref().map_or(Vec::new(), |wire| wire.regions.clone());
         let code = self.exchange(wire.as_ref(), options, rcv_size, rcv_name, timeout, 1, &mut received)?;
         let receive_failed = code.0 >> 28 == 1 && code.0 & 0x4000 != 0;
-        if !code.is_ok() && !receive_failed {
+        if code.is_ok() || receive_failed {
+            wire.iter().for_each(Wire::sent);
+        } else {
             // Those that the kernel took are no longer here, and releasing them again does nothing.
             self.drop_regions(regions);
         }
@@ -197,26 +214,28 @@ impl Space<'_> {
         let mut answered = exchange(self.task, &Exchange { options, flags, post, call: false, receive, limit, count, wait })?;
         let code = answered.code;
         answered.each(|frame| {
-            received.push(from_wire(frame));
+            received.push(from_wire(self.task, frame));
             Ok(())
         })?;
         drop(answered);
+        self.task.0.files.settle(self.task);
         self.task.0.plane.look(self.task)?;
         Ok(code)
     }
 
     /// Writes the message as it travels: each out-of-line address becomes a place. An index that stands for nothing becomes a place that the
     /// kernel refuses, so that Mach's rules about what is consumed then are the kernel's too.
-    fn wire_form(&self, buffer: &MsgBuffer) -> Result<Wire, Error> {
+    fn wire_form(&self, buffer: &MsgBuffer, patience: Option<Duration>) -> Result<Wire, Error> {
         let mut wire = Wire { message: buffer.bytes.clone(), ..Wire::default() };
-        if let Err(failed) = self.place_all(buffer, &mut wire) {
+        if let Err(failed) = self.place_all(buffer, &mut wire, patience) {
             self.drop_regions(std::mem::take(&mut wire.regions));
             return Err(failed);
         }
         Ok(wire)
     }
 
-    fn place_all(&self, buffer: &MsgBuffer, wire: &mut Wire) -> Result<(), Error> {
+    fn place_all(&self, buffer: &MsgBuffer, wire: &mut Wire, patience: Option<Duration>) -> Result<(), Error> {
+        let until = patience.map(|patience| Instant::now() + patience);
         const NOWHERE: u64 = Place::Annex(u32::MAX).to_raw();
         for (at, descriptor) in descriptors(&buffer.bytes) {
             let Ok(mut descriptor) = descriptor else { break };
@@ -248,6 +267,14 @@ impl Space<'_> {
                         _ => NOWHERE,
                     };
                 }
+                Descriptor::File { lane, number, .. } => {
+                    let staged = match buffer.ool.get(*lane as usize) {
+                        Some(OolPart::File(file)) => self.task.0.files.stage(self.task, buffer.header().remote, file.as_fd(), until)?,
+                        _ => None,
+                    };
+                    (*lane, *number) = staged.as_ref().map_or((0, file_lost::NOT_SENT), Staged::token);
+                    wire.files.extend(staged);
+                }
                 _ => continue,
             }
             descriptor.write_at(&mut wire.message, at);
@@ -277,7 +304,7 @@ impl Space<'_> {
 }
 
 /// The message as the program sees it: places become indices.
-fn from_wire(frame: RawFrame<'_>) -> MsgBuffer {
+fn from_wire(task: &Task, frame: RawFrame<'_>) -> MsgBuffer {
     let RawFrame { message, trailer, annex, mut attached, .. } = frame;
     let mut bytes = message.to_vec();
     let mut ool = Vec::new();
@@ -298,9 +325,11 @@ fn from_wire(frame: RawFrame<'_>) -> MsgBuffer {
             Descriptor::Ports { address, count, .. } if *count > 0 => {
                 array_names(annex, *address, *count).map_or(OolPart::Lost, OolPart::Names)
             }
+            Descriptor::File { lane, number, news } => task.0.files.claim(*lane, *number, *news).map_or(OolPart::Lost, OolPart::File),
             _ => continue,
         };
         match &mut descriptor {
+            Descriptor::File { lane, .. } => *lane = ool.len() as u64,
             Descriptor::Memory { address, .. } | Descriptor::Ports { address, .. } => *address = ool.len() as u64,
             _ => {}
         }

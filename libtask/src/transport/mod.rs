@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use umach_abi::control::{
-    Call, Cancel, EVENTS_WAIT, Events, EventsWait, Head, HostLinkMap, LaneOpen, LinkArena, LinkLane, Malformed, RegionCreate, RegionMap,
-    Reply, TaskCreate, phase,
+    Call, Cancel, EVENTS_WAIT, Events, EventsWait, FileInbox, FileLane, Head, HostLinkMap, LaneOpen, LinkArena, Malformed, RegionCreate,
+    RegionMap, Reply, TaskCreate, phase,
 };
 use umach_abi::limits::PACKET_MAX;
 use umach_abi::{Code, Name};
@@ -67,8 +67,9 @@ pub(crate) const fn attaches<C: Call>() -> bool {
             | Events::OP
             | EventsWait::OP
             | HostLinkMap::OP
-            | LinkLane::OP
             | LinkArena::OP
+            | FileInbox::OP
+            | FileLane::OP
     )
 }
 

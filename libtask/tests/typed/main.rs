@@ -1,6 +1,7 @@
 //! The typed layer against the in-process kernel: each feature once, and what becomes of rights when something fails.
 
 mod calls;
+mod files;
 mod memory;
 mod messages;
 mod notices;

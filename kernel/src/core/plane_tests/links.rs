@@ -143,13 +143,10 @@ fn call_that_dies_with_its_receivers_port_is_told_of() {
 }
 
 #[test]
-fn lane_and_arenas_of_a_link_are_made_once_and_within_the_quota() {
+fn arenas_of_a_link_are_made_once_and_within_the_quota() {
     let (mut pair, _) = Pair::routed();
     let raw = pair.world.core.links.iter().next().unwrap().0.to_raw();
     let link = LinkId::from_raw(raw);
-    let answer = pair.world.ok(pair.client, Request::LinkLane(control::LinkLane { link: raw }));
-    assert_eq!(answer.attach, [Attach::NewLinkLane { link, side: 1 }]);
-    assert_eq!(pair.world.call(pair.server, Request::LinkLane(control::LinkLane { link: raw })).status, Code::KERN_NAME_EXISTS);
     let arena = |size| Request::LinkArena(control::LinkArena { link: raw, size });
     assert_eq!(pair.world.call(pair.client, arena(5)).status, Code::KERN_INVALID_VALUE);
     for number in 0..8 {
@@ -159,7 +156,7 @@ fn lane_and_arenas_of_a_link_are_made_once_and_within_the_quota() {
     assert_eq!(pair.world.call(pair.client, arena(4096)).status, Code::KERN_RESOURCE_SHORTAGE);
     pair.world.check();
     let answer = pair.world.ok(pair.server, Request::Events(Events {}));
-    assert_eq!((answer.attach[0], answer.attach.len()), (Attach::LinkLane { link, side: 1 }, 9));
+    assert_eq!((answer.attach[0], answer.attach.len()), (Attach::Arena { link, side: 1, number: 0 }, 8));
     pair.kill(pair.client);
     pair.world.events(pair.server);
 }

@@ -1,6 +1,7 @@
 //! Links and routes: plays on the core, and a storm of honest tasks that use both ways.
 
 mod ends;
+mod files;
 mod grants;
 mod links;
 mod pair;
