@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use common::*;
 use umach_abi::control::{
-    Call, Events, EventsWait, Hello, LinkArena, LinkEnd, LinkRing, Msg, PortAllocate, PortInsertRight, RouteAck, TaskCreate,
+    Call, Events, EventsWait, Hello, LinkArena, LinkArenaReady, LinkEnd, LinkRing, Msg, PortAllocate, PortInsertRight, RouteAck, TaskCreate,
 };
 use umach_abi::link::{self, attention};
 use umach_abi::records::{Event, event, undelivered, violation};
@@ -128,14 +128,18 @@ fn arena_reaches_the_peer_and_nothing_stays_behind() {
         assert_eq!(made.ok::<LinkArena>().arena, 0);
         let lent = made.attached.pop().expect("memory");
         rustix::io::pwrite(&lent, b"lent", 5000).expect("write");
+        rustix::fs::fcntl_add_seals(&lent, rustix::fs::SealFlags::FUTURE_WRITE | rustix::fs::SealFlags::SEAL).expect("seal");
+        child.call(&LinkArenaReady { link, arena: 0 }).ok::<LinkArenaReady>();
         let told = pull(&parent);
         assert_eq!(kinds(&told), [event::ARENA]);
         let mut bytes = [0; 4];
         let arena = told[0].1.as_ref().expect("memory");
         rustix::io::pread(arena, &mut bytes, 5000).expect("read");
         assert_eq!((&bytes, told[0].0.context), (b"lent", 8192));
-        assert!(rustix::fs::ftruncate(arena, 1).is_err());
-        // These are never pulled.
+        assert!(rustix::fs::ftruncate(arena, 1).is_err() && rustix::io::pwrite(arena, b"mine", 5000).is_err());
+        // These are never pulled, or never even ready.
+        child.call(&LinkArena { link, size: 4096 }).ok::<LinkArena>();
+        child.call(&LinkArenaReady { link, arena: 1 }).ok::<LinkArenaReady>();
         child.call(&LinkArena { link, size: 4096 }).ok::<LinkArena>();
     }
     eventually("the tasks are gone", || kernel.settled_descriptors() <= before);

@@ -42,7 +42,8 @@ fn with_bytes<T>(task: &Task, message: &mut Message, dest: (Name, Disposition), 
     let mut bytes = SCRATCH.take();
     bytes.clear();
     let encoded = message.encode(task, dest, None, &mut bytes);
-    let result = encoded.and_then(|sizes| f(Post { bytes: &bytes, send_size: sizes.send_size }));
+    let rooms = message.rooms();
+    let result = encoded.and_then(|sizes| f(Post { bytes: &bytes, send_size: sizes.send_size, rooms: &rooms }));
     if bytes.capacity() <= SCRATCH_MAX {
         SCRATCH.set(bytes);
     }
@@ -105,7 +106,7 @@ fn given_back(mut failed: SendError) -> SendError {
 fn send_staged(held: &Held, disposition: Disposition, mut message: Message, timeout: Option<Duration>) -> Result<(), SendError> {
     const WHAT: &str = "sending";
     let task = held.task();
-    let timeout = match message.prepare(task).and_then(|()| message.stage(task, held.name(), timeout)) {
+    let timeout = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
         Ok(timeout) => timeout,
         Err(error) => return Err(SendError { error, message: Some(Box::new(message)) }),
     };
@@ -195,6 +196,13 @@ fn handed_back(lane: &mut Lane, task: &Task, message: Message) -> (Message, bool
                 let names = array_names(annex, address, count).unwrap_or_default();
                 let rights = names.into_iter().filter(|name| name.is_valid()).map(|name| SendRight::adopt(task, name));
                 Part::Rights { rights: rights.collect(), moved: false }
+            }
+            (Ok(Descriptor::Memory { address, .. }), Some(old @ Part::Loan(_))) => {
+                // It was copied for the kernel process, and is as it was.
+                if let Some(Place::Region(name)) = Place::from_raw(address) {
+                    drop(SendRight::adopt(task, name));
+                }
+                old
             }
             (Ok(Descriptor::Memory { address, size, .. }), Some(old @ (Part::OwnRegion(_) | Part::LendRegion(_)))) => {
                 match (Place::from_raw(address), old) {
@@ -290,7 +298,7 @@ fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> 
         let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
         return intact(error, message);
     }
-    let timeout = match message.prepare(task).and_then(|()| message.stage(task, held.name(), timeout)) {
+    let timeout = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
         Ok(timeout) => timeout,
         Err(error) => return intact(error, message),
     };
@@ -354,7 +362,7 @@ pub(crate) fn serve<N: Into<Next>>(held: &Held, mut handler: impl FnMut(&mut Rec
             Next::Stop => return Ok(()),
             Next::Reply(mut message) => {
                 if let Some(right) = request.reply_right() {
-                    match message.prepare(task) {
+                    match message.prepare(task, right.held().name()) {
                         Ok(()) => answer = Some((right, message)),
                         // Its right goes unused, so the caller is told that there is no answer.
                         Err(error) => tracing::warn!(task = task.id(), %error, "an answer could not be made"),

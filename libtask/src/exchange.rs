@@ -5,22 +5,23 @@
 //!
 //! | | over a link if |
 //! |---|---|
-//! | a send | the destination is copied from a send right with a live route. Plain and short: into the ring. Else the kernel process takes it with a ticket |
+//! | a send | the destination is copied from a send right with a live route. Plain and short: into the ring; memory and long bodies are lent. With rights the kernel process takes it with a ticket |
 //! | a call | the same, with a reply port made for it |
-//! | an answer | the send-once right stands for a slot of the caller's, and the answer is plain and short |
+//! | an answer | the send-once right stands for a slot of the caller's, and the answer has no rights |
 //! | a receive | the port, or a member of the set, has or had routes: looks at both planes |
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use umach_abi::control::{Msg, PortAllocate, PortModRefs, answer, msg_flags};
 use umach_abi::link::{RECORD_MAX, SLOT_MAX};
-use umach_abi::message::{Descriptor, HEADER, Header, Options, TrailerRequest, descriptors};
+use umach_abi::message::{Descriptor, HEADER, Header, Options, Place, TrailerRequest, descriptors};
 use umach_abi::records::Frame as FrameRow;
 use umach_abi::rights::received;
 use umach_abi::{Code, Disposition, Name, RightKind, notify};
 
-use crate::direct::{Came, Doubt, Finished, Frame, Open, Plane, Sent, Ticket, Ticketed, Until, Want};
+use crate::direct::{Answer, Came, Carry, Doubt, Finished, ForKernel, Frame, Open, Plane, Room, Sent, Ticket, Ticketed, Until, Want};
 use crate::error::{Error, Result};
 use crate::received::{Frames, RawFrame};
 use crate::task::Task;
@@ -34,6 +35,8 @@ pub(crate) struct Post<'m> {
     pub(crate) bytes: &'m [u8],
     /// How many of them are the message.
     pub(crate) send_size: u32,
+    /// What memory at [`umach_abi::message::Place::Lease`] is.
+    pub(crate) rooms: &'m [Arc<Room>],
 }
 
 /// An exchange.
@@ -84,8 +87,10 @@ impl Answered<'_> {
                 }
                 Ok(())
             }
-            Source::Frames(frames) => frames.iter().try_for_each(|frame| {
-                take(RawFrame { status: frame.status, message: &frame.message, trailer: &frame.trailer, annex: &[], attached: Vec::new() })
+            Source::Frames(frames) => frames.iter_mut().try_for_each(|frame| {
+                let leases = std::mem::take(&mut frame.leases);
+                let Frame { status, message, trailer, annex, .. } = frame;
+                take(RawFrame { status: *status, message, trailer, annex, attached: Vec::new(), leases })
             }),
         }
     }
@@ -166,6 +171,14 @@ impl<'t> Mixed<'t, '_> {
             && header.voucher_disposition() == 0
     }
 
+    /// What of the message goes over a link, in a payload of at most `room` bytes. `None`: the kernel process must have it.
+    fn carry<'p>(&self, header: &Header, post: Post<'p>, room: usize) -> Option<Carry<'p>> {
+        if self.is_plain(header, post, room) {
+            return Some(Carry::Plain(&post.bytes[HEADER..]));
+        }
+        self.plane.lend(self.task, header, post, room).map(|lending| Carry::Lent(Box::new(lending)))
+    }
+
     fn patient(&self) -> bool {
         self.want.flags & msg_flags::TRY_SEND == 0
     }
@@ -186,16 +199,15 @@ impl<'t> Mixed<'t, '_> {
     fn send(&self, header: &Header, post: Post<'_>) -> Result<Option<Answered<'t>>> {
         let (task, plane) = (self.task, self.plane);
         let no_reply = header.local_disposition() == 0 && header.local == Name::NULL;
-        if self.is_plain(header, post, RECORD_MAX) && (self.want.call || no_reply) {
-            let body = &post.bytes[HEADER..];
+        if let Some(carry) = self.carry(header, post, RECORD_MAX).filter(|_| self.want.call || no_reply) {
             if self.want.call {
-                return match plane.begin_call(task, header.remote, header.id, body, self.send_until(), self.patient())? {
+                return match plane.begin_call(task, header.remote, header.id, carry, self.send_until(), self.patient())? {
                     Ok(open) => self.finish_call(open, post).map(Some),
                     Err(Sent::Late) => Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
                     Err(_) => self.send_ticket(header, post),
                 };
             }
-            return match plane.send(task, header.remote, header.id, body, self.send_until(), self.patient())? {
+            return match plane.send(task, header.remote, header.id, carry, self.send_until(), self.patient())? {
                 Sent::Done => self.then_receive().map(Some),
                 Sent::Late => Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
                 Sent::NoRoute => Ok(None),
@@ -222,7 +234,7 @@ impl<'t> Mixed<'t, '_> {
     fn send_ticket(&self, header: &Header, post: Post<'_>) -> Result<Option<Answered<'t>>> {
         let (task, plane) = (self.task, self.plane);
         let mut bytes = Vec::new();
-        let (post, known) = self.explicit(post, &mut bytes)?;
+        let (post, made) = self.explicit(post, &mut bytes)?;
         let ticketed = plane.send_ticket(task, header.remote, self.want.call, self.send_until(), self.patient(), |ticket, slot| {
             let needs_port = self.want.call && slot.is_none();
             let mut lane = task.lane(if needs_port { self.need(self.receive_until()) } else { Need::Prompt })?;
@@ -232,10 +244,11 @@ impl<'t> Mixed<'t, '_> {
             let want = Exchange { limit, ..*self.want };
             Mixed { want: &want, ..*self }.write_post(&mut lane, post, options, msg_flags::TICKET, ticket, receive, reply);
             let code = lane.exchange(Wait::FOREVER, true)?.status;
+            made.settle(code);
             Ok((code, (needs_port || !code.is_ok()).then_some(lane)))
         })?;
         if matches!(ticketed, Ticketed::Done(..)) {
-            self.used(&known);
+            self.used(&made.known);
         }
         Ok(Some(match ticketed {
             Ticketed::NoRoute => return Ok(None),
@@ -250,12 +263,13 @@ impl<'t> Mixed<'t, '_> {
 
     fn finish_call(&self, open: Open, post: Post<'_>) -> Result<Answered<'t>> {
         Ok(match self.plane.finish_call(self.task, &open, self.receive_until())? {
-            Finished::Answered { id, mut message, peer } => {
-                let bits = Header::make_bits(0, received::SEND_ONCE, false);
+            Finished::Answered { id, answer, peer } => {
+                let Answer { mut message, is_complex, annex, leases } = answer;
+                let bits = Header::make_bits(0, received::SEND_ONCE, is_complex);
                 let header = Header { bits, size: message.len() as u32, id, ..Header::default() };
                 message[..HEADER].copy_from_slice(&header.to_bytes());
                 let trailer = self.trailer(peer.uid, peer.gid, peer.pid, peer.task);
-                Answered::frame(Frame { status: Code::SUCCESS, message, trailer })
+                Answered::frame(Frame { status: Code::SUCCESS, message, trailer, annex, leases })
             }
             Finished::Dropped | Finished::Died => self.unanswered(),
             Finished::Late => Answered::just(Code::MACH_RCV_TIMED_OUT),
@@ -277,7 +291,7 @@ impl<'t> Mixed<'t, '_> {
         let bits = Header::make_bits(0, received::SEND_ONCE, false);
         let header = Header { bits, size: HEADER as u32, id: notify::SEND_ONCE, ..Header::default() };
         let trailer = self.trailer(notify::KERNEL_ID, notify::KERNEL_ID, 0, 0);
-        Answered::frame(Frame { status: Code::SUCCESS, message: SmallVec::from_slice(&header.to_bytes()), trailer })
+        Answered::frame(Frame::plain(Code::SUCCESS, SmallVec::from_slice(&header.to_bytes()), trailer))
     }
 
     fn trailer(&self, uid: u32, gid: u32, pid: u32, task: u64) -> SmallVec<[u8; 64]> {
@@ -290,8 +304,8 @@ impl<'t> Mixed<'t, '_> {
     /// An answer to a call that came over a link.
     fn answer(&self, header: &Header, post: Post<'_>) -> Result<Answered<'t>> {
         let no_reply = header.local_disposition() == 0 && header.local == Name::NULL;
-        if no_reply && self.is_plain(header, post, SLOT_MAX) {
-            self.plane.reply_to(self.task, header.remote, header.id, &post.bytes[HEADER..]);
+        if let Some(mut carry) = self.carry(header, post, SLOT_MAX).filter(|_| no_reply) {
+            self.plane.reply_to(self.task, header.remote, header.id, &mut carry);
             return self.then_receive();
         }
         self.send_through_kernel(post, 0, 0, 0)
@@ -456,7 +470,7 @@ impl<'t> Mixed<'t, '_> {
     /// A send through the kernel process, with the receive if there is one and it belongs there.
     fn send_through_kernel(&self, post: Post<'_>, flags: u32, route: u64, number: u32) -> Result<Answered<'t>> {
         let mut bytes = Vec::new();
-        let (post, known) = self.explicit(post, &mut bytes)?;
+        let (post, made) = self.explicit(post, &mut bytes)?;
         let want = Exchange { post: Some(post), flags: self.want.flags | flags, ..*self.want };
         let apart = self.receives() && !self.want.call && self.plane.place(self.want.receive).is_some();
         let mut lane = self.task.lane(self.need(self.send_until()))?;
@@ -466,8 +480,9 @@ impl<'t> Mixed<'t, '_> {
         let reply = if self.want.call { reply_port } else { Name::NULL };
         this.write_post(&mut lane, post, options, want.flags, (route, number), reply_port, reply);
         let code = lane.exchange(self.want.wait, true)?.status;
+        made.settle(code);
         if code.is_ok() || is_receive_error(code) {
-            self.used(&known);
+            self.used(&made.known);
         }
         if code.plain() == Code::MACH_RCV_IN_PROGRESS {
             // Sent; the receive goes on here.
@@ -506,21 +521,35 @@ impl<'t> Mixed<'t, '_> {
         }
     }
 
-    /// The message with all replies owed in slots made rights that the kernel process knows, and what they were called before. A receive right that it
-    /// moves is taken off the direct plane.
-    fn explicit<'b>(&self, post: Post<'b>, bytes: &'b mut Vec<u8>) -> Result<(Post<'b>, SmallVec<[Name; 1]>)> {
+    /// The message with all replies owed in slots made rights that the kernel process knows, and memory that it does not know copied. A receive right
+    /// that it moves is taken off the direct plane.
+    fn explicit<'b>(&self, post: Post<'b>, bytes: &'b mut Vec<u8>) -> Result<(Post<'b>, Made)> {
         let message = &post.bytes[..post.send_size as usize];
         let mut before = SmallVec::new();
-        let Some(mut header) = Header::read(message) else { return Ok((post, before)) };
+        let Some(mut header) = Header::read(message) else { return Ok((post, Made::default())) };
         for name in [&mut header.remote, &mut header.local] {
             if let Some(known) = self.plane.make_explicit(self.task, *name)? {
                 before.push(std::mem::replace(name, known));
             }
         }
         let mut patched: SmallVec<[(usize, Descriptor); 1]> = SmallVec::new();
+        let mut copied = ForKernel::default();
+        if !post.rooms.is_empty() {
+            copied.annex.extend_from_slice(&post.bytes[message.len()..]);
+        }
         for (at, descriptor) in descriptors(message) {
             let (name, disposition) = match descriptor {
                 Ok(Descriptor::Port { name, disposition } | Descriptor::Guarded { name, disposition, .. }) => (name, disposition),
+                Ok(Descriptor::Memory { address, size, copy, volatile, .. }) => {
+                    if let Some(Place::Lease(n)) = Place::from_raw(address)
+                        && let Some(room) = post.rooms.get(n as usize)
+                    {
+                        let place = copied.place(self.task, &room.block)?;
+                        let deallocate = matches!(place, Place::Region(_));
+                        patched.push((at, Descriptor::Memory { address: place.to_raw(), deallocate, copy, size, volatile }));
+                    }
+                    continue;
+                }
                 _ => continue,
             };
             if disposition == Disposition::MoveReceive as u8 {
@@ -531,15 +560,16 @@ impl<'t> Mixed<'t, '_> {
                 patched.push((at, Descriptor::Port { name: known, disposition }));
             }
         }
-        if before.is_empty() {
-            return Ok((post, before));
+        if before.is_empty() && patched.is_empty() {
+            return Ok((post, Made::default()));
         }
-        bytes.extend_from_slice(post.bytes);
+        bytes.extend_from_slice(if post.rooms.is_empty() { post.bytes } else { message });
         bytes[..HEADER].copy_from_slice(&header.to_bytes());
         for (at, descriptor) in patched {
             descriptor.write_at(bytes, at);
         }
-        Ok((Post { bytes, send_size: post.send_size }, before))
+        bytes.extend_from_slice(&copied.annex);
+        Ok((Post { bytes, send_size: post.send_size, rooms: &[] }, Made { known: before, copied }))
     }
 
     /// These rights are no longer this task's.
@@ -559,13 +589,21 @@ impl<'t> Mixed<'t, '_> {
             _ => Need::Blocking(None),
         };
         let start = Instant::now();
+        let mut bytes = Vec::new();
+        // Only memory that was to be lent over a link which is no more: there are no replies in slots without links.
+        let (post, made) = match want.post {
+            Some(post) if !post.rooms.is_empty() => self.explicit(post, &mut bytes).map(|(post, made)| (Some(post), made))?,
+            post => (post, Made::default()),
+        };
         let mut lane = self.task.lane(need)?;
         let receive = if want.call { reply_port(&mut lane, self.task)? } else { receive };
-        let code = match want.post {
+        let code = match post {
             Some(post) => {
                 let reply = if want.call { receive } else { Name::NULL };
                 self.write_post(&mut lane, post, want.options, want.flags, (0, 0), receive, reply);
-                lane.exchange(want.wait, true)?.status
+                let code = lane.exchange(want.wait, true)?.status;
+                made.settle(code);
+                code
             }
             None => {
                 let (options, flags, limit, count) = (want.options, want.flags, want.limit, want.count);
@@ -602,6 +640,24 @@ impl<'t> Mixed<'t, '_> {
                 header.local = reply;
                 packet[at..at + HEADER].copy_from_slice(&header.to_bytes());
             }
+        }
+    }
+}
+
+/// What a message needed before the kernel process could take it.
+#[derive(Default)]
+struct Made {
+    /// What rights were called that it knows by other names now.
+    known: SmallVec<[Name; 1]>,
+    copied: ForKernel,
+}
+
+impl Made {
+    /// The kernel process has answered: regions that went with the message, or came back with it under names of their own, are not released here.
+    fn settle(&self, code: Code) {
+        let came_back = matches!(code.plain(), Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED);
+        if code.is_ok() || is_receive_error(code) || came_back {
+            self.copied.sent();
         }
     }
 }

@@ -86,6 +86,8 @@ mod direct;
 mod error;
 mod exchange;
 mod files;
+mod lease;
+mod loan;
 pub mod local;
 mod look;
 mod message;
@@ -102,6 +104,8 @@ mod transport;
 
 pub use control::{Host, HostControl, TaskControl};
 pub use error::{Error, Result, RightLabel, SendError};
+pub use lease::Lease;
+pub use loan::Loan;
 pub use local::{LocalKernel, run_local};
 pub use look::{LinkSide, LinkSnapshot};
 pub use message::{Message, ReplyTo};

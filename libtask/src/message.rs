@@ -18,12 +18,17 @@ use umach_abi::message::{COMPLEX, Descriptor, HEADER, Header, Place, copy, file_
 use umach_abi::{Code, Disposition, Name};
 use zerocopy::{Immutable, IntoBytes};
 
+use crate::direct::Room;
 use crate::error::{Error, Result};
 use crate::files::Staged;
+use crate::loan::{self, Loan};
 use crate::receive::ReceiveRight;
 use crate::region::Region;
 use crate::right::{Held, SendOnceRight, SendRight};
 use crate::task::Task;
+
+/// Memory of more bytes goes in a region: the receiver would have to copy so much to fresh pages, and maps them instead.
+const LEND_MAX: usize = 64 << 20;
 
 /// A message to send. See the methods: each adds something and returns the message.
 pub struct Message {
@@ -61,6 +66,7 @@ pub(crate) enum Part {
     LendRegion(Region),
     /// And where it was written to, once that is done.
     File(OwnedFd, Option<Staged>),
+    Loan(Loan),
 }
 
 /// Where the answer should go.
@@ -166,6 +172,13 @@ impl Message {
     pub fn memory(self, bytes: impl Into<Vec<u8>>) -> Message {
         self.part(Part::Bytes(bytes.into()))
     }
+    /// Adds memory that was filled in place.
+    pub fn loan(self, loan: Loan) -> Message {
+        match loan.0 {
+            loan::Inner::Own(bytes) => self.memory(bytes),
+            room => self.part(Part::Loan(Loan(room))),
+        }
+    }
     /// Adds a copy of the right to a region.
     pub fn region(self, region: &Region) -> Message {
         self.copy_send(region.right())
@@ -219,7 +232,8 @@ impl Message {
     }
 
     /// Does what needs requests of its own before the message can be written: bytes that do not fit the packet become regions.
-    pub(crate) fn prepare(&mut self, task: &Task) -> Result<()> {
+    /// `dest`: the right that it is sent to.
+    pub(crate) fn prepare(&mut self, task: &Task, dest: Name) -> Result<()> {
         if let Some(failed) = &self.failed {
             let (what, why) = &**failed;
             return Err(Error::Body { id: self.id, len: 0, what, why: why.clone() });
@@ -229,7 +243,13 @@ impl Message {
             match part {
                 Part::Bytes(bytes) if bytes.len() > ANNEX_THRESHOLD || annex + round4(bytes.len()) > ANNEX_MAX => {
                     check_length(bytes.len() as u64)?;
-                    *part = Part::OwnRegion(task.region(bytes)?);
+                    *part = match if bytes.len() <= LEND_MAX { task.0.plane.room_for(task, dest, bytes.len()) } else { None } {
+                        Some(mut room) => {
+                            room.block.copy_from_slice(bytes);
+                            Part::Loan(Loan(loan::Inner::Room(Arc::new(room))))
+                        }
+                        None => Part::OwnRegion(task.region(bytes)?),
+                    };
                 }
                 Part::Bytes(bytes) => annex += round4(bytes.len()),
                 Part::Rights { rights, .. } => {
@@ -277,6 +297,15 @@ impl Message {
         }
     }
 
+    /// What memory in the order of [`Place::Lease`] is.
+    pub(crate) fn rooms(&self) -> SmallVec<[Arc<Room>; 1]> {
+        let room = |part: &Part| match part {
+            Part::Loan(Loan(loan::Inner::Room(room))) => Some(room.clone()),
+            _ => None,
+        };
+        self.parts.iter().filter_map(room).collect()
+    }
+
     /// Appends message and annex to the packet; gives their sizes. Call [`Message::prepare`] first. `reply` goes into the header if the
     /// message has no reply of its own.
     pub(crate) fn encode(
@@ -299,8 +328,9 @@ impl Message {
         let mut annex = Vec::new();
         if complex {
             out.extend_from_slice(&(self.parts.len() as u32).to_le_bytes());
+            let mut lent = 0;
             for part in &mut self.parts {
-                part.encode(task, &mut annex)?.push(out);
+                part.encode(task, &mut annex, &mut lent)?.push(out);
             }
         }
         if !self.body.is_empty() {
@@ -386,7 +416,7 @@ fn is_unique(right: &SendRight) -> bool {
 }
 
 impl Part {
-    fn encode(&mut self, task: &Task, annex: &mut Vec<u8>) -> Result<Descriptor> {
+    fn encode(&mut self, task: &Task, annex: &mut Vec<u8>, lent: &mut u32) -> Result<Descriptor> {
         let port =
             |held: &Held, disposition: Disposition| Ok(Descriptor::Port { name: own(task, held)?.name(), disposition: disposition as u8 });
         match self {
@@ -423,6 +453,10 @@ impl Part {
                 annex.resize(round4(annex.len()), 0);
                 let place = if bytes.is_empty() { Place::Null } else { Place::Annex(at as u32) };
                 Ok(memory(place, false, bytes.len() as u64))
+            }
+            Part::Loan(loan) => {
+                *lent += 1;
+                Ok(memory(Place::Lease(*lent - 1), false, loan.len() as u64))
             }
             Part::OwnRegion(region) => Ok(memory(Place::Region(own(task, &region.right().held)?.name()), true, region.len())),
             Part::LendRegion(region) if region.is_empty() => Ok(memory(Place::Null, false, 0)),
@@ -502,6 +536,7 @@ impl fmt::Debug for Part {
             Part::Rights { rights, .. } => write!(f, "{} rights", rights.len()),
             Part::Bytes(bytes) => write!(f, "memory of {} bytes", bytes.len()),
             Part::File(..) => f.write_str("an open file"),
+            Part::Loan(loan) => write!(f, "memory of {} bytes, lent", loan.len()),
             Part::OwnRegion(region) | Part::LendRegion(region) => write!(f, "memory of {} bytes in a region", region.len()),
         }
     }

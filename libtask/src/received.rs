@@ -13,12 +13,15 @@ use umach_abi::rights::received;
 use umach_abi::{Code, Name, RightKind, notify};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use crate::direct::Borrowed;
 use crate::error::{Error, Result, SendError};
 use crate::files::{Lost, Unclaimed};
+use crate::lease::Lease;
+use crate::loan::Loan;
 use crate::message::Message;
 use crate::receive::ReceiveRight;
 use crate::region::{Memory, Region, SharedRegion};
-use crate::right::{DeadName, SendOnceRight, SendRight};
+use crate::right::{DeadName, Held, SendOnceRight, SendRight};
 use crate::task::Task;
 use crate::transport::Attached;
 
@@ -96,6 +99,7 @@ enum Slot {
         file: File,
         len: u32,
     },
+    Lent(Borrowed),
     /// Memory whose descriptor did not fit into this process's table.
     Lost,
     File(Unclaimed),
@@ -111,6 +115,8 @@ pub(crate) struct RawFrame<'a> {
     pub(crate) annex: &'a [u8],
     /// Each is taken out once.
     pub(crate) attached: Vec<Option<Attached>>,
+    /// Likewise.
+    pub(crate) leases: Vec<Option<Borrowed>>,
 }
 
 /// The messages of an answer's tail. Every descriptor that came along goes to its message; those of messages that were not read are closed.
@@ -141,7 +147,7 @@ impl<'a> Frames<'a> {
             0 => Vec::new(),
             n => self.attached.by_ref().take(n as usize).map(Some).collect(),
         };
-        Ok(Some(RawFrame { status: Code(row.status), message, trailer, annex, attached }))
+        Ok(Some(RawFrame { status: Code(row.status), message, trailer, annex, attached, leases: Vec::new() }))
     }
 }
 
@@ -208,6 +214,10 @@ impl Received {
                     Some(Place::Attached(n)) => match take_attached(&mut frame.attached, n) {
                         Some(file) => Slot::Mapped { file, len: size },
                         None => Slot::Lost,
+                    },
+                    Some(Place::Lease(n)) => match frame.leases.get_mut(n as usize).and_then(Option::take) {
+                        Some(lease) if lease.memory().is_some() => Slot::Lent(lease),
+                        _ => Slot::Lost,
                     },
                     _ => Slot::Lost,
                 },
@@ -336,18 +346,31 @@ impl Received {
             _ => unreachable!("checked by take"),
         }
     }
-    /// Takes the memory at index `i`.
+    /// Takes the memory at index `i`, to have it as bytes that nobody else can change: mapped if it is a region, copied if it is lent.
     pub fn memory(&mut self, i: usize) -> Result<Memory> {
+        match self.take_memory(i)? {
+            Slot::Bytes(bytes) => Ok(Memory::from_bytes(bytes)),
+            Slot::Mapped { file, len } => Memory::from_sealed(&file, len as u64),
+            Slot::Lent(lease) => Ok(Memory::from_bytes(lease.to_vec().expect("mapped, or it would be lost"))),
+            _ => unreachable!("checked by take"),
+        }
+    }
+    /// Takes the memory at index `i`, to read it where it is. See [`Lease`] for what that means.
+    pub fn take_lease(&mut self, i: usize) -> Result<Lease> {
+        match self.take_memory(i)? {
+            Slot::Bytes(bytes) => Ok(Lease::own(Memory::from_bytes(bytes))),
+            Slot::Mapped { file, len } => Memory::from_sealed(&file, len as u64).map(Lease::own),
+            Slot::Lent(lease) => Ok(Lease::lent(lease)),
+            _ => unreachable!("checked by take"),
+        }
+    }
+    fn take_memory(&mut self, i: usize) -> Result<Slot> {
         if let Some(Slot::Lost) = self.inner.slots.get(i) {
             return Err(Error::Memory {
                 why: "its file descriptor did not arrive: this process's table is full (see umach doctor)".into(),
             });
         }
-        match self.take(i, "memory", |slot| matches!(slot, Slot::Bytes(_) | Slot::Mapped { .. }))? {
-            Slot::Bytes(bytes) => Ok(Memory::from_bytes(bytes)),
-            Slot::Mapped { file, len } => Memory::from_sealed(&file, len as u64),
-            _ => unreachable!("checked by take"),
-        }
+        self.take(i, "memory", |slot| matches!(slot, Slot::Bytes(_) | Slot::Mapped { .. } | Slot::Lent(_)))
     }
     /// Takes the open file at index `i`, with a descriptor that is this process's own (close-on-exec). It is a stranger's: what reading, closing or
     /// even looking at it does depends on what it is, and a file that its sender serves may never answer.
@@ -404,6 +427,10 @@ impl Received {
     pub fn reply_right(&mut self) -> Option<ReplyRight> {
         self.inner.reply.take()
     }
+    /// Memory of `len` bytes for the answer: see [`SendRight::loan`].
+    pub fn loan(&self, len: usize) -> Loan {
+        self.inner.reply.as_ref().map_or_else(|| Loan::own(len), |right| Loan::new(right.held(), len))
+    }
     /// Whether somebody waits for an answer.
     pub fn wants_reply(&self) -> bool {
         self.inner.reply.is_some()
@@ -448,6 +475,12 @@ impl Notification {
 }
 
 impl ReplyRight {
+    pub(crate) fn held(&self) -> &Held {
+        match self {
+            ReplyRight::Once(right) => &right.held,
+            ReplyRight::Send(right) => &right.held,
+        }
+    }
     /// Sends the answer. Never waits: to a send right whose queue is full it fails and gives the message back.
     pub fn send(self, message: Message) -> Result<(), SendError> {
         match self {
@@ -466,7 +499,7 @@ impl Slot {
             Slot::SendOnce(_) => "a send-once right",
             Slot::Receive(_) => "a receive right",
             Slot::Array(_) => "an array of rights",
-            Slot::Bytes(_) | Slot::Mapped { .. } => "memory",
+            Slot::Bytes(_) | Slot::Mapped { .. } | Slot::Lent(_) => "memory",
             Slot::File(_) => "an open file",
             Slot::FileLost(_) => "an open file that did not come",
             Slot::Lost => "memory that could not be delivered",
@@ -484,6 +517,7 @@ impl fmt::Debug for Slot {
             Slot::Array(slots) => write!(f, "{slots:?}"),
             Slot::Bytes(bytes) => write!(f, "memory of {} bytes", bytes.len()),
             Slot::Mapped { len, .. } => write!(f, "memory of {len} bytes in a region"),
+            Slot::Lent(lease) => write!(f, "memory of {} bytes, lent", lease.len()),
             other => f.write_str(other.name()),
         }
     }

@@ -492,8 +492,8 @@ protocol! {
     109 HostRoutes { host: Name, start: u32 } => <'r> { next: u32, rows: &'r [u8] };
     /// The memfd of a link comes attached, to read its counters; likewise.
     110 HostLinkMap { host: Name, link: u64 } => {};
-    /// Memory of `size` bytes for the caller to lend parts of over a link: its memfd comes attached, and with an event to the peer as the
-    /// `arena`-th of the caller's.
+    /// Memory of `size` bytes for the caller to lend parts of over a link, its `arena`-th: its memfd comes attached. The caller maps it, seals it against
+    /// other writers (`F_SEAL_FUTURE_WRITE`), and says so with `LinkArenaReady`.
     112 LinkArena { link: u64, size: u64 } => { arena: u32 };
     /// Puts messages that came over links, and that the caller has not looked at, at the front of the queue of a port that it receives on: `count`
     /// frames, in order. A frame's reply name is a send-once right, moved. A frame of size 0 is the ticket `options` of the route
@@ -503,6 +503,8 @@ protocol! {
     114 RouteWant { route: u64 } => {};
     /// The receiver has room again on a route whose sender asked (`event::ROOM_WANTED`).
     115 RouteRoom { route: u64 } => {};
+    /// The caller's `arena`-th arena of a link may be shown to the peer, who gets it with an event.
+    116 LinkArenaReady { link: u64, arena: u32 } => {};
 
     /// Says that the caller takes open files, and asks for its inbox: a socket that comes attached, on which the kernel process hands over ends of file
     /// lanes. Each packet is the lane's number (u64), with one descriptor. Once.

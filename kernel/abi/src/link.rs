@@ -45,7 +45,8 @@ pub const CREDIT_DELIVERED: usize = 0;
 pub const CREDIT_CLOSED: usize = 4;
 /// u32 per outgoing route: nonzero while this half's task waits for credit on it.
 pub const WANTS: usize = 0x5000;
-/// u32 per lease of the *other* half's task: the generation of it that this half's task has given back.
+/// u32 per lease of the *other* half's task: `generation << 1`, plus 1 once this half's task has given that generation back. Without the 1 it says that
+/// an answer with the lease was taken.
 pub const LEASES_DONE: usize = 0x6000;
 /// u32 per outgoing route: what the receiver's count of delivered messages will be once all that was published is delivered. Nobody decides anything by
 /// it: it is for people who look.
@@ -79,8 +80,30 @@ pub mod record {
     pub const MESSAGE: u32 = 1;
     /// The message is with the kernel process, under its number on this route.
     pub const TICKET: u32 = 2;
-    /// The payload describes a lease: u32s `arena`, `lease`, `generation`, `zero`, u64s `offset`, `length`.
+    /// The payload is a message with memory ([`super::lease`]).
     pub const LEASE: u32 = 3;
+}
+
+/// A message whose only descriptors are memory, as the payload of a record of kind [`record::LEASE`], or of an answer of kind [`lease::ANSWER`]:
+/// u32s `count` and `flags`, `count` rows, the body, and the bytes of the inline rows, each padded to four. A row is u32s `arena`, `lease`, `generation`,
+/// `zero`, u64s `offset`, `length`.
+pub mod lease {
+    /// Bytes before the rows.
+    pub const HEAD: usize = 8;
+    /// Bytes of a row.
+    pub const ROW: usize = 32;
+    /// In place of an arena: the bytes are in the payload, and `lease`, `generation` and `offset` are zero.
+    pub const INLINE: u32 = u32::MAX;
+    /// Flag: the last row is not memory but the message's body, too long for the payload.
+    pub const BODY: u32 = 1;
+    /// The kind of an answer with such a payload; that of a plain one is 0.
+    pub const ANSWER: u32 = 1;
+    /// Arenas of one direction.
+    pub const ARENAS: u32 = 8;
+    /// Bytes of one arena at most.
+    pub const ARENA_MAX: u64 = 64 << 20;
+    /// An arena and what is lent of it start at multiples of this.
+    pub const UNIT: u64 = 4096;
 }
 
 /// A slot starts with u32s `word`, `len`, `id`, `kind`; the payload follows at [`SLOT_HEAD`]. `word` is `generation << 2 |` one of these, written last.
@@ -118,7 +141,20 @@ pub mod state {
 /// What the counters count, by index.
 pub mod counter {
     /// Names of the counters, in order.
-    pub const NAMES: [&str; 9] = ["messages", "bytes", "bells", "sleeps", "spun", "tickets", "no_credit", "no_space", "kernel_plane"];
+    pub const NAMES: [&str; 12] = [
+        "messages",
+        "bytes",
+        "bells",
+        "sleeps",
+        "spun",
+        "tickets",
+        "no_credit",
+        "no_space",
+        "kernel_plane",
+        "leases",
+        "lent_bytes",
+        "leases_back",
+    ];
     /// Messages published, replies included.
     pub const MESSAGES: usize = 0;
     /// Their bytes.
@@ -137,6 +173,12 @@ pub mod counter {
     pub const NO_SPACE: usize = 7;
     /// Plain messages that went through the kernel process instead.
     pub const KERNEL_PLANE: usize = 8;
+    /// Leases given with messages.
+    pub const LEASES: usize = 9;
+    /// Their bytes.
+    pub const LENT_BYTES: usize = 10;
+    /// Leases that came back, or were taken back.
+    pub const LEASES_BACK: usize = 11;
 }
 
 /// A task's attention page: written by the kernel process, read by the task.

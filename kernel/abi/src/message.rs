@@ -295,12 +295,15 @@ pub enum Place {
     Region(Name),
     /// Received: the n-th file descriptor that came with this message's frame.
     Attached(u32),
+    /// Over a link: the n-th lease that goes along. The kernel process knows no such place.
+    Lease(u32),
 }
 
 impl Place {
     const ANNEX: u32 = 1;
     const REGION: u32 = 2;
     const ATTACHED: u32 = 3;
+    const LEASE: u32 = 4;
 
     /// As the `address` field.
     pub const fn to_raw(self) -> u64 {
@@ -309,6 +312,7 @@ impl Place {
             Place::Annex(at) => (Place::ANNEX, at),
             Place::Region(name) => (Place::REGION, name.0),
             Place::Attached(n) => (Place::ATTACHED, n),
+            Place::Lease(n) => (Place::LEASE, n),
         };
         (tag as u64) << 32 | value as u64
     }
@@ -320,6 +324,7 @@ impl Place {
             Place::ANNEX => Place::Annex(value),
             Place::REGION => Place::Region(Name(value)),
             Place::ATTACHED => Place::Attached(value),
+            Place::LEASE => Place::Lease(value),
             _ => return None,
         })
     }

@@ -199,6 +199,10 @@ records! {
         tickets: u32,
         /// 1: ending.
         flags: u32,
+        /// Arenas of both.
+        arenas: u32,
+        /// Their bytes.
+        arena_bytes: u64,
     }
 
     /// A row of `HostRoutes`.

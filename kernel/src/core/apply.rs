@@ -407,6 +407,10 @@ impl Core {
                 self.reply(lane, result);
             }
             Request::LinkArena(r) => self.link_arena(lane, task, r.link, r.size),
+            Request::LinkArenaReady(r) => {
+                let result = self.link_arena_ready(task, r.link, r.arena);
+                self.reply(lane, result);
+            }
             Request::FileInbox(_) => self.file_inbox(lane, task),
             Request::FileLane(r) => self.file_lane(lane, task, r.name, r.except),
             Request::FileNews(_) => {

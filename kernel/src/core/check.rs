@@ -115,7 +115,9 @@ impl Core {
                 Work::Possible(_) | Work::Space(..) | Work::Links(_) | Work::Link(..) | Work::Files(_) => {}
             }
         }
-        all.extend(self.links.iter().flat_map(|(_, link)| link.charges.iter().chain(&link.arena_charges)));
+        all.extend(
+            self.links.iter().flat_map(|(_, link)| link.charges.iter().chain(link.arenas.iter().flatten().map(|arena| &arena.charge))),
+        );
         all.extend(self.file_lanes.iter().flat_map(|(_, lane)| &lane.charges));
         all
     }

@@ -260,7 +260,8 @@ impl Core {
                     self.end_link(link, [umach_abi::records::down::IDLE; 2]);
                 }
             }
-            Attach::Link(link) => self.end_link(link, [umach_abi::records::down::IDLE; 2]),
+            // Without its memory a link is of no use; without an arena its maker would be taken for a liar.
+            Attach::Link(link) | Attach::Arena { link, .. } => self.end_link(link, [umach_abi::records::down::IDLE; 2]),
             _ => {}
         }
         true

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use umach_abi::Code;
 use umach_abi::control::answer;
 use umach_abi::link;
+use umach_abi::link::lease::{ARENA_MAX, ARENAS, UNIT};
 use umach_abi::records::{LinkRow, RouteRow, down, violation};
 
 use super::Core;
@@ -19,10 +20,6 @@ use super::mail::Right;
 use super::quota::{Charge, Kind};
 use super::route::{RouteId, State};
 
-/// Bytes of one arena at most.
-const ARENA_MAX: u64 = 64 << 20;
-/// Arenas of one direction.
-const ARENAS: u32 = 8;
 /// Tasks that one task remembers not to have links with.
 const SHUNNED: usize = 64;
 /// Rows in one page of a listing, and routes looked at for one.
@@ -77,11 +74,19 @@ pub(super) struct Link {
     /// Has a note that the other rang.
     pub(super) rang: [bool; 2],
     /// Arenas made by each.
-    pub(super) arenas: [u32; 2],
+    pub(super) arenas: [Vec<Arena>; 2],
     /// Slots (and whose) whose reply has moved, and the task does not know yet.
     pub(super) moved: BTreeSet<(usize, u32, u32)>,
     pub(super) charges: [Charge; 2],
-    pub(super) arena_charges: Vec<Charge>,
+}
+
+/// Memory that one task lends from.
+#[derive(Debug)]
+pub(super) struct Arena {
+    /// Of its bytes, to its maker.
+    pub(super) charge: Charge,
+    /// The other task has been told, or is about to be.
+    ready: bool,
 }
 
 impl Link {
@@ -121,10 +126,9 @@ impl Core {
             done: [false; 2],
             idle: [false; 2],
             rang: [false; 2],
-            arenas: [0; 2],
+            arenas: Default::default(),
             moved: BTreeSet::new(),
             charges: [one, other],
-            arena_charges: Vec::new(),
         }));
         self.tasks[first.0].plane.links.insert(second, id);
         self.tasks[second.0].plane.links.insert(first, id);
@@ -199,7 +203,8 @@ impl Core {
             return;
         }
         let link = self.links.remove(id.0).expect("just seen");
-        for charge in link.charges.into_iter().chain(link.arena_charges) {
+        let arenas = link.arenas.into_iter().flatten().map(|arena| arena.charge);
+        for charge in link.charges.into_iter().chain(arenas) {
             self.ledger.release(charge);
         }
         for (task, other) in [(tasks[0], tasks[1]), (tasks[1], tasks[0])] {
@@ -257,11 +262,8 @@ impl Core {
     pub(super) fn link_arena(&mut self, lane: LaneId, task: TaskId, raw: u64, size: u64) {
         match self.new_arena(task, raw, size) {
             Ok((link, side, number)) => {
-                let other = 1 - side;
-                let attach = Attach::NewArena { link, side: other as u8, number, size };
+                let attach = Attach::NewArena { link, side: 1 - side as u8, number, size };
                 self.reply_with(lane, answer::LinkArena { arena: number }, attach);
-                self.tell_link(link, other);
-                self.raise(self.links[link.0].tasks[other], Note::Arena(link, number, size));
             }
             Err(code) => self.reply::<answer::LinkArena>(lane, Err(code)),
         }
@@ -269,27 +271,37 @@ impl Core {
 
     fn new_arena(&mut self, task: TaskId, raw: u64, size: u64) -> Result<(LinkId, usize, u32), Code> {
         let (id, side) = self.own_link(task, raw)?;
-        if size == 0 || size > ARENA_MAX || !size.is_multiple_of(4096) {
+        if size == 0 || size > ARENA_MAX || !size.is_multiple_of(UNIT) {
             return Err(Code::KERN_INVALID_VALUE);
         }
-        let number = self.links[id.0].arenas[side];
+        let number = self.links[id.0].arenas[side].len() as u32;
         if number == ARENAS {
             return Err(Code::KERN_RESOURCE_SHORTAGE);
         }
         let account = self.tasks[task.0].account;
         let charge = self.ledger.charge(account, Kind::RegionBytes, size).ok_or(Code::KERN_RESOURCE_SHORTAGE)?;
-        let link = &mut self.links[id.0];
-        link.arenas[side] += 1;
-        link.arena_charges.push(charge);
+        self.links[id.0].arenas[side].push(Arena { charge, ready: false });
         Ok((id, side, number))
     }
 
-    /// The memory could not be made; its number is not used again.
+    /// The maker has mapped its arena and sealed it against other writers, as far as it cares: now the other task may have it.
+    pub(super) fn link_arena_ready(&mut self, task: TaskId, raw: u64, number: u32) -> Result<answer::LinkArenaReady, Code> {
+        let (id, side) = self.own_link(task, raw)?;
+        let arena = self.links[id.0].arenas[side].get_mut(number as usize).ok_or(Code::KERN_INVALID_VALUE)?;
+        if std::mem::replace(&mut arena.ready, true) {
+            return Err(Code::KERN_NAME_EXISTS);
+        }
+        let size = arena.charge.amount();
+        self.tell_link(id, 1 - side);
+        self.raise(self.links[id.0].tasks[1 - side], Note::Arena(id, number, size));
+        Ok(answer::LinkArenaReady {})
+    }
+
+    /// The memory could not be made: the number is not used again, and nothing is to be shown under it.
     pub(super) fn undo_arena(&mut self, id: LinkId, side: u8, number: u32) {
-        let Some(link) = self.links.get(id.0) else { return };
-        let task = link.tasks[side as usize];
-        if let Some(task) = self.tasks.get_mut(task.0) {
-            task.plane.notes.retain(|note| !matches!(note, Note::Arena(link, n, _) if *link == id && *n == number));
+        let Some(link) = self.links.get_mut(id.0) else { return };
+        if let Some(arena) = link.arenas[1 - side as usize].get_mut(number as usize) {
+            arena.ready = true;
         }
     }
 
@@ -350,6 +362,8 @@ impl Core {
                 back: link.live[1],
                 tickets: link.tickets,
                 flags: u32::from(link.down.is_some()),
+                arenas: link.arenas.iter().map(|arenas| arenas.len() as u32).sum(),
+                arena_bytes: link.arenas.iter().flatten().map(|arena| arena.charge.amount()).sum(),
             }
             .write(&mut rows);
         }

@@ -1,6 +1,8 @@
-//! Messages that come back from a receiver: of ended routes, and of ports that are to move. Nobody vouches for who sent them.
+//! Messages that come back from a receiver: of ended routes, and of ports that are to move. Nobody vouches for who sent them. They carry memory at
+//! most: what came with rights is with the kernel as a ticket.
 
 use umach_abi::control;
+use umach_abi::limits::{ANNEX_MAX, MESSAGE_MAX};
 use umach_abi::link;
 use umach_abi::message::Header;
 use umach_abi::records::Frame;
@@ -8,7 +10,7 @@ use umach_abi::{Code, Name, RightKind};
 
 use super::Core;
 use super::effect::{TaskId, Violation};
-use super::mail::{Mail, MailId, Right, Sender, price};
+use super::mail::{Carried, Mail, MailId, Right, Sender, price};
 use super::port::PortId;
 use super::quota::Charge;
 use super::route::{ANYBODY, RouteId, State};
@@ -35,8 +37,9 @@ impl Core {
                 return Err(wrong(rest));
             }
             let (bytes, tail) = rest.split_at(size);
-            rest = &tail[annex..];
-            let result = if size == 0 { self.return_ticket(id, row.options) } else { self.return_message(id, task, bytes, &row) };
+            let (annex, tail) = tail.split_at(annex);
+            rest = tail;
+            let result = if size == 0 { self.return_ticket(id, row.options) } else { self.return_message(id, task, bytes, annex, &row) };
             match result {
                 Ok(()) => taken += 1,
                 Err(code) => status = code,
@@ -62,10 +65,11 @@ impl Core {
             let row = Frame::read(rest).ok_or_else(|| wrong(rest))?;
             rest = &rest[Frame::SIZE..];
             let (bytes, tail) = rest.split_at_checked(row.size as usize).ok_or_else(|| wrong(rest))?;
+            let (annex, tail) = tail.split_at_checked(row.annex as usize).ok_or_else(|| wrong(rest))?;
             rest = tail;
             let mail = match row.size {
                 0 => self.unreceived_ticket(task, port, &row),
-                _ => self.unreceived_message(task, port, bytes),
+                _ => self.unreceived_message(task, port, bytes, annex),
             };
             match mail {
                 Ok(mail) => {
@@ -103,22 +107,34 @@ impl Core {
         Ok(mail)
     }
 
-    pub(super) fn unreceived_message(&mut self, task: TaskId, port: PortId, bytes: &[u8]) -> Result<MailId, Code> {
-        let header = Header::read(bytes).filter(|header| !header.is_complex() && bytes.len().is_multiple_of(4));
-        let header = header.filter(|_| bytes.len() <= umach_abi::limits::MESSAGE_MAX).ok_or(Code::KERN_INVALID_ARGUMENT)?;
+    pub(super) fn unreceived_message(&mut self, task: TaskId, port: PortId, bytes: &[u8], annex: &[u8]) -> Result<MailId, Code> {
+        let header = check_returned(bytes, annex)?;
         let actor = self.tasks[task.0].account;
-        let price = price(bytes.len(), 0, 0);
+        let price = price(bytes.len(), annex.len(), 0);
         let payer = self.payer(port);
         if payer.is_some_and(|payer| !self.ledger.may_queue(payer, actor, price)) {
             return Err(Code::KERN_RESOURCE_SHORTAGE);
         }
+        let carried = self.copy_in_memory(task, &header, bytes, annex)?;
         let (reply, reply_kind) = match header.local {
             Name::NULL => (Right::Null, None),
             Name::DEAD => (Right::Dead, Some(RightKind::SendOnce)),
-            name => (self.take(task, name, umach_abi::Disposition::MoveSendOnce, true)?, Some(RightKind::SendOnce)),
+            name => match self.take(task, name, umach_abi::Disposition::MoveSendOnce, true) {
+                Ok(right) => (right, Some(RightKind::SendOnce)),
+                Err(code) => {
+                    carried.into_iter().for_each(|carried| self.discard_carried(carried));
+                    return Err(code);
+                }
+            },
         };
         let charge = payer.map(|payer| self.ledger.queue(payer, actor, price));
-        Ok(self.unknown_mail(port, ANYBODY, bytes, header.id, (reply, reply_kind), charge))
+        Ok(self.unknown_mail(port, ANYBODY, Contents { bytes, annex, carried, id: header.id }, (reply, reply_kind), charge))
+    }
+
+    fn discard_carried(&mut self, carried: Carried) {
+        if let Carried::Region(right, _) = carried {
+            self.discard(right);
+        }
     }
 
     /// Mail whose sender nobody vouches for.
@@ -126,11 +142,11 @@ impl Core {
         &mut self,
         port: PortId,
         origin: u64,
-        bytes: &[u8],
-        id: i32,
+        contents: Contents<'_>,
         reply: (Right, Option<RightKind>),
         charge: Option<Charge>,
     ) -> MailId {
+        let Contents { bytes, annex, carried, id } = contents;
         self.ports[port.0].srights += 1;
         MailId(self.mails.insert(Mail {
             dest: Right::Send(port),
@@ -138,9 +154,9 @@ impl Core {
             reply_kind: reply.1,
             id,
             bytes: bytes.to_vec(),
-            annex: Vec::new(),
-            carried: Vec::new(),
-            complex: false,
+            annex: annex.to_vec(),
+            complex: !carried.is_empty(),
+            carried,
             origin,
             sender: Sender { uid: u32::MAX, gid: u32::MAX, pid: 0, task: 0 },
             charge,
@@ -156,20 +172,20 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn return_message(&mut self, id: RouteId, task: TaskId, bytes: &[u8], row: &Frame) -> Result<(), Code> {
-        let header = Header::read(bytes).filter(|header| !header.is_complex() && bytes.len().is_multiple_of(4));
-        let header = header.ok_or(Code::KERN_INVALID_ARGUMENT)?;
-        if bytes.len() > umach_abi::limits::MESSAGE_MAX || row.annex != 0 || row.attach as usize > link::SLOTS {
+    pub(super) fn return_message(&mut self, id: RouteId, task: TaskId, bytes: &[u8], annex: &[u8], row: &Frame) -> Result<(), Code> {
+        let header = check_returned(bytes, annex)?;
+        if row.attach as usize > link::SLOTS {
             return Err(Code::KERN_INVALID_ARGUMENT);
         }
         let route = &self.routes[id.0];
         let (port, link, side, origin) = (route.port, route.link, route.side, route.from.to_raw());
         let actor = self.tasks[task.0].account;
-        let price = price(bytes.len(), 0, 0);
+        let price = price(bytes.len(), annex.len(), 0);
         let payer = self.ports.get(port.0).and(Some(port)).and_then(|port| self.payer(port));
         if payer.is_some_and(|payer| !self.ledger.may_queue(payer, actor, price)) {
             return Err(Code::KERN_RESOURCE_SHORTAGE);
         }
+        let carried = self.copy_in_memory(task, &header, bytes, annex)?;
         let (reply, reply_kind) = match row.attach.checked_sub(1) {
             None => (Right::Null, None),
             // A caller that is gone, or has no room, is not told.
@@ -177,11 +193,26 @@ impl Core {
         };
         if !self.alive(port) {
             self.discard(reply);
+            carried.into_iter().for_each(|carried| self.discard_carried(carried));
             return Ok(());
         }
         let charge = payer.map(|payer| self.ledger.queue(payer, actor, price));
-        let mail = self.unknown_mail(port, origin, bytes, header.id, (reply, reply_kind), charge);
+        let mail = self.unknown_mail(port, origin, Contents { bytes, annex, carried, id: header.id }, (reply, reply_kind), charge);
         self.insert_returned(port, mail);
         Ok(())
     }
+}
+
+/// What a message holds.
+pub(super) struct Contents<'m> {
+    bytes: &'m [u8],
+    annex: &'m [u8],
+    carried: Vec<Carried>,
+    id: i32,
+}
+
+/// The header of a message that comes back.
+fn check_returned(bytes: &[u8], annex: &[u8]) -> Result<Header, Code> {
+    let fits = bytes.len().is_multiple_of(4) && bytes.len() <= MESSAGE_MAX && annex.len() <= ANNEX_MAX;
+    Header::read(bytes).filter(|_| fits).ok_or(Code::KERN_INVALID_ARGUMENT)
 }

@@ -218,6 +218,30 @@ impl Core {
         Ok(())
     }
 
+    /// The memory of a message that may carry nothing else; the sender's rights are as before if it does.
+    pub(super) fn copy_in_memory(&mut self, task: TaskId, header: &Header, bytes: &[u8], annex: &[u8]) -> Result<Vec<Carried>, Code> {
+        let mut carried = Vec::new();
+        if !header.is_complex() {
+            return Ok(carried);
+        }
+        let (_, regions) = count_rights(bytes, header);
+        let only_memory = message::descriptors(bytes).all(|(_, descriptor)| matches!(descriptor, Ok(Descriptor::Memory { .. })));
+        if !only_memory || regions > ATTACH_MAX {
+            return Err(Code::KERN_INVALID_ARGUMENT);
+        }
+        match self.copy_in_body(task, header, bytes, annex, &mut carried) {
+            Ok(()) => Ok(carried),
+            Err(code) => {
+                for one in carried {
+                    if let Carried::Region(right, _) = one {
+                        self.discard(right);
+                    }
+                }
+                Err(code)
+            }
+        }
+    }
+
     fn copy_in_descriptor(&mut self, task: TaskId, descriptor: Descriptor, annex: &[u8]) -> Result<Carried, Code> {
         match descriptor {
             Descriptor::Port { name, disposition } => {

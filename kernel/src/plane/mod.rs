@@ -35,10 +35,10 @@ struct Files {
 }
 
 /// A memfd of a size that stays.
-fn memory(name: &str, size: u64) -> io::Result<OwnedFd> {
+fn memory(name: &str, size: u64, seals: SealFlags) -> io::Result<OwnedFd> {
     let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     rustix::fs::ftruncate(&fd, size)?;
-    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | seals)?;
     Ok(fd)
 }
 
@@ -64,7 +64,7 @@ impl Plane {
                 match &files.memory {
                     Some(memory) => memory.try_clone(),
                     None => {
-                        let made = memory("umach-link", link::SIZE as u64)?;
+                        let made = memory("umach-link", link::SIZE as u64, SealFlags::SEAL)?;
                         let copy = made.try_clone()?;
                         files.memory = Some(made);
                         Ok(copy)
@@ -82,7 +82,8 @@ impl Plane {
             Attach::FileInbox(task) => self.inboxes.open(task),
             Attach::NewFileLane { lane, to } => self.inboxes.new_lane(lane, to),
             Attach::NewArena { link, side, number, size } => {
-                let made = memory("umach-arena", size)?;
+                // Its maker seals it against other writers.
+                let made = memory("umach-arena", size, SealFlags::empty())?;
                 let copy = made.try_clone()?;
                 self.links.entry(link).or_default().arenas.push((side, number, made));
                 Ok(copy)

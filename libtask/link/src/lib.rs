@@ -35,7 +35,7 @@
 //!
 //! Every word has one writer, and in a task with several threads that is one thread *at a time*: an [`Outgoing`] and an [`Incoming`] are
 //! for whoever holds them mutably, a slot is for the thread that owns its call or its reply, and a route's words are for who holds that route's lock.
-//! Nothing here takes a lock or waits; only [`futex`] sleeps.
+//! Nothing here takes a lock or waits, but for the list of what is free in an [`Arena`]; only [`futex`] sleeps.
 
 mod bell;
 mod counters;
@@ -47,6 +47,7 @@ pub mod lease;
 mod memory;
 mod outgoing;
 pub mod slot;
+mod space;
 mod sys;
 
 pub use bell::{Bell, arm, disarm};
@@ -56,5 +57,6 @@ pub use heap::Heap;
 pub use incoming::{Incoming, Record};
 pub use memory::{Fence, Memory, Word, read_words, write_words};
 pub use outgoing::{Outgoing, PushError, RecordHead, record_size};
+pub use sys::arena::{Arena, Block, Foreign, create_arena};
 pub use sys::futex;
 pub use sys::mapping::{MapError, Mapping, create};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use umach_abi::control::{Events, LinkEnd, Msg, PortModRefs, PortRecall, PortUnreceive, RouteAck, RouteReturn, msg_flags};
 use umach_abi::limits::PACKET_MAX;
 use umach_abi::link;
@@ -16,11 +17,14 @@ use umach_abi::message::{HEADER, Header, Options};
 use umach_abi::records::{Event, Frame, event, undelivered, violation};
 use umach_abi::rights::RightKind;
 use umach_abi::{Code, Disposition, Name};
-use umach_link::{Evidence, Mapping, credit};
+use umach_link::{Evidence, Foreign, Mapping, credit};
 
 use super::Plane;
+use super::contents::{Contents, ForKernel};
+use super::lend::Room;
 use super::table::{Body, Entry, Fate, InRoute, Item, KeptBody, Link, OutRoute, Peer, Sending};
 use crate::error::{Error, Result};
+use crate::region::Region;
 use crate::sys::attention::Attention;
 use crate::task::Task;
 use crate::transport::pool::Need;
@@ -114,6 +118,7 @@ impl Plane {
             event::REPLY_MOVED => self.reply_moved(task, &event),
             event::ROOM_WANTED => self.room_wanted(event.route),
             event::MEMBER => self.member(&event),
+            event::ARENA => self.add_arena(&event, attached),
             event::RANG => {
                 if let Some(link) = self.tables.read().links.get(&event.link) {
                     self.warm(link);
@@ -151,6 +156,18 @@ impl Plane {
         self.tables.write().links.insert(event.link, link.clone());
         self.warm(&link);
         self.active.store(true, Ordering::Release);
+    }
+
+    fn add_arena(&self, event: &Event, attached: Option<Attached>) {
+        let Some(link) = self.tables.read().links.get(&event.link).cloned() else { return };
+        let memory = match attached {
+            Some(Attached::Fd(fd)) => Foreign::new(&fd, event.context).map_err(|why| why.to_string()),
+            _ => Err("its memory did not come: this process's table of descriptors is full (see umach doctor)".to_owned()),
+        };
+        if let Err(why) = &memory {
+            tracing::warn!(link = event.link, why, "memory that a peer lends cannot be mapped, and messages that use it are lost");
+        }
+        link.lent_here.add(event.index, event.context, memory.ok());
     }
 
     fn add_out(&self, event: &Event) {
@@ -254,6 +271,9 @@ impl Plane {
             sending.sent_again = orphaned;
             (taken, std::mem::take(&mut sending.kept))
         };
+        if !orphaned {
+            route.link.not_taken(route.id, taken);
+        }
         for call in route.link.calls.lock().open.values_mut() {
             if call.route == event.route && call.number > taken && matches!(call.fate, Fate::Open | Fate::Died) {
                 call.fate = match (call.ticket, orphaned) {
@@ -265,8 +285,13 @@ impl Plane {
         }
         if orphaned {
             for kept in kept {
-                if let KeptBody::Plain(id, body) = kept.what {
-                    self.send_again(task, name, (route.id, kept.number), id, &body);
+                let of = (route.id, kept.number);
+                match kept.what {
+                    KeptBody::Plain(id, body) => {
+                        self.send_again(task, name, of, id, false, (&body, &[]));
+                    }
+                    KeptBody::Lent(id, contents) => self.send_lent_again(task, name, of, id, *contents),
+                    KeptBody::Call | KeptBody::Ticket => {}
                 }
             }
             // Refused if the port died as well.
@@ -275,20 +300,35 @@ impl Plane {
     }
 
     /// A message that a dead receiver did not receive goes to whoever has its port now; if nobody has, it is gone as the port is.
-    fn send_again(&self, task: &Task, name: Name, (route, number): (u64, u32), id: i32, body: &[u8]) {
+    fn send_again(&self, task: &Task, name: Name, of: (u64, u32), id: i32, complex: bool, (body, annex): (&[u8], &[u8])) -> bool {
+        let (route, number) = of;
         let size = (HEADER + body.len()) as u32;
-        let bits = Header::make_bits(Disposition::CopySend as u8, 0, false);
+        let bits = Header::make_bits(Disposition::CopySend as u8, 0, complex);
         let header = Header { bits, size, remote: name, id, ..Header::default() };
-        let tail = [&header.to_bytes()[..], body].concat();
+        let tail = [&header.to_bytes()[..], body, annex].concat();
         let options = Options::SEND.bits();
         let flags = msg_flags::DOUBT | msg_flags::TRY_SEND;
-        let (receive, limit, count, send_size, annex) = (Name::NULL, 0, 0, size, 0);
+        let (receive, limit, count, send_size, annex) = (Name::NULL, 0, 0, size, annex.len() as u32);
         let sent = task.lane(Need::Prompt).and_then(|mut lane| {
             lane.begin(&Msg { options, flags, receive, limit, route, number, count, send_size, annex, tail: &tail });
             Ok(lane.exchange(Wait::FOREVER, true)?.status)
         });
         if !matches!(sent, Ok(Code::SUCCESS | Code::MACH_SEND_INVALID_DEST)) {
             tracing::warn!(task = task.id(), ?sent, "a message to a receiver that died could not be sent again");
+        }
+        matches!(sent, Ok(Code::SUCCESS))
+    }
+
+    /// The same for a message with memory. If some of that has come back, the message had been received.
+    fn send_lent_again(&self, task: &Task, name: Name, of: (u64, u32), id: i32, contents: Contents<std::sync::Weak<Room>>) {
+        match contents.into_mail(task) {
+            Ok(Some(mail)) => {
+                if self.send_again(task, name, of, id, mail.is_complex, (&mail.message[HEADER..], &mail.annex)) {
+                    mail.sent();
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(task = task.id(), %error, "a message to a receiver that died could not be sent again"),
         }
     }
 
@@ -306,6 +346,7 @@ impl Plane {
 
     fn forget_link(&self, link: &Arc<Link>) {
         link.down.store(true, Ordering::Release);
+        link.stop_lending();
         for call in link.calls.lock().open.values_mut() {
             if call.fate == Fate::Open {
                 call.fate = Fate::Died;
@@ -435,46 +476,32 @@ impl Plane {
     }
 
     fn unreceive(&self, task: &Task, name: Name, items: VecDeque<Item>) -> Result<()> {
-        let mut batches: Vec<(u32, Vec<u8>)> = Vec::new();
+        let mut batches: Vec<Batch> = Vec::new();
         for item in items {
             let Item { route, number, id, reply, body } = item;
             let mut frame = Vec::new();
-            match body {
-                Body::Ticket => {
-                    let (low, high) = (route.id as u32, (route.id >> 32) as u32);
-                    Frame { status: low, trailer: high, options: number, ..Frame::default() }.write(&mut frame);
+            let Some(mail) = for_kernel(task, body)? else {
+                let (low, high) = (route.id as u32, (route.id >> 32) as u32);
+                Frame { status: low, trailer: high, options: number, ..Frame::default() }.write(&mut frame);
+                Batch::add(&mut batches, &frame, Vec::new());
+                continue;
+            };
+            let local = match reply {
+                None => Name::NULL,
+                Some((slot, generation)) => {
+                    let owed = self.replies.add(route.link.clone(), slot, generation);
+                    let known = self.make_explicit(task, owed)?;
+                    self.forget_reply(owed);
+                    known.unwrap_or(Name::DEAD)
                 }
-                Body::Plain(mut message) => {
-                    let local = match reply {
-                        None => Name::NULL,
-                        Some((slot, generation)) => {
-                            let owed = self.replies.add(route.link.clone(), slot, generation);
-                            let known = self.make_explicit(task, owed)?;
-                            self.forget_reply(owed);
-                            known.unwrap_or(Name::DEAD)
-                        }
-                    };
-                    let bits = Header::make_bits(Disposition::CopySend as u8, 0, false);
-                    let header = Header { bits, size: message.len() as u32, local, id, ..Header::default() };
-                    message[..HEADER].copy_from_slice(&header.to_bytes());
-                    Frame { size: message.len() as u32, ..Frame::default() }.write(&mut frame);
-                    frame.extend_from_slice(&message);
-                }
-            }
-            match batches.last_mut() {
-                Some((count, tail)) if tail.len() + frame.len() <= PACKET_MAX / 2 => {
-                    *count += 1;
-                    tail.extend_from_slice(&frame);
-                }
-                _ => batches.push((1, frame)),
-            }
+            };
+            write_frame(&mail, Frame::default(), Header { local, id, ..Header::default() }, &mut frame);
+            Batch::add(&mut batches, &frame, mail.regions);
         }
         // Each goes to the front of the queue, so the last one first.
-        for (count, tail) in batches.into_iter().rev() {
+        for Batch { count, tail, regions } in batches.into_iter().rev() {
             let taken = task.request(&PortUnreceive { name, count, tail: &tail }, |answer, _| answer.taken)?;
-            if taken != Ok(count) {
-                tracing::warn!(%name, count, ?taken, "messages of a port that moves could not be handed on");
-            }
+            given_away(task, name.0 as u64, count, taken, regions);
         }
         Ok(())
     }
@@ -495,38 +522,25 @@ impl Plane {
     }
 
     fn hand_back(&self, task: &Task, route: &Arc<InRoute>, items: Vec<Item>) -> Result<()> {
-        let mut items = items.into_iter().peekable();
-        while items.peek().is_some() {
-            let (mut tail, mut count) = (Vec::new(), 0);
-            while let Some(item) = items.peek() {
-                let size = match &item.body {
-                    Body::Plain(message) => message.len(),
-                    Body::Ticket => 0,
-                };
-                if count > 0 && tail.len() + Frame::SIZE + size > PACKET_MAX / 2 {
-                    break;
+        let mut batches: Vec<Batch> = Vec::new();
+        for Item { number, id, reply, body, .. } in items {
+            let mut frame = Vec::new();
+            let attach = reply.map_or(0, |(slot, _)| slot + 1);
+            match for_kernel(task, body)? {
+                None => {
+                    Frame { attach, options: number, ..Frame::default() }.write(&mut frame);
+                    Batch::add(&mut batches, &frame, Vec::new());
                 }
-                let item = items.next().expect("peeked");
-                let options = match (&item.body, item.reply) {
-                    (Body::Ticket, _) => item.number,
-                    (Body::Plain(_), Some((_, generation))) => generation,
-                    (Body::Plain(_), None) => 0,
-                };
-                let attach = item.reply.map_or(0, |(slot, _)| slot + 1);
-                Frame { size: size as u32, attach, options, ..Frame::default() }.write(&mut tail);
-                if let Body::Plain(message) = &item.body {
-                    let bits = Header::make_bits(Disposition::CopySend as u8, 0, false);
-                    let header = Header { bits, size: size as u32, id: item.id, ..Header::default() };
-                    tail.extend_from_slice(&header.to_bytes());
-                    tail.extend_from_slice(&message[HEADER..]);
+                Some(mail) => {
+                    let options = reply.map_or(0, |(_, generation)| generation);
+                    write_frame(&mail, Frame { attach, options, ..Frame::default() }, Header { id, ..Header::default() }, &mut frame);
+                    Batch::add(&mut batches, &frame, mail.regions);
                 }
-                count += 1;
             }
+        }
+        for Batch { count, tail, regions } in batches {
             let taken = task.request(&RouteReturn { route: route.id, count, tail: &tail }, |answer, _| answer.taken)?;
-            match taken {
-                Ok(taken) if taken == count => {}
-                other => tracing::warn!(route = route.id, count, ?other, "messages of a port that moved could not be handed on"),
-            }
+            given_away(task, route.id, count, taken, regions);
         }
         Ok(())
     }
@@ -542,6 +556,56 @@ impl Plane {
 
     fn end_link(&self, task: &Task, link: u64, why: u32, found: u64, expected: u64) -> Result<Result<(), Code>> {
         task.request(&LinkEnd { link, why, found, expected }, |_, _| ())
+    }
+}
+
+/// Messages that go back to the kernel process in one request.
+struct Batch {
+    count: u32,
+    tail: Vec<u8>,
+    regions: Vec<Region>,
+}
+
+impl Batch {
+    fn add(batches: &mut Vec<Batch>, frame: &[u8], regions: Vec<Region>) {
+        match batches.last_mut() {
+            Some(last) if last.tail.len() + frame.len() <= PACKET_MAX / 2 => {
+                last.count += 1;
+                last.tail.extend_from_slice(frame);
+                last.regions.extend(regions);
+            }
+            _ => batches.push(Batch { count: 1, tail: frame.to_vec(), regions }),
+        }
+    }
+}
+
+/// A message as the kernel process can take it; `None` if it has it already. One whose memory could not be mapped is empty.
+fn for_kernel(task: &Task, body: Body) -> Result<Option<ForKernel>> {
+    Ok(match body {
+        Body::Ticket => None,
+        Body::Plain(message) => Some(ForKernel { message, ..ForKernel::default() }),
+        Body::Lent(contents) => Some(contents.into_mail(task)?.unwrap_or_else(|| {
+            tracing::warn!(task = task.id(), "the memory of a message of a port that moves is lost: it could not be mapped");
+            ForKernel { message: SmallVec::from_elem(0, HEADER), ..ForKernel::default() }
+        })),
+    })
+}
+
+fn write_frame(mail: &ForKernel, row: Frame, header: Header, out: &mut Vec<u8>) {
+    let size = mail.message.len() as u32;
+    Frame { size, annex: mail.annex.len() as u32, ..row }.write(out);
+    let bits = Header::make_bits(Disposition::CopySend as u8, 0, mail.is_complex);
+    out.extend_from_slice(&Header { bits, size, ..header }.to_bytes());
+    out.extend_from_slice(&mail.message[HEADER..]);
+    out.extend_from_slice(&mail.annex);
+}
+
+/// The kernel process took so many of these messages, with their regions.
+fn given_away(task: &Task, of: u64, count: u32, taken: Result<u32, Code>, regions: Vec<Region>) {
+    if taken == Ok(count) {
+        regions.iter().for_each(|region| region.right().held.forget());
+    } else {
+        tracing::warn!(task = task.id(), of, count, ?taken, "messages of a port that moves could not be handed on");
     }
 }
 

@@ -4,9 +4,13 @@
 //! could be sent to one right. This module keeps what the kernel process said about both, writes and reads the rings, and waits. Every message
 //! could as well go through the kernel process; `crate::exchange` decides for each, and nobody above it notices.
 //!
-//! Read in this order: `table` (what is known), `events` (how it becomes known), `send`, `read`, `receive`, `replies`, `wait`.
+//! Read in this order: `table` (what is known), `events` (how it becomes known), `send`, `read`, `receive`, `replies`, `wait`; and for memory
+//! `lend`, `borrow`, `contents`.
 
+mod borrow;
+mod contents;
 mod events;
+mod lend;
 mod read;
 mod receive;
 mod replies;
@@ -22,8 +26,11 @@ use parking_lot::{Mutex, RwLock};
 use umach_abi::Name;
 use umach_abi::control::{LinkRing, RouteRoom, RouteWant};
 
+pub(crate) use borrow::Borrowed;
+pub(crate) use contents::ForKernel;
+pub(crate) use lend::Room;
 pub(crate) use receive::{Came, Frame, Ticket, Want};
-pub(crate) use send::{Doubt, Finished, Open, Sent, Ticketed, Until};
+pub(crate) use send::{Answer, Carry, Doubt, Finished, Open, Sent, Ticketed, Until};
 
 use crate::error::Result;
 use crate::sys::attention::Attention;

@@ -9,8 +9,11 @@ use smallvec::SmallVec;
 use umach_abi::link::{self, SLOTS, bell, record};
 use umach_abi::message::{HEADER, round4};
 use umach_abi::records::violation;
+use umach_link::lease::ReadError;
 use umach_link::{Bell, Evidence, Record, credit, slot};
 
+use super::borrow::Borrowed;
+use super::contents::Contents;
 use super::table::{Body, Entry, InRoute, Inbox, Item, Link, Place};
 use super::{Plane, wait};
 use crate::error::Result;
@@ -105,8 +108,13 @@ impl Plane {
         let Some(record) = inbox.ring.next()? else { return Ok(Step::Empty) };
         match inbox.entry(record.route) {
             Entry::Live(route) if route.index == record.route => {
-                let item = self.read_record(inbox, &route, &record)?;
+                let Some(item) = self.read_record(inbox, &route, &record)? else { return Ok(Step::Unknown) };
                 link.ring(inbox.ring.consume(record));
+                if matches!(&item.body, Body::Lent(contents) if contents.is_lost()) {
+                    tracing::warn!(peer = link.peer.task, "a message is lost: its memory could not be mapped (see umach doctor)");
+                    self.drop_item(item);
+                    return Ok(Step::Taken);
+                }
                 let mut held = route.held.lock();
                 match &mut *held {
                     Some(held) => held.push_back(item),
@@ -130,7 +138,15 @@ impl Plane {
         }
     }
 
-    fn read_record(&self, inbox: &mut Inbox, route: &Arc<InRoute>, record: &Record) -> Result<Item, Evidence> {
+    /// `None`: it is in an arena that is not known here.
+    fn read_record(&self, inbox: &mut Inbox, route: &Arc<InRoute>, record: &Record) -> Result<Option<Item>, Evidence> {
+        let lent = match record.kind {
+            record::LEASE => match inbox.read_lent(&route.link, record)? {
+                Some(contents) => Some(Box::new(contents)),
+                None => return Ok(None),
+            },
+            _ => None,
+        };
         let number = route.accepted.load(Ordering::Relaxed).wrapping_add(1);
         let ahead = number.wrapping_sub(route.delivered.load(Ordering::Acquire));
         if ahead > route.limit {
@@ -146,6 +162,8 @@ impl Plane {
                     return Err(Evidence { rule: violation::SLOT, found: record.generation as u64, expected: *newest as u64 + 1 });
                 }
                 *newest = record.generation;
+                drop(newest);
+                route.link.slot_used_again(slot);
                 Some((slot, record.generation))
             }
             slot => return Err(Evidence { rule: violation::SLOT, found: slot as u64, expected: SLOTS as u64 }),
@@ -161,10 +179,11 @@ impl Plane {
                 Body::Plain(message)
             }
             record::TICKET => Body::Ticket,
+            record::LEASE => Body::Lent(lent.expect("just read")),
             kind => return Err(Evidence { rule: violation::RECORD, found: kind as u64, expected: record::MESSAGE as u64 }),
         };
         route.accepted.store(number, Ordering::Relaxed);
-        Ok(Item { route: route.clone(), number, id: record.id as i32, reply, body })
+        Ok(Some(Item { route: route.clone(), number, id: record.id as i32, reply, body }))
     }
 
     /// A message is there: whoever waits for it is woken.
@@ -226,6 +245,26 @@ impl Plane {
 fn is_newer(a: u32, b: u32) -> bool {
     let grants = |index: u32| index / link::ROUTES as u32;
     grants(a).wrapping_sub(grants(b)) as i32 > 0
+}
+
+impl Inbox {
+    /// The message with memory in the next record. `None`, once: an arena is not known.
+    fn read_lent(&mut self, link: &Link, record: &Record) -> Result<Option<Contents<Borrowed>>, Evidence> {
+        let mut payload: SmallVec<[u8; 256]> = SmallVec::from_elem(0, record.len as usize);
+        self.ring.payload_into(record, &mut payload);
+        match Contents::read(link, &payload, false) {
+            Ok(contents) => Ok(Some(contents)),
+            Err(ReadError::Broken(evidence)) => Err(evidence),
+            // The kernel process told of an arena before its maker could lend from it.
+            Err(ReadError::Unknown(arena)) if self.missed_at == Some(record.at) => {
+                Err(Evidence { rule: violation::LEASE, found: arena.into(), expected: 0 })
+            }
+            Err(ReadError::Unknown(_)) => {
+                self.missed_at = Some(record.at);
+                Ok(None)
+            }
+        }
+    }
 }
 
 impl Place {

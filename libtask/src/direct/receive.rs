@@ -16,6 +16,7 @@ use umach_abi::{Code, Name};
 use umach_link::futex;
 
 use super::Plane;
+use super::borrow::Borrowed;
 use super::send::Until;
 use super::table::{Body, Item, Place, Port};
 use super::wait::{self, Waiter};
@@ -41,6 +42,16 @@ pub(crate) struct Frame {
     pub(crate) status: Code,
     pub(crate) message: SmallVec<[u8; 128]>,
     pub(crate) trailer: SmallVec<[u8; 64]>,
+    pub(crate) annex: Vec<u8>,
+    /// Each is taken out once.
+    pub(crate) leases: Vec<Option<Borrowed>>,
+}
+
+impl Frame {
+    /// A message without memory.
+    pub(crate) fn plain(status: Code, message: SmallVec<[u8; 128]>, trailer: SmallVec<[u8; 64]>) -> Frame {
+        Frame { status, message, trailer, annex: Vec::new(), leases: Vec::new() }
+    }
 }
 
 /// A message that is to be fetched.
@@ -199,31 +210,28 @@ impl Plane {
         let options = Options::from_bits_retain(want.options);
         let mut queue = port.queue.lock();
         let item = queue.front()?;
-        if plain && !matches!(&item.body, Body::Plain(message) if message.len() + request.size() <= want.limit as usize) {
+        if plain && item.body.size().is_none_or(|size| size + request.size() > want.limit as usize) {
             return None;
         }
-        if let Body::Plain(message) = &item.body
-            && message.len() + request.size() > want.limit as usize
+        if let Some(size) = item.body.size()
+            && size + request.size() > want.limit as usize
         {
-            let needed = (message.len() + request.size()) as u32;
+            let needed = (size + request.size()) as u32;
             if options.contains(Options::RCV_LARGE) {
                 let local = if options.contains(Options::RCV_LARGE_IDENTITY) { port.name } else { want.name };
                 let header = Header { size: needed, local, ..Header::default() };
                 let message = SmallVec::from_slice(&header.to_bytes());
-                return Some(Came::Frame(Frame { status: Code::MACH_RCV_TOO_LARGE, message, trailer: SmallVec::new() }));
+                return Some(Came::Frame(Frame::plain(Code::MACH_RCV_TOO_LARGE, message, SmallVec::new())));
             }
             let item = self.pop(port, &mut queue)?;
             drop(queue);
-            let size = match &item.body {
-                Body::Plain(message) => message.len() as u32,
-                Body::Ticket => 0,
-            };
+            let size = size as u32;
             let bits = Header::make_bits(0, received::SEND, false);
             let header = Header { bits, size, local: port.name, id: item.id, ..Header::default() };
             let trailer = self.trailer(port, &item, TrailerRequest::Null);
             self.drop_item(item);
             let message = SmallVec::from_slice(&header.to_bytes());
-            return Some(Came::Frame(Frame { status: Code::MACH_RCV_TOO_LARGE, message, trailer }));
+            return Some(Came::Frame(Frame::plain(Code::MACH_RCV_TOO_LARGE, message, trailer)));
         }
         let item = self.pop(port, &mut queue)?;
         if matches!(item.body, Body::Ticket) {
@@ -234,12 +242,17 @@ impl Plane {
         item.route.link.ring(bell);
         let reply = item.reply.map(|(slot, generation)| self.replies.add(item.route.link.clone(), slot, generation));
         let trailer = self.trailer(port, &item, request);
-        let Body::Plain(mut message) = item.body else { unreachable!("just seen") };
+        let complex = matches!(&item.body, Body::Lent(contents) if contents.is_complex());
+        let (mut message, annex, leases) = match item.body {
+            Body::Plain(message) => (message, Vec::new(), Vec::new()),
+            Body::Lent(contents) => contents.into_message(),
+            Body::Ticket => unreachable!("just seen"),
+        };
         let remote = reply.unwrap_or(Name::NULL);
-        let bits = Header::make_bits(if reply.is_some() { received::SEND_ONCE } else { 0 }, received::SEND, false);
+        let bits = Header::make_bits(if reply.is_some() { received::SEND_ONCE } else { 0 }, received::SEND, complex);
         let header = Header { bits, size: message.len() as u32, remote, local: port.name, voucher: Name::NULL, id: item.id };
         message[..HEADER].copy_from_slice(&header.to_bytes());
-        Some(Came::Frame(Frame { status: Code::SUCCESS, message, trailer }))
+        Some(Came::Frame(Frame { status: Code::SUCCESS, message, trailer, annex, leases }))
     }
 
     /// The ticket's message was received: what it answers to, and its sequence number.

@@ -13,6 +13,7 @@ use umach_abi::control::ReplyExplicit;
 use umach_abi::limits::NAME_INDEX_MAX;
 
 use super::Plane;
+use super::send::Carry;
 use super::table::Link;
 use crate::error::Result;
 use crate::task::Task;
@@ -67,11 +68,18 @@ impl Plane {
         }
     }
 
+    /// The link over which a reply is owed.
+    pub(super) fn owed_over(&self, name: Name) -> Option<Arc<Link>> {
+        let at = place_of(name)?;
+        let owed = self.replies.owed.lock();
+        owed.0.get(at).filter(|owed| owed.turn == name.0 as u8).map(|owed| owed.link.clone())
+    }
+
     /// Answers in the slot; false if the name is none of these.
-    pub(crate) fn reply_to(&self, task: &Task, name: Name, id: i32, body: &[u8]) -> bool {
+    pub(crate) fn reply_to(&self, task: &Task, name: Name, id: i32, carry: &mut Carry<'_>) -> bool {
         match self.replies.take(name) {
             Some(Owed { link, slot, generation, .. }) => {
-                self.reply(task, &link, slot, generation, id, body);
+                self.reply(task, &link, slot, generation, id, carry);
                 true
             }
             None => false,

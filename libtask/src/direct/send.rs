@@ -13,9 +13,12 @@ use umach_abi::link::{self, bell, counter, record};
 use umach_abi::message::HEADER;
 use umach_abi::records::violation;
 use umach_abi::{Code, Name};
+use umach_link::lease::ReadError;
 use umach_link::{Evidence, PushError, RecordHead, credit, futex, slot};
 
 use super::Plane;
+use super::borrow::Borrowed;
+use super::contents::{Contents, Lending};
 use super::table::{Call, Fate, KeptBody, Link, OutRoute};
 use super::wait;
 use crate::error::Result;
@@ -52,6 +55,43 @@ impl Doubt {
     }
 }
 
+/// What of a message goes over a link.
+pub(crate) enum Carry<'m> {
+    /// The body of a plain message.
+    Plain(&'m [u8]),
+    /// Memory or a long body, lent.
+    Lent(Box<Lending>),
+}
+
+impl Carry<'_> {
+    fn payload(&self) -> &[u8] {
+        match self {
+            Carry::Plain(body) => body,
+            Carry::Lent(lending) => &lending.payload,
+        }
+    }
+    /// A lease is for one link.
+    fn fits(&self, link: &Arc<Link>) -> bool {
+        match self {
+            Carry::Plain(_) => true,
+            Carry::Lent(lending) => lending.pledge.is_for(link),
+        }
+    }
+    /// The record's and the answer's kind.
+    fn kinds(&self) -> (u32, u32) {
+        match self {
+            Carry::Plain(_) => (record::MESSAGE, 0),
+            Carry::Lent(_) => (record::LEASE, link::lease::ANSWER),
+        }
+    }
+    fn kept(&self, id: i32) -> KeptBody {
+        match self {
+            Carry::Plain(body) => KeptBody::Plain(id, (*body).into()),
+            Carry::Lent(lending) => KeptBody::Lent(id, Box::new(Contents::kept(lending))),
+        }
+    }
+}
+
 /// Until when a send may wait; `None` for ever.
 pub(crate) type Until = Option<Instant>;
 
@@ -68,7 +108,7 @@ enum Try {
 }
 
 impl Plane {
-    fn route(&self, name: Name) -> Option<Arc<OutRoute>> {
+    pub(super) fn route(&self, name: Name) -> Option<Arc<OutRoute>> {
         let find = || self.tables.read().out.get(&name).cloned();
         find().or_else(|| {
             // If its end is being applied, messages that were on their way may have to go before this one.
@@ -77,12 +117,12 @@ impl Plane {
         })
     }
 
-    /// Sends the body of a plain message.
-    pub(crate) fn send(&self, task: &Task, name: Name, id: i32, body: &[u8], until: Until, patient: bool) -> Result<Sent> {
+    /// Sends a message without rights.
+    pub(crate) fn send(&self, task: &Task, name: Name, id: i32, mut carry: Carry<'_>, until: Until, patient: bool) -> Result<Sent> {
         loop {
             self.look(task)?;
-            let Some(route) = self.route(name) else { return Ok(Sent::NoRoute) };
-            match self.try_send(task, &route, id, None, body) {
+            let Some(route) = self.route(name).filter(|route| carry.fits(&route.link)) else { return Ok(Sent::NoRoute) };
+            match self.try_send(task, &route, id, None, &mut carry) {
                 Try::Published { number, doubt } => {
                     self.ring_due(task);
                     return Ok(if doubt { Sent::Doubt(Doubt { route, number }) } else { Sent::Done });
@@ -97,7 +137,7 @@ impl Plane {
         }
     }
 
-    fn try_send(&self, task: &Task, route: &Arc<OutRoute>, id: i32, reply: Option<(u32, u32)>, body: &[u8]) -> Try {
+    fn try_send(&self, task: &Task, route: &Arc<OutRoute>, id: i32, reply: Option<(u32, u32)>, carry: &mut Carry<'_>) -> Try {
         let link = &route.link;
         let mut sending = route.sending.lock();
         if sending.stopped || link.is_down() {
@@ -115,16 +155,19 @@ impl Plane {
             }
         }
         let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
-        let head = RecordHead { kind: record::MESSAGE, route: route.index, slot, generation, id: id as u32 };
-        let pushed = link.outbox.lock().push(head, &[body]);
+        let head = RecordHead { kind: carry.kinds().0, route: route.index, slot, generation, id: id as u32 };
+        let pushed = link.outbox.lock().push(head, &[carry.payload()]);
         let number = sending.sent.wrapping_add(1);
         match pushed {
             Ok(bell) => {
                 sending.sent = number;
                 route.show_sent(&sending);
-                sending.keep(number, if reply.is_some() { KeptBody::Call } else { KeptBody::Plain(id, body.into()) });
+                sending.keep(number, if reply.is_some() { KeptBody::Call } else { carry.kept(id) });
                 link.count(counter::MESSAGES, 1);
-                link.count(counter::BYTES, body.len() as u64);
+                link.count(counter::BYTES, carry.payload().len() as u64);
+                if let Carry::Lent(lending) = carry {
+                    lending.pledge.sent(route.id, number);
+                }
                 link.ring(bell);
             }
             Err(PushError::Full) => return Try::NoSpace,
@@ -287,22 +330,22 @@ impl Plane {
         }
     }
 
-    /// Starts a call with a plain request. `Err`: how it failed to start.
+    /// Starts a call with a request without rights. `Err`: how it failed to start.
     pub(crate) fn begin_call(
         &self,
         task: &Task,
         name: Name,
         id: i32,
-        body: &[u8],
+        mut carry: Carry<'_>,
         until: Until,
         patient: bool,
     ) -> Result<Result<Open, Sent>> {
         loop {
             self.look(task)?;
-            let Some(route) = self.route(name) else { return Ok(Err(Sent::NoRoute)) };
+            let Some(route) = self.route(name).filter(|route| carry.fits(&route.link)) else { return Ok(Err(Sent::NoRoute)) };
             let link = &route.link;
             let Some((slot, generation)) = link.calls.lock().begin(route.id) else { return Ok(Err(Sent::NoRoute)) };
-            let tried = self.try_send(task, &route, id, Some((slot, generation)), body);
+            let tried = self.try_send(task, &route, id, Some((slot, generation)), &mut carry);
             let end = || link.calls.lock().end(slot);
             match tried {
                 // If the receiver did not take it, the kernel process says so while we wait for the answer.
@@ -395,28 +438,61 @@ impl Plane {
     }
 
     fn answered(&self, task: &Task, open: &Open, outcome: slot::Outcome) -> Finished {
-        match outcome {
-            slot::Outcome::Dropped => Finished::Dropped,
-            slot::Outcome::Answered { len, id, .. } => {
-                let link = &open.link;
-                if !len.is_multiple_of(4) {
-                    self.accuse(task, link, &Evidence { rule: violation::REPLY, found: len as u64, expected: 0 });
-                    return Finished::Died;
-                }
+        let slot::Outcome::Answered { len, id, kind } = outcome else { return Finished::Dropped };
+        let link = &open.link;
+        let contents = match kind {
+            0 if len.is_multiple_of(4) => {
                 let mut message = smallvec::SmallVec::from_elem(0, HEADER + len);
                 slot::read_into(&*link.memory, link.mine, open.slot, &mut message[HEADER..]);
-                Finished::Answered { id: id as i32, message, peer: link.sender() }
+                Ok(Some(Answer { message, is_complex: false, annex: Vec::new(), leases: Vec::new() }))
+            }
+            link::lease::ANSWER => self.read_lent_answer(task, open, len),
+            _ => Err(Evidence { rule: violation::REPLY, found: kind as u64 | (len as u64) << 32, expected: 0 }),
+        };
+        match contents {
+            Ok(Some(answer)) => Finished::Answered { id: id as i32, answer, peer: link.sender() },
+            Ok(None) => Finished::Dropped,
+            Err(evidence) => {
+                self.accuse(task, link, &evidence);
+                Finished::Died
             }
         }
     }
 
+    /// `None`: its memory could not be mapped here.
+    fn read_lent_answer(&self, task: &Task, open: &Open, len: usize) -> Result<Option<Answer>, Evidence> {
+        let link = &open.link;
+        let mut payload = Vec::with_capacity(len);
+        slot::read(&*link.memory, link.mine, open.slot, len, &mut payload);
+        let mut read = Contents::read(link, &payload, true);
+        if let Err(ReadError::Unknown(_)) = read {
+            // The kernel process told of the arena before the replier could lend from it.
+            let _ = self.settle(task);
+            read = Contents::read(link, &payload, true);
+        }
+        match read {
+            Ok(contents) if contents.is_lost() => Ok(None),
+            Ok(contents) => {
+                let is_complex = contents.is_complex();
+                let (message, annex, leases) = contents.into_message();
+                Ok(Some(Answer { message, is_complex, annex, leases }))
+            }
+            Err(ReadError::Broken(evidence)) => Err(evidence),
+            Err(ReadError::Unknown(arena)) => Err(Evidence { rule: violation::LEASE, found: arena.into(), expected: 0 }),
+        }
+    }
+
     /// Answers a call in its slot. Too late is as good as done.
-    pub(super) fn reply(&self, task: &Task, link: &Arc<Link>, at: u32, generation: u32, id: i32, body: &[u8]) {
+    pub(super) fn reply(&self, task: &Task, link: &Arc<Link>, at: u32, generation: u32, id: i32, carry: &mut Carry<'_>) {
         let newest = link.owed[at as usize].lock();
-        if *newest == generation && !link.is_down() {
-            let bell = slot::answer(&*link.memory, link.mine, at, generation, id as u32, 0, &[body]);
+        if *newest == generation && !link.is_down() && carry.fits(link) {
+            if let Carry::Lent(lending) = carry {
+                lending.pledge.answers(at);
+            }
+            let payload = carry.payload();
+            let bell = slot::answer(&*link.memory, link.mine, at, generation, id as u32, carry.kinds().1, &[payload]);
             link.count(counter::MESSAGES, 1);
-            link.count(counter::BYTES, body.len() as u64);
+            link.count(counter::BYTES, payload.len() as u64);
             drop(newest);
             link.ring(bell);
             self.ring_due(task);
@@ -457,12 +533,21 @@ pub(crate) struct Open {
     generation: u32,
 }
 
+/// An answer that came in a slot.
+pub(crate) struct Answer {
+    /// The Mach message, header still blank.
+    pub(crate) message: smallvec::SmallVec<[u8; 128]>,
+    pub(crate) is_complex: bool,
+    pub(crate) annex: Vec<u8>,
+    pub(crate) leases: Vec<Option<Borrowed>>,
+}
+
 /// How a call ended.
+#[allow(clippy::large_enum_variant)] // the large one is the common one
 pub(crate) enum Finished {
     Answered {
         id: i32,
-        /// The Mach message, header still blank.
-        message: smallvec::SmallVec<[u8; 128]>,
+        answer: Answer,
         peer: crate::received::Sender,
     },
     /// The request was dropped unanswered.

@@ -4,8 +4,8 @@
 //! link. No lock is held while a thread sleeps, except a route's `sending` while a message with rights is at the kernel process.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -14,6 +14,9 @@ use umach_abi::Name;
 use umach_abi::link::{self, SLOTS};
 use umach_link::{Incoming, Mapping, Memory, Outgoing};
 
+use super::borrow::{Borrowed, PeerArenas};
+use super::contents::Contents;
+use super::lend::{Lender, Room};
 use super::wait::Waiter;
 
 /// Who is at the other end, as the kernel process said.
@@ -47,6 +50,10 @@ pub(super) struct Link {
     pub(super) due: Arc<Due>,
     /// What this task says about itself ([`Link::show`]).
     shown: AtomicU64,
+    /// What this task lends to the peer.
+    pub(super) lender: Lender,
+    /// What the peer lends to this task.
+    pub(super) lent_here: PeerArenas,
 }
 
 /// Peers to be woken through the kernel process, which must be asked once no lock is held.
@@ -63,6 +70,8 @@ pub(super) struct Inbox {
     pub(super) ring: Incoming<Mapping>,
     /// By the lower part of the index.
     routes: Vec<Entry>,
+    /// Where a record was that names an arena which was not known then.
+    pub(super) missed_at: Option<u32>,
 }
 
 #[derive(Clone, Default)]
@@ -76,7 +85,7 @@ pub(super) enum Entry {
 
 impl Inbox {
     pub(super) fn new(ring: Incoming<Mapping>) -> Inbox {
-        Inbox { ring, routes: Vec::new() }
+        Inbox { ring, routes: Vec::new(), missed_at: None }
     }
     pub(super) fn entry(&self, index: u32) -> Entry {
         self.routes.get(index as usize % link::ROUTES).cloned().unwrap_or_default()
@@ -195,6 +204,8 @@ pub(super) struct Kept {
 pub(super) enum KeptBody {
     /// Id and body.
     Plain(i32, SmallVec<[u8; 64]>),
+    /// Id and the rest, of which the lender may have some back by now: then it was received.
+    Lent(i32, Box<Contents<Weak<Room>>>),
     /// Whoever called has it.
     Call,
     /// The kernel process has it.
@@ -317,8 +328,21 @@ pub(super) struct Item {
 pub(super) enum Body {
     /// The Mach message, header still blank.
     Plain(SmallVec<[u8; 128]>),
+    /// With memory, or a body, that is lent.
+    Lent(Box<Contents<Borrowed>>),
     /// With the kernel process.
     Ticket,
+}
+
+impl Body {
+    /// Bytes of the Mach message, if it is here.
+    pub(super) fn size(&self) -> Option<usize> {
+        match self {
+            Body::Plain(message) => Some(message.len()),
+            Body::Lent(contents) => Some(contents.size()),
+            Body::Ticket => None,
+        }
+    }
 }
 
 /// The tables themselves.
@@ -387,6 +411,8 @@ impl Link {
             poisoned: AtomicBool::new(false),
             due,
             shown: AtomicU64::new(0),
+            lender: Lender::default(),
+            lent_here: PeerArenas::default(),
         }
     }
     /// A word of the half that this task writes.

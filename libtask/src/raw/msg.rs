@@ -210,7 +210,7 @@ impl Space<'_> {
         received: &mut Vec<MsgBuffer>,
     ) -> Result<Code, Error> {
         let bytes = wire.map(|wire| [&wire.message[..], &wire.annex].concat());
-        let post = wire.zip(bytes.as_deref()).map(|(wire, bytes)| Post { bytes, send_size: wire.message.len() as u32 });
+        let post = wire.zip(bytes.as_deref()).map(|(wire, bytes)| Post { bytes, send_size: wire.message.len() as u32, rooms: &[] });
         let mut answered = exchange(self.task, &Exchange { options, flags, post, call: false, receive, limit, count, wait })?;
         let code = answered.code;
         answered.each(|frame| {
@@ -305,7 +305,7 @@ impl Space<'_> {
 
 /// The message as the program sees it: places become indices.
 fn from_wire(task: &Task, frame: RawFrame<'_>) -> MsgBuffer {
-    let RawFrame { message, trailer, annex, mut attached, .. } = frame;
+    let RawFrame { message, trailer, annex, mut attached, mut leases, .. } = frame;
     let mut bytes = message.to_vec();
     let mut ool = Vec::new();
     for (at, descriptor) in descriptors(message) {
@@ -320,6 +320,9 @@ fn from_wire(task: &Task, frame: RawFrame<'_>) -> MsgBuffer {
                     .and_then(|file| Memory::from_sealed(&file, *size as u64).ok())
                     .map_or(OolPart::Lost, OolPart::Mapped),
                 Some(Place::Region(name)) => OolPart::Region(name),
+                Some(Place::Lease(n)) => {
+                    leases.get_mut(n as usize).and_then(Option::take).and_then(|lease| lease.to_vec()).map_or(OolPart::Lost, OolPart::Bytes)
+                }
                 None => OolPart::Lost,
             },
             Descriptor::Ports { address, count, .. } if *count > 0 => {

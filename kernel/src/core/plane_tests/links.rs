@@ -154,9 +154,17 @@ fn arenas_of_a_link_are_made_once_and_within_the_quota() {
         assert_eq!(answer::LinkArena::take(&answer.fields).unwrap().arena, number);
     }
     assert_eq!(pair.world.call(pair.client, arena(4096)).status, Code::KERN_RESOURCE_SHORTAGE);
+    let ready = |arena| Request::LinkArenaReady(control::LinkArenaReady { link: raw, arena });
+    for number in [7, 0, 3] {
+        pair.world.ok(pair.client, ready(number));
+    }
+    assert_eq!(pair.world.call(pair.client, ready(3)).status, Code::KERN_NAME_EXISTS);
+    assert_eq!(pair.world.call(pair.client, ready(8)).status, Code::KERN_INVALID_VALUE);
+    assert_eq!(pair.world.call(pair.server, ready(0)).status, Code::KERN_INVALID_VALUE);
     pair.world.check();
     let answer = pair.world.ok(pair.server, Request::Events(Events {}));
-    assert_eq!((answer.attach[0], answer.attach.len()), (Attach::Arena { link, side: 1, number: 0 }, 8));
+    let shown = |number| Attach::Arena { link, side: 1, number };
+    assert_eq!(answer.attach, [shown(7), shown(0), shown(3)]);
     pair.kill(pair.client);
     pair.world.events(pair.server);
 }

@@ -332,7 +332,7 @@ fn leases(faults: Faults) {
             lease::done(&*mem, 1, 3, 9);
         }
     });
-    if lease::is_done(&*mem, 1, 3) == 9 {
+    if lease::word(&*mem, 1, 3) == (9, true) {
         mem.write(arena.start, &[2; 4]);
     }
     receiver.join().unwrap();

@@ -1,0 +1,79 @@
+//! Memory that came with a message, read where it is.
+
+use std::fmt;
+
+use crate::direct::Borrowed;
+use crate::region::Memory;
+
+/// Memory that came with a message ([`crate::Received::take_lease`]). If the sender lent it, it is read where the sender wrote it, and the sender may write there
+/// still: there is no slice of it, and every byte that is looked at is a copy. Nothing is promised of such bytes, except that they can be checked and
+/// then used, for a copy does not change. Who needs all of them to be one snapshot takes them out ([`Lease::to_vec`], [`crate::Received::memory`]).
+///
+/// Dropping it gives it back to the sender.
+pub struct Lease(Inner);
+
+enum Inner {
+    Lent(Borrowed),
+    Own(Memory),
+}
+
+impl Lease {
+    pub(crate) fn lent(borrowed: Borrowed) -> Lease {
+        Lease(Inner::Lent(borrowed))
+    }
+    pub(crate) fn own(memory: Memory) -> Lease {
+        Lease(Inner::Own(memory))
+    }
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Inner::Lent(lent) => lent.len(),
+            Inner::Own(memory) => memory.len(),
+        }
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Whether it is the sender's memory, and not this task's own.
+    pub fn is_in_place(&self) -> bool {
+        matches!(self.0, Inner::Lent(_))
+    }
+    /// Copies `out.len()` bytes from `offset` on.
+    ///
+    /// Panics past the end.
+    pub fn read_at(&self, out: &mut [u8], offset: usize) {
+        let fits = offset <= self.len() && out.len() <= self.len() - offset;
+        assert!(fits, "{} bytes at {offset} are not all inside a lease of {}", out.len(), self.len());
+        match &self.0 {
+            Inner::Lent(lent) => {
+                let (memory, at) = lent.memory().expect("a lease that is mapped");
+                memory.read(at + offset as u64, out);
+            }
+            Inner::Own(memory) => out.copy_from_slice(&memory[offset..offset + out.len()]),
+        }
+    }
+    /// A copy of all bytes.
+    pub fn to_vec(&self) -> Vec<u8> {
+        match &self.0 {
+            Inner::Lent(lent) => lent.to_vec().expect("a lease that is mapped"),
+            Inner::Own(memory) => memory.to_vec(),
+        }
+    }
+    /// Shows all bytes in order and each once, in blocks of some KiB (multiples of 64 bytes but for the last): the quickest way to read them.
+    pub fn blocks(&self, look: impl FnMut(&[u8])) {
+        match &self.0 {
+            Inner::Lent(lent) => {
+                let (memory, at) = lent.memory().expect("a lease that is mapped");
+                memory.blocks(at, lent.len(), look);
+            }
+            Inner::Own(memory) => memory.chunks(1 << 16).for_each(look),
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lease of {} bytes{}", self.len(), if self.is_in_place() { ", in place" } else { "" })
+    }
+}
