@@ -61,7 +61,7 @@ mod tests {
         for _ in 0..20_000 {
             seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let len = (seed >> 33) % 90 + 1;
-            match (seed >> 60) % 2 == 0 {
+            match (seed >> 60).is_multiple_of(2) {
                 true => {
                     if let Some(range) = space.take(len) {
                         assert!(range.len == len && range.at + len <= 1000);
