@@ -1,10 +1,10 @@
 //! Rights to tasks and to the host: what a spawner and a monitor hold.
 
 use umach_abi::control::{
-    HostInfo, HostLinkMap, HostLinks, HostPorts, HostRoutes, HostTask, HostTasks, PortNames, PortSpaceInfo, TaskInfo, TaskLabel,
-    TaskResume, TaskSetLabel, TaskSuspend, TaskTerminate,
+    HostFileLanes, HostInfo, HostLinkMap, HostLinks, HostPorts, HostRoutes, HostTask, HostTasks, PortNames, PortSpaceInfo, TaskInfo,
+    TaskLabel, TaskResume, TaskSetLabel, TaskSuspend, TaskTerminate,
 };
-use umach_abi::records::{HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow};
+use umach_abi::records::{FileLaneRow, HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow};
 use umach_abi::rights::special;
 use umach_abi::{Code, Name};
 
@@ -192,6 +192,15 @@ impl HostControl {
             let call = HostRoutes { host: self.right.name(), start };
             self.right.task().ask_on("listing routes", &self.right.held, &call, |answer, _| {
                 (answer.next, RouteRow::all(answer.rows).collect::<Vec<_>>())
+            })
+        })
+    }
+    /// Every file lane.
+    pub fn file_lanes(&self) -> Result<Vec<FileLaneRow>> {
+        pages("listing file lanes", |start| {
+            let call = HostFileLanes { host: self.right.name(), start };
+            self.right.task().ask_on("listing file lanes", &self.right.held, &call, |answer, _| {
+                (answer.next, FileLaneRow::all(answer.rows).collect::<Vec<_>>())
             })
         })
     }

@@ -268,7 +268,6 @@ pub(crate) fn receive(held: &Held, timeout: Option<Duration>) -> Result<Received
 /// What came up meanwhile is seen to before the program goes on: others may wait for that.
 fn finish(task: &Task, answered: Answered<'_>) -> Result<()> {
     drop(answered);
-    task.0.files.settle(task);
     task.0.plane.look(task)
 }
 

@@ -463,7 +463,7 @@ impl Part {
             Part::LendRegion(region) => Ok(memory(Place::Region(own(task, &region.right().held)?.name()), false, region.len())),
             Part::File(_, staged) => {
                 let (lane, number) = staged.as_ref().map_or((0, file_lost::NOT_SENT), Staged::token);
-                Ok(Descriptor::File { lane, number, news: false })
+                Ok(Descriptor::File { lane, number })
             }
         }
     }

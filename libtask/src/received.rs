@@ -197,7 +197,7 @@ impl Received {
                 Descriptor::Port { name, disposition } | Descriptor::Guarded { name, disposition, .. } => {
                     right_slot(task, name, disposition)
                 }
-                Descriptor::File { lane, number, news } => match task.0.files.claim(lane, number, news) {
+                Descriptor::File { lane, number } => match task.0.files.claim(lane, number) {
                     Ok(file) => Slot::File(Unclaimed::new(file)),
                     Err(lost) => Slot::FileLost(lost),
                 },

@@ -7,9 +7,11 @@
 //! The only losses allowed are the liar's own. Nothing is left at the end (see [`World::end`]).
 #![forbid(unsafe_code)]
 
+mod files;
 mod lies;
 mod peer;
 
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -17,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use libtask::local::Direct;
-use libtask::{Disposition, Message, Next, SendRight, Task};
+use libtask::{Disposition, Error, Message, Next, SendRight, Task};
 use umach_abi::records::event;
 use umach_tests::{Mode, World, eventually};
 
@@ -30,6 +32,9 @@ const ECHO: i32 = 500;
 /// Carries a right to a port of the evil task's.
 const GIVE: i32 = 501;
 const END: i32 = 502;
+/// The victim takes the file that it carries. With another id, it does not.
+const TAKE: i32 = 503;
+const IGNORE: i32 = 504;
 
 #[test]
 fn lying_clients_cost_only_themselves() {
@@ -49,6 +54,13 @@ fn lying_servers_cost_only_themselves() {
     });
 }
 
+#[test]
+fn tasks_that_lie_about_files_cost_only_themselves() {
+    for direct in [Direct::Always, Direct::Off] {
+        Stage::play_in(direct, "lies about files", files::suffer);
+    }
+}
+
 struct Stage<'w> {
     world: &'w World,
     victim: Task,
@@ -56,20 +68,26 @@ struct Stage<'w> {
     honest: SendRight,
     /// What evil tasks gave to the victim.
     given: Receiver<SendRight>,
+    /// What came of each file that the victim was to take.
+    files: Receiver<Result<OwnedFd, Error>>,
     talked: Arc<AtomicU64>,
 }
 
 impl Stage<'_> {
     fn play(name: &str, play: impl FnOnce(&Stage<'_>)) {
-        let world = World::start_with(Mode::Process, &[], Some(Direct::Always));
+        Stage::play_in(Direct::Always, name, play);
+    }
+
+    fn play_in(direct: Direct, name: &str, play: impl FnOnce(&Stage<'_>)) {
+        let world = World::start_with(Mode::Process, &[], Some(direct));
         let over = Arc::new(AtomicBool::new(false));
         let (talked, bystanders) = bystanders(&world, &over);
         let victim = world.task("victim");
         let id = victim.id();
-        let (server, right, given) = serve(&victim);
+        let (server, right, given, files) = serve(&victim);
         let client = child_of(&victim);
         let honest = client.bootstrap().expect("a right to the victim");
-        let stage = Stage { world: &world, victim, honest, given, talked };
+        let stage = Stage { world: &world, victim, honest, given, files, talked };
         stage.still_serves();
         play(&stage);
         stage.still_serves();
@@ -179,18 +197,25 @@ fn child_of(victim: &Task) -> Task {
 }
 
 /// The victim's server.
-fn serve(victim: &Task) -> (JoinHandle<()>, SendRight, Receiver<SendRight>) {
+#[allow(clippy::type_complexity)] // named where it goes
+fn serve(victim: &Task) -> (JoinHandle<()>, SendRight, Receiver<SendRight>, Receiver<Result<OwnedFd, Error>>) {
     let port = victim.new_port().expect("make a port");
     let right = port.make_send().expect("make a send right");
     victim.set_bootstrap(&right).expect("set the bootstrap port");
     let (give, given): (Sender<SendRight>, _) = channel();
-    let give = Mutex::new(give);
+    let (took, files) = channel();
+    let give = Mutex::new((give, took));
     let server = thread::spawn(move || {
         let served = port.serve(|request| match request.id() {
             ECHO => Next::Reply(Message::new(ECHO).raw_body(request.raw_body())),
             GIVE => {
                 let right = request.take_send(0).expect("a send right");
-                give.lock().expect("one thread").send(right).expect("the stage listens");
+                give.lock().expect("one thread").0.send(right).expect("the stage listens");
+                Next::Continue
+            }
+            TAKE => {
+                let file = request.take_file(0);
+                give.lock().expect("one thread").1.send(file).expect("the stage listens");
                 Next::Continue
             }
             END => Next::ReplyAndStop(Message::new(END)),
@@ -198,7 +223,7 @@ fn serve(victim: &Task) -> (JoinHandle<()>, SendRight, Receiver<SendRight>) {
         });
         served.expect("the victim serves to the end");
     });
-    (server, right, given)
+    (server, right, given, files)
 }
 
 /// Two tasks that call each other until it is over, and how often they did.

@@ -11,7 +11,7 @@ use libtask::{Name, RightKind, Task};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
-use umach_abi::control::{Call, EVENTS_WAIT, Events, Head, Hello, Msg, PortAllocate, Reply, msg_flags};
+use umach_abi::control::{Call, EVENTS_WAIT, Events, FileInbox, FileLane, Head, Hello, Msg, PortAllocate, Reply, msg_flags};
 use umach_abi::limits::PACKET_MAX;
 use umach_abi::link::{self, record};
 use umach_abi::message::{Descriptor, Header, Options};
@@ -202,6 +202,27 @@ impl Evil {
         }
         let request = message(Options::SEND.bits(), msg_flags::TRY_SEND, Name::NULL, &bytes);
         self.call(&request).status
+    }
+
+    /// A file lane to the victim: its number, and the end that this task owns if it is fresh. `except`: a lane that is given up.
+    pub(crate) fn file_lane(&mut self, except: u64) -> (u64, Option<OwnedFd>) {
+        let name = self.victim;
+        let mut packet = self.call(&FileLane { name, except });
+        (fields::<FileLane>(&packet).lane, packet.attached.pop())
+    }
+
+    /// Says that it takes files.
+    pub(crate) fn file_inbox(&mut self) -> OwnedFd {
+        self.call(&FileInbox {}).attached.pop().expect("an inbox")
+    }
+
+    /// Sends a message that is said to have a file of this number on this lane.
+    pub(crate) fn mail_file(&mut self, id: i32, lane: u64, number: u32) -> Code {
+        let bits = Header::make_bits(Disposition::CopySend as u8, 0, true);
+        let mut bytes = Header { bits, size: 44, remote: self.victim, id, ..Header::default() }.to_bytes().to_vec();
+        bytes.extend_from_slice(&1u32.to_le_bytes());
+        Descriptor::File { lane, number }.push(&mut bytes);
+        self.call(&message(Options::SEND.bits(), msg_flags::TRY_SEND, Name::NULL, &bytes)).status
     }
 
     /// Receives on the own port, if there is something.

@@ -383,8 +383,6 @@ pub enum Descriptor {
         lane: u64,
         /// Which packet of the lane; without a lane, one of [`file_lost`].
         number: u32,
-        /// Received: there is news about the task's file lanes (`FileNews`).
-        news: bool,
     },
 }
 
@@ -420,7 +418,7 @@ impl Descriptor {
                 disposition: bytes[10],
                 name: Name(word(12)?),
             },
-            kind::FILE => Descriptor::File { lane: double()?, number: word(12)?, news: bytes[8] != 0 },
+            kind::FILE => Descriptor::File { lane: double()?, number: word(12)? },
             _ => return Err(false),
         })
     }
@@ -456,9 +454,8 @@ impl Descriptor {
                 out[11] = kind::GUARDED_PORT;
                 out[12..16].copy_from_slice(&name.0.to_le_bytes());
             }
-            Descriptor::File { lane, number, news } => {
+            Descriptor::File { lane, number } => {
                 out[0..8].copy_from_slice(&lane.to_le_bytes());
-                out[8] = news as u8;
                 out[11] = kind::FILE;
                 out[12..16].copy_from_slice(&number.to_le_bytes());
             }
@@ -510,7 +507,7 @@ mod tests {
             Descriptor::Memory { address: 7, deallocate: true, copy: 1, size: 9, volatile: false },
             Descriptor::Ports { address: u64::MAX, deallocate: false, copy: 0, disposition: 17, count: 3 },
             Descriptor::Guarded { context: 5, flags: 1, disposition: 16, name: Name(0x203) },
-            Descriptor::File { lane: 3 << 32 | 1, number: 7, news: true },
+            Descriptor::File { lane: 3 << 32 | 1, number: 7 },
         ];
         let mut message = Header { bits: COMPLEX, ..Header::default() }.to_bytes().to_vec();
         message.extend_from_slice(&(all.len() as u32).to_le_bytes());

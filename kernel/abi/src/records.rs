@@ -339,6 +339,8 @@ pub mod event {
     pub const ARENA: u32 = 14;
     /// The sender of an incoming `route` wants to know when it has credit again.
     pub const ROOM_WANTED: u32 = 15;
+    /// There is news about file lanes (`FileNews`), or the inbox is full.
+    pub const FILES: u32 = 16;
     /// Whether an event of this kind brings a descriptor.
     pub const fn attaches(kind: u32) -> bool {
         matches!(kind, ATTENTION | LINK | ARENA)

@@ -36,6 +36,8 @@ pub(super) enum Note {
     End(RouteId),
     Closed(RouteId),
     Room(RouteId),
+    /// News about file lanes, or a full inbox.
+    Files,
     /// The port, and the set's name.
     Member(PortId, Name),
     Moved {
@@ -349,6 +351,10 @@ impl Core {
             Note::Room(id) => {
                 self.routes.get_mut(id.0)?.room_noted = false;
                 plain(Event { kind: event::ROOM_WANTED, ..self.about(id)? })
+            }
+            Note::Files => {
+                self.tasks[task.0].files.noted = false;
+                plain(Event { kind: event::FILES, ..blank })
             }
             Note::Stop(id) => plain(Event { kind: event::ROUTE_STOP, ..self.about(id)? }),
             Note::End(id) => {

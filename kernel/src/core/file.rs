@@ -7,7 +7,7 @@
 //! * The receiver's end goes first, into the receiver's inbox, and then the sender's end with the answer: whatever the sender writes, the kernel is not
 //!   among those who hold it.
 //! * A file whose message is destroyed, or received by a task that the lane does not lead to, is *void*: the receiver is told when it asks for
-//!   news, and closes it. Nobody is sent anything.
+//!   news, and closes it. That there is some, an event tells it.
 //! * A lane is over when its sender has ended (or has given it up) and no message with a file of it is left; one that was handed out in an answer counts
 //!   until the thread that got the answer asks for something else, since until then it may not have taken the file.
 //!
@@ -25,6 +25,7 @@ use umach_abi::records::{FileLaneRow, FileRow, file_news};
 use super::Core;
 use super::destroy::Work;
 use super::effect::{Attach, FileLaneId, LaneId, TaskId};
+use super::event::Note;
 use super::port::Receiver;
 use super::quota::{Charge, Kind};
 
@@ -62,6 +63,8 @@ pub(super) struct FileToken {
 pub(super) struct TaskFiles {
     /// It has an inbox.
     pub(super) inbox: bool,
+    /// A note that there is something to look at waits to be pulled.
+    pub(super) noted: bool,
     /// Lanes that it may send on, by the other task.
     pub(super) out: BTreeMap<TaskId, FileLaneId>,
     /// Lanes that lead to it.
@@ -132,10 +135,26 @@ impl Core {
 
     /// Its socket pair could not be made, or the inbox is full or closed.
     pub(super) fn undo_file_lane(&mut self, id: FileLaneId) {
-        if self.file_lanes.get(id.0).is_some() {
-            self.retire_file_lane(id);
+        if let Some(lane) = self.file_lanes.get(id.0) {
+            let to = lane.to;
             self.remove_file_lane(id);
+            self.note_files(to);
         }
+    }
+
+    /// The task should look at its inbox and ask for news.
+    fn note_files(&mut self, task: TaskId) {
+        if let Some(entry) = self.tasks.get_mut(task.0)
+            && entry.files.inbox
+            && !std::mem::replace(&mut entry.files.noted, true)
+        {
+            self.raise(task, Note::Files);
+        }
+    }
+
+    fn tell_files(&mut self, task: TaskId, news: News) {
+        self.tasks[task.0].files.news.push_back(news);
+        self.note_files(task);
     }
 
     // Files in messages.
@@ -187,7 +206,7 @@ impl Core {
         lane.queued -= 1;
         lane.void += 1;
         let to = lane.to;
-        self.tasks[to.0].files.news.push_back(News::Void(id, number));
+        self.tell_files(to, News::Void(id, number));
         self.settle_file_lane(id);
     }
 
@@ -229,7 +248,7 @@ impl Core {
         if lane.retired && !lane.ended && lane.queued == 0 && lane.unread == 0 {
             lane.ended = true;
             let to = lane.to;
-            self.tasks[to.0].files.news.push_back(News::Ended(id));
+            self.tell_files(to, News::Ended(id));
         }
     }
 

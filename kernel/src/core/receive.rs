@@ -403,14 +403,13 @@ impl Core {
                 Descriptor::Ports { address, deallocate: true, copy: copy::VIRTUAL, disposition: as_received(kind), count }
             }
             Carried::File(token) => {
-                let Some(token) = token else { return Descriptor::File { lane: 0, number: file_lost::NOT_SENT, news: false } };
-                let news = !self.tasks[task.0].files.news.is_empty();
+                let Some(token) = token else { return Descriptor::File { lane: 0, number: file_lost::NOT_SENT } };
                 match self.deliver_file(task, token) {
                     Some(token) => {
                         packet.files.push(token.lane);
-                        Descriptor::File { lane: token.lane.to_raw(), number: token.number, news }
+                        Descriptor::File { lane: token.lane.to_raw(), number: token.number }
                     }
-                    None => Descriptor::File { lane: 0, number: file_lost::MOVED, news: false },
+                    None => Descriptor::File { lane: 0, number: file_lost::MOVED },
                 }
             }
             Carried::Bytes | Carried::Region(..) => {

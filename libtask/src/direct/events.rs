@@ -80,6 +80,7 @@ impl Plane {
             task.0.events_wait.store(true, Ordering::Relaxed);
         }
         self.floor.wake_all();
+        task.0.files.settle(task);
         Ok(())
     }
 
@@ -119,6 +120,7 @@ impl Plane {
             event::ROOM_WANTED => self.room_wanted(event.route),
             event::MEMBER => self.member(&event),
             event::ARENA => self.add_arena(&event, attached),
+            event::FILES => task.0.files.look_soon(),
             event::RANG => {
                 if let Some(link) = self.tables.read().links.get(&event.link) {
                     self.warm(link);

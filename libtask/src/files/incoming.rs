@@ -53,8 +53,6 @@ pub(super) struct Lanes {
     lanes: HashMap<u64, Lane>,
     /// Files that were not taken out while many waited to be closed.
     refused: Vec<(u64, u32)>,
-    /// New lanes came: old ones may be over.
-    pub(super) met_others: bool,
 }
 
 struct Lane {
@@ -133,13 +131,12 @@ impl Lanes {
     }
 
     /// Takes in the ends of new lanes.
-    fn read_inbox(&mut self) {
+    pub(super) fn read_inbox(&mut self) {
         let Some(inbox) = &self.inbox else { return };
         // The kernel process puts a few there at most.
         while let Packet::Came { bytes, len, fd, .. } = read_packet(inbox) {
             if let (8, Some(socket)) = (len, fd) {
                 self.lanes.insert(u64::from_le_bytes(bytes), Lane { socket, kept: HashMap::new() });
-                self.met_others = true;
             }
         }
     }

@@ -38,8 +38,6 @@ pub(crate) struct Files {
     incoming: Mutex<incoming::Lanes>,
     /// There may be news to ask for.
     news: AtomicBool,
-    /// Some lane leads here.
-    has_lanes: AtomicBool,
 }
 
 impl Files {
@@ -54,28 +52,17 @@ impl Files {
         Ok(())
     }
 
-    /// The file of a message that was received. `news`: the kernel process has some for this task.
-    pub(crate) fn claim(&self, lane: u64, number: u32, news: bool) -> Result<OwnedFd, Lost> {
-        if lane == 0 {
-            return Err(Lost::from_number(number));
-        }
-        let mut incoming = self.incoming.lock();
-        let claimed = incoming.claim(lane, number);
-        if news || std::mem::take(&mut incoming.met_others) {
-            self.news.store(true, Ordering::Relaxed);
-        }
-        self.has_lanes.store(true, Ordering::Relaxed);
-        claimed
+    /// The file of a message that was received.
+    pub(crate) fn claim(&self, lane: u64, number: u32) -> Result<OwnedFd, Lost> {
+        if lane == 0 { Err(Lost::from_number(number)) } else { self.incoming.lock().claim(lane, number) }
     }
 
-    /// Messages may have been destroyed: their files are to be closed.
-    pub(crate) fn expect_news(&self) {
-        if self.has_lanes.load(Ordering::Relaxed) {
-            self.news.store(true, Ordering::Relaxed);
-        }
+    /// The kernel process says that there is something to look at.
+    pub(crate) fn look_soon(&self) {
+        self.news.store(true, Ordering::Relaxed);
     }
 
-    /// Asks for news if there may be some. To be called with no lane of the task's held.
+    /// Looks if there is something. To be called with no lane of the task's held.
     pub(crate) fn settle(&self, task: &Task) {
         if self.news.load(Ordering::Relaxed) && self.news.swap(false, Ordering::Relaxed) {
             self.ask(task);
@@ -84,6 +71,7 @@ impl Files {
 
     #[cold]
     fn ask(&self, task: &Task) {
+        self.incoming.lock().read_inbox();
         let mut more = true;
         while more {
             let told = task.request(&FileNews {}, |answer, _| (answer.more != 0, FileRow::all(answer.rows).collect::<Vec<_>>()));

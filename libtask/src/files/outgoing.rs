@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -19,6 +19,9 @@ use super::Files;
 use crate::error::{Error, Result};
 use crate::task::Task;
 use crate::transport::Attached;
+
+/// Attempts at a lane before a sender gives up: about a second.
+const TRIES: u64 = 40;
 
 /// Lanes on which this task sends, by number.
 #[derive(Default)]
@@ -135,11 +138,17 @@ impl Files {
         const WHAT: &str = "sending an open file";
         // A reply that this task owes in a slot is made a right that the kernel process knows.
         let dest = task.0.plane.make_explicit(task, dest)?.unwrap_or(dest);
-        let mut closed = 0;
+        let (mut closed, mut tries) = (0, 0);
         loop {
             let lane = match self.lane(task, dest, closed)? {
                 Ok(lane) => lane,
                 Err(Code::KERN_INVALID_NAME | Code::KERN_INVALID_CAPABILITY) => return Ok(None),
+                // The receiver's inbox is full, most often: it has just been told so.
+                Err(Code::KERN_RESOURCE_SHORTAGE) if tries < TRIES && until.is_none_or(|until| Instant::now() < until) => {
+                    tries += 1;
+                    std::thread::sleep(Duration::from_millis(tries));
+                    continue;
+                }
                 Err(code) => return Err(Error::mach(code, WHAT)),
             };
             match lane.send_file(file) {

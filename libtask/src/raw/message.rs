@@ -122,7 +122,7 @@ impl MsgBuffer {
     pub fn file(mut self, file: impl Into<OwnedFd>) -> MsgBuffer {
         let lane = self.ool.len() as u64;
         self.ool.push(OolPart::File(file.into()));
-        self.descriptor(Descriptor::File { lane, number: 0, news: false })
+        self.descriptor(Descriptor::File { lane, number: 0 })
     }
     /// Adds any descriptor.
     pub fn descriptor(mut self, descriptor: Descriptor) -> MsgBuffer {

@@ -218,7 +218,6 @@ impl Space<'_> {
             Ok(())
         })?;
         drop(answered);
-        self.task.0.files.settle(self.task);
         self.task.0.plane.look(self.task)?;
         Ok(code)
     }
@@ -267,7 +266,7 @@ impl Space<'_> {
                         _ => NOWHERE,
                     };
                 }
-                Descriptor::File { lane, number, .. } => {
+                Descriptor::File { lane, number } => {
                     let staged = match buffer.ool.get(*lane as usize) {
                         Some(OolPart::File(file)) => self.task.0.files.stage(self.task, buffer.header().remote, file.as_fd(), until)?,
                         _ => None,
@@ -328,7 +327,7 @@ fn from_wire(task: &Task, frame: RawFrame<'_>) -> MsgBuffer {
             Descriptor::Ports { address, count, .. } if *count > 0 => {
                 array_names(annex, *address, *count).map_or(OolPart::Lost, OolPart::Names)
             }
-            Descriptor::File { lane, number, news } => task.0.files.claim(*lane, *number, *news).map_or(OolPart::Lost, OolPart::File),
+            Descriptor::File { lane, number } => task.0.files.claim(*lane, *number).map_or(OolPart::Lost, OolPart::File),
             _ => continue,
         };
         match &mut descriptor {

@@ -1,5 +1,5 @@
 //! How tasks, ports and sets are written for people: `T3`, or `T3.2` for the second task that used slot 3; ports likewise with `P`, sets with `S`,
-//! links with `L`, routes with `R`.
+//! links with `L`, routes with `R`, file lanes with `F`.
 //!
 //! JSON has the plain number, which is never used again while the kernel lives.
 
@@ -24,6 +24,10 @@ pub(crate) struct SetNumber(pub(crate) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LinkNumber(pub(crate) u64);
 
+/// A file lane's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileLaneNumber(pub(crate) u64);
+
 /// A route's id, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RouteNumber(pub(crate) u64);
@@ -37,7 +41,7 @@ macro_rules! written {
         }
     )*};
 }
-written!(TaskNumber 'T', PortNumber 'P', SetNumber 'S', LinkNumber 'L', RouteNumber 'R');
+written!(TaskNumber 'T', PortNumber 'P', SetNumber 'S', LinkNumber 'L', RouteNumber 'R', FileLaneNumber 'F');
 
 /// A task as named on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use libtask::{HostControl, LinkSide, LinkSnapshot};
 use serde::Serialize;
 use umach_abi::Code;
 use umach_abi::link::{bell, counter};
-use umach_abi::records::{LinkRow, RouteRow};
+use umach_abi::records::{FileLaneRow, LinkRow, RouteRow};
 use umach_kernel::core::Direct;
 
 use crate::ids::RouteNumber;
@@ -19,6 +19,7 @@ use crate::ids::RouteNumber;
 pub(crate) struct Plane {
     pub(crate) links: Vec<Link>,
     pub(crate) routes: Vec<RouteRow>,
+    pub(crate) file_lanes: Vec<FileLaneRow>,
 }
 
 /// A link, and what its tasks say.
@@ -48,7 +49,9 @@ impl Plane {
         links.sort_by_key(|link| link.row.link);
         let mut routes = host.routes()?;
         routes.sort_by_key(|route| (route.port, route.sender, route.route));
-        Ok(Plane { links, routes })
+        let mut file_lanes = host.file_lanes()?;
+        file_lanes.sort_by_key(|lane| lane.lane);
+        Ok(Plane { links, routes, file_lanes })
     }
     /// Looks into each link too.
     pub(crate) fn look(host: &HostControl) -> Result<Plane> {
@@ -64,6 +67,11 @@ impl Plane {
     }
     fn link(&self, id: u64) -> Option<&Link> {
         self.links.iter().find(|link| link.row.link == id)
+    }
+    /// Open files on their way between two tasks; nothing if there is no lane for them.
+    pub(crate) fn files_between(&self, sender: u64, receiver: u64) -> Option<u32> {
+        let lanes = self.file_lanes.iter().filter(|lane| (lane.sender, lane.receiver) == (sender, receiver));
+        lanes.map(|lane| lane.queued + lane.void).reduce(|one, other| one + other)
     }
     /// How many links a task has.
     pub(crate) fn links_of(&self, task: u64) -> usize {

@@ -104,8 +104,9 @@ fn link_shows_what_both_sides_counted() {
         assert!(["awake", "sleeps"].contains(&side["does"].as_str().unwrap()), "{links:#?}");
     }
     let text = talk.text(&["ps", "--links"]);
-    let row = line(&text, "the client  T");
-    assert!(row[0].starts_with('L') && row.contains(&client["messages"].to_string()), "{text}");
+    let from_client = |line: &&str| line.find("the client").is_some_and(|at| line[at..].contains("the server"));
+    let row: Vec<&str> = text.lines().find(from_client).expect("a line from the client").split_whitespace().collect();
+    assert!(row[0].starts_with('L') && row.contains(&&*client["messages"].to_string()), "{text}");
     assert!(text.lines().next().unwrap().contains("NO-CREDIT"), "{text}");
 
     let tasks = talk.json(&["ps"]);
@@ -205,4 +206,27 @@ fn doctor_says_which_mode_runs_and_what_is_slow() {
     command.env("UMACH_DIRECT", "sometimes");
     let output = common::finish(command);
     assert_eq!((output.code(), &find(output.json().as_array().unwrap(), "check", "direct plane")["state"]), (Some(1), &"fail".into()));
+}
+
+#[test]
+fn open_files_on_their_way_are_seen_with_and_without_a_link() {
+    let talk = talk().call(20);
+    let file = || std::fs::File::open("/dev/null").unwrap();
+    for _ in 0..2 {
+        talk.right.send_within(Message::new(1).file(file()), DEADLINE).unwrap();
+    }
+    let lanes = talk.json(&["ps", "--files"]);
+    let [lane] = &lanes[..] else { panic!("{lanes:#?}") };
+    assert_eq!((lane["sender_label"].as_str(), lane["receiver_label"].as_str()), (Some("the client"), Some("the server")));
+    assert_eq!((lane["queued"].as_u64(), lane["void"].as_u64(), lane["ending"].as_bool()), (Some(2), Some(0), Some(false)));
+    let links = talk.json(&["ps", "--links"]);
+    let sides = links[0]["sides"].as_array().unwrap();
+    assert_eq!(find(sides, "label", "the client")["files"].as_u64(), Some(2));
+    assert!(find(sides, "label", "the server")["files"].is_null());
+    let text = talk.text(&["ps", "--files"]);
+    assert!(text.contains("QUEUED") && text.contains("the client") && text.contains("open"), "{text}");
+    for _ in 0..2 {
+        talk.port.receive_within(DEADLINE).unwrap().take_file(0).unwrap();
+    }
+    assert_eq!(talk.json(&["ps", "--files"])[0]["queued"].as_u64(), Some(0));
 }

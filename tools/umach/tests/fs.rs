@@ -131,3 +131,19 @@ fn errors_name_the_file_and_what_to_try() {
         assert!(output.code() == Some(1) && output.err.contains(part), "{arguments}: {output:#?}");
     }
 }
+
+#[test]
+fn open_gives_a_program_the_file_itself() {
+    let place = Place::new();
+    write(&place, "tree/deep/lines", b"one\ntwo\nthree\n");
+    let script = "$UMACH fs open /deep/lines -- wc -l; $UMACH fs open -w /made -- echo written; $UMACH fs open --write /made -- echo again\n\
+                  $UMACH fs open /deep/lines -- sh -c 'exit 7' || echo $?; $UMACH fs open /deep/lines -- ./no-such-program || echo $?\n\
+                  ! $UMACH fs open /missing -- cat; ! $UMACH fs open ../tree/made -- cat; ! $UMACH fs open /deep -- cat";
+    let output = place.script(&["--export", "tree"], script).ok();
+    assert_eq!(output.out.split_whitespace().collect::<Vec<_>>(), ["3", "7", "127"], "{output:#?}");
+    assert_eq!(fs::read(place.join("tree/made")).unwrap(), b"again\n");
+    // It is the file: what is read can be sought in, and is not the server's any more.
+    let script = "$UMACH fs open /deep/lines -- sh -c 'read first; head -c 3; tail -c 6'";
+    let output = place.script(&["--export", "tree"], script).ok();
+    assert!(output.out.ends_with("three\n"), "{output:#?}");
+}

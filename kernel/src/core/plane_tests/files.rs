@@ -1,6 +1,6 @@
 //! File lanes.
 
-use umach_abi::records::{FileLaneRow, FileRow, file_news};
+use umach_abi::records::{FileLaneRow, FileRow, event, file_news};
 
 use super::*;
 
@@ -37,12 +37,16 @@ impl Play {
         self.world.check();
         file_of(answer.message().expect("a message"))
     }
+    /// What is told, and that there is something only if an event says so.
     fn news(&mut self, lane: LaneId) -> Vec<(u64, u32, u32)> {
+        let told = self.world.kinds(lane).contains(&event::FILES);
         let answer = self.world.ok(lane, Request::FileNews(control::FileNews {}));
         self.world.check();
         let fields = answer::FileNews::take(&answer.fields).unwrap();
         assert_eq!(fields.more, 0);
-        FileRow::all(fields.rows).map(|row| (row.lane, row.number, row.what)).collect()
+        let rows: Vec<_> = FileRow::all(fields.rows).map(|row| (row.lane, row.number, row.what)).collect();
+        assert_eq!(told, !rows.is_empty());
+        rows
     }
     fn kill(&mut self, lane: LaneId) {
         let task = self.world.id(lane);
@@ -55,7 +59,7 @@ fn with_file(remote: Name, lane: u64, number: u32) -> Vec<u8> {
     let header = Header { bits: Header::make_bits(19, 0, true), remote, id: 6, ..Header::default() };
     let mut bytes = header.to_bytes().to_vec();
     bytes.extend_from_slice(&1u32.to_le_bytes());
-    Descriptor::File { lane, number, news: false }.push(&mut bytes);
+    Descriptor::File { lane, number }.push(&mut bytes);
     bytes
 }
 
@@ -63,8 +67,8 @@ fn file_of(message: &[u8]) -> Descriptor {
     umach_abi::message::descriptors(message).next().unwrap().1.unwrap()
 }
 
-fn file(lane: u64, number: u32, news: bool) -> Descriptor {
-    Descriptor::File { lane, number, news }
+fn file(lane: u64, number: u32) -> Descriptor {
+    Descriptor::File { lane, number }
 }
 
 #[test]
@@ -75,13 +79,13 @@ fn token_goes_from_the_sender_of_a_lane_to_its_receiver() {
     assert_eq!(attach, [Attach::NewFileLane { lane: id, to }]);
     assert_eq!(play.lane(0), (lane, vec![]), "the same one, already handed out");
     assert_eq!(play.post(lane, 4), Code::SUCCESS);
-    assert_eq!(play.take(play.server, play.port), file(lane, 4, false));
+    assert_eq!(play.take(play.server, play.port), file(lane, 4));
     // A lane of the client's means nothing from another task; nor does one that never was.
     let third = play.world.task();
     let send = play.world.give(play.server, play.port, 20, third);
     for lane in [lane, 99 << 32] {
         play.world.ok(third, msg(Options::SEND, Name::NULL, &with_file(send, lane, 4)));
-        assert_eq!(play.take(play.server, play.port), file(0, 0, false));
+        assert_eq!(play.take(play.server, play.port), file(0, 0));
     }
     assert_eq!(play.news(play.server), []);
     let host = play.world.ok(third, Request::HostControl(control::HostControl {}));
@@ -125,17 +129,17 @@ fn file_whose_message_goes_is_void_and_told_once() {
     play.world.ok(play.server, Request::PortModRefs(drop_port));
     play.world.finish();
     assert_eq!(play.post(lane, 8), Code::SUCCESS);
-    assert_eq!(play.take(play.server, play.port), file(lane, 8, true));
+    assert_eq!(play.take(play.server, play.port), file(lane, 8));
     assert_eq!(play.news(play.server), [(lane, 7, file_news::VOID)]);
     assert_eq!(play.news(play.server), []);
     // Received by somebody else.
     assert_eq!(play.post(lane, 9), Code::SUCCESS);
     let moved = play.world.give(play.server, play.port, 16, third);
-    assert_eq!(play.take(third, moved), file(0, umach_abi::message::file_lost::MOVED, false));
+    assert_eq!(play.take(third, moved), file(0, umach_abi::message::file_lost::MOVED));
     assert_eq!(play.news(play.server), [(lane, 9, file_news::VOID)]);
     // Sent to a port that is somebody else's by now: the same.
     assert_eq!(play.post(lane, 10), Code::SUCCESS);
-    assert_eq!(play.take(third, moved), file(0, umach_abi::message::file_lost::MOVED, false));
+    assert_eq!(play.take(third, moved), file(0, umach_abi::message::file_lost::MOVED));
     assert_eq!(play.news(play.server), [(lane, 10, file_news::VOID)]);
 }
 
@@ -147,7 +151,7 @@ fn lane_is_over_when_its_sender_has_ended_and_nobody_can_have_a_file_of_it_unrea
     play.kill(play.client);
     assert_eq!(play.news(play.server), [], "one is queued");
     let reader = play.world.second_lane(play.server);
-    assert_eq!(play.take(reader, play.port), file(lane, 1, false));
+    assert_eq!(play.take(reader, play.port), file(lane, 1));
     assert_eq!(play.news(play.server), [], "the other thread may be about to take it from the lane");
     play.world.poll(reader, play.port);
     assert_eq!(play.news(play.server), [(lane, 0, file_news::ENDED)]);
@@ -166,11 +170,11 @@ fn lane_given_up_is_replaced_and_its_files_still_count() {
     play.post(other, 1);
     play.post(lane, 2);
     for (lane, number) in [(lane, 1), (other, 1), (lane, 2)] {
-        assert_eq!(play.take(play.server, play.port), file(lane, number, false));
+        assert_eq!(play.take(play.server, play.port), file(lane, number));
     }
     assert_eq!(play.news(play.server), [(lane, 0, file_news::ENDED)]);
     play.post(lane, 3);
-    assert_eq!(play.take(play.server, play.port), file(0, 0, false));
+    assert_eq!(play.take(play.server, play.port), file(0, 0));
 }
 
 #[test]
@@ -184,7 +188,7 @@ fn lane_holds_so_many_files_and_the_receiver_makes_room() {
         assert_eq!(play.post(lane, number), Code::SUCCESS);
     }
     assert_eq!(play.post(lane, most), Code::MACH_SEND_NO_BUFFER);
-    assert_eq!(play.take(play.server, play.port), file(lane, 0, false));
+    assert_eq!(play.take(play.server, play.port), file(lane, 0));
     assert_eq!(play.post(lane, most), Code::SUCCESS);
     // Void ones take room until the receiver has asked.
     let drop_port = control::PortModRefs { task: Name::NULL, name: play.port, right: RightKind::Receive as u32, delta: -1 };

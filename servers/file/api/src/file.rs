@@ -126,6 +126,21 @@ impl File {
     pub fn sync_data(&self) -> Result<(), FileError> {
         call(&self.right, &Sync { data_only: true }, &on("sync"), |m| m).map(|_| ())
     }
+    /// The file as Linux has it: a descriptor of this process's own, with a position of its own, for reading, writing or both, as this handle permits. Reading,
+    /// writing and mapping it no longer concern the server. A handle that can only add to the file has none, since Linux lets who has a
+    /// descriptor for adding make one for writing of it.
+    ///
+    /// ```no_run
+    /// # fn map(root: umach_file_api::Dir) -> Result<(), umach_file_api::FileError> {
+    /// let file: std::fs::File = root.open_read("table")?.descriptor()?;
+    /// # drop(file); Ok(()) }
+    /// ```
+    pub fn descriptor(&self) -> Result<std::fs::File, FileError> {
+        let subject = on("descriptor");
+        let (_, mut answer) = call(&self.right, &protocol::Descriptor {}, &subject, |m| m)?;
+        let file = answer.take_file(0).map_err(|source| FileError::Ipc { on: subject, source })?;
+        Ok(file.into())
+    }
     /// A handle of the same open file with fewer permissions.
     pub fn narrow(&self, access: Access) -> Result<File, FileError> {
         let subject = on("narrow");

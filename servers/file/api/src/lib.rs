@@ -22,8 +22,8 @@
 //!
 //! Names are bytes, as in Linux. Every failure is a [`FileError`], which says what failed, on what, and what to try.
 //!
-//! An open file of the *client's* own (a descriptor) cannot be sent this way: descriptors travel only between linked tasks, which the
-//! direct plane brings. What can be sent is a right to a file that a server has opened.
+//! [`File::descriptor`] gives the file as Linux has it, for whatever wants a descriptor: to map it, or to be a program's standard input. It cannot be
+//! taken back, and is not closed with the handle.
 #![forbid(unsafe_code)]
 
 mod dir;

@@ -13,6 +13,7 @@
 //! | read | file | – | memory: the bytes |
 //! | write, append | file | memory: the bytes | – |
 //! | truncate | file | – | – |
+//! | descriptor | file | – | open file |
 //!
 //! A client that sends requests without waiting for their answers may see them done at the same time, in any order, and refused when they
 //! are too many; what it asked of a handle whose last right it dropped meanwhile may be dropped too.
@@ -268,6 +269,8 @@ operations! {
         /// New size.
         size: u64,
     } => ();
+    /// A descriptor for a file, which comes along: for reading, writing or both, as the handle permits.
+    4213 Descriptor "descriptor" {} => ();
 }
 
 /// Answer of open and narrow; the handle's right comes along.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use libtask::{Memory, Message, Received, Region, SendRight, Sender, Task, TaskControl};
 use umach_file_api::error::{Failure, Fault};
 use umach_file_api::protocol::{
-    self, Access, Append, Bytes, GetStat, INLINE_MAX, List, Mkdir, Narrow, Op, Open, Opened, READ_MAX, Read, ReadLink, Remove, Rename,
-    Request, Sync, Truncate, WRITE_MAX, Write, Written,
+    self, Access, Append, Bytes, Descriptor, GetStat, INLINE_MAX, List, Mkdir, Narrow, Op, Open, Opened, READ_MAX, Read, ReadLink, Remove,
+    Rename, Request, Sync, Truncate, WRITE_MAX, Write, Written,
 };
 
 use crate::charge::Charges;
@@ -199,6 +199,16 @@ impl Operator {
                 handle.require(Access::WRITE)?;
                 file.truncate(size)?;
                 plain::<Truncate>(())
+            }
+            Op::Descriptor => {
+                let Descriptor {} = parcel.request()?;
+                let file = handle.file()?;
+                // Not for adding only: whoever has such a descriptor can make it one for writing.
+                let (read, write) = (handle.access().contains(Access::READ), handle.access().contains(Access::WRITE));
+                if !read && !write {
+                    return Err(Fault::NotPermitted.into());
+                }
+                Ok(protocol::answer::<Descriptor>(&Ok(())).file(file.descriptor(read, write)?).into())
             }
         }
     }

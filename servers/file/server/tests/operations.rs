@@ -318,3 +318,42 @@ fn file_that_changes_while_it_is_read_is_read_to_its_end() {
     writer.join().unwrap();
     assert_eq!(file.read_all().unwrap().len(), 100_000);
 }
+
+#[test]
+fn descriptor_is_the_file_itself_with_the_handles_permissions() {
+    let world = World::new();
+    let bytes = pattern(300_000);
+    fs::write(world.path().join("file"), &bytes).unwrap();
+    let root = world.client("mapper").root();
+    let handle = root.open_read("file").unwrap();
+    let mut file = handle.descriptor().unwrap();
+    drop(handle);
+    let mut read = Vec::new();
+    file.read_to_end(&mut read).unwrap();
+    assert!(read == bytes);
+    assert_eq!(file.write(b"x").unwrap_err().raw_os_error(), Some(libc::EBADF), "for reading only");
+    // Its position is its own, and it can be mapped.
+    let again = root.open_read("file").unwrap().descriptor().unwrap();
+    assert_eq!((&again).stream_position().unwrap(), 0);
+    let map = memmap2::MmapOptions::new().map_raw_read_only(&again).unwrap();
+    assert_eq!(map.len(), bytes.len());
+    let memory = fs::File::open("/proc/self/mem").unwrap();
+    let mut mapped = vec![0; bytes.len()];
+    std::os::unix::fs::FileExt::read_exact_at(&memory, &mut mapped, map.as_ptr() as u64).unwrap();
+    assert!(mapped == bytes);
+
+    let both = root.open("file", OpenOptions::new().read(true).write(true)).unwrap();
+    let mut file = both.descriptor().unwrap();
+    file.write_all(b"changed").unwrap();
+    assert_eq!(&both.read_range(0, 7).unwrap()[..], b"changed");
+    let mut narrowed = both.read_only().unwrap().descriptor().unwrap();
+    assert!(narrowed.write(b"x").is_err(), "a narrower handle gives a narrower descriptor");
+    let write = root.open("file", OpenOptions::new().write(true)).unwrap().descriptor().unwrap();
+    assert!((&write).read(&mut [0]).is_err());
+    // Who can only add could do more with a descriptor.
+    let add = root.open("file", OpenOptions::new().append(true)).unwrap();
+    assert_eq!(fault(add.descriptor()), Fault::NotPermitted);
+    world.await_handles(2);
+    drop((both, add));
+    world.await_handles(0);
+}

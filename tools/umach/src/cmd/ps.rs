@@ -1,17 +1,18 @@
-//! `umach ps`: the tasks, and the links between them.
+//! `umach ps`: the tasks, the links between them, and the lanes that open files take.
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use umach_abi::records::FileLaneRow;
 
 use crate::exit::Exit;
-use crate::ids::{LinkNumber, TaskNumber};
+use crate::ids::{FileLaneNumber, LinkNumber, TaskNumber};
 use crate::plane::{Counts, Link, Plane, state_of_side};
 use crate::system::At;
 use crate::text::{self, Table};
 use crate::view::{Labelled, View};
 
-/// Lists the tasks, or the links between them.
+/// Lists the tasks, the links between them, or their file lanes.
 #[derive(Args)]
 #[command(after_help = "\
 STATE: run, stopped (suspended), send (waits for room in a queue), receive (waits for a message), new (no process yet).
@@ -20,22 +21,31 @@ region_bytes, sent, received, blocked_sends, blocked_receives, names_limit, port
 SENT and RECEIVED count messages through the kernel process; those over links are counted by each side of a link itself.
 
 With --links: a line for each side of each link. ROUTES are this side's to the other. RING counts messages that the other side \
-has not taken out of the ring yet; what it has taken out and not received is in its own memory, and not shown. MESSAGES and \
+has not taken out of the ring yet; what it has taken out and not received is in its own memory, and not shown. FILES are open \
+files on their way to the other side (see --files). MESSAGES and \
 BYTES were sent, replies included; TICKETS of them carried rights or were long, and went through the kernel process in their \
 turn. BELLS: the other side had to be woken. SLEEPS, SPINS: waits that ended in sleep, or before it. NO-CREDIT, NO-SPACE: sends \
 that waited for the receiver, or for room in the ring. KERNEL: plain messages that went through the kernel process all the \
 same. DOES: awake, sleeps, away (told by the kernel process), ends (the link). - is what cannot be seen.
-JSON: an array of {link, ending, tickets_waiting, sides: [{task, label, routes, in_ring, does, wants_space, messages, bytes, \
+JSON: an array of {link, ending, tickets_waiting, sides: [{task, label, routes, in_ring, files, does, wants_space, messages, bytes, \
 by_ticket, bells, sleeps, spins, no_credit, no_space, kernel_plane}, ..]}.
+
+With --files: the lanes on which open files go from one task to another. QUEUED are in messages that were not received yet; VOID \
+belonged to messages that are gone, and the receiver has not noticed yet. STATE: open, or ends (nothing more is sent).
+JSON: an array of {lane, sender, sender_label, receiver, receiver_label, queued, void, ending}.
 
 Examples:
   umach ps
   umach ps --links
+  umach ps --files --json
   umach ps --json | jq '.[] | {task, label, queued_bytes}'")]
 pub(crate) struct Ps {
     /// Lists the links between tasks and what went over them, instead of the tasks.
     #[arg(long)]
     links: bool,
+    /// Lists the lanes of open files, instead of the tasks.
+    #[arg(long, conflicts_with = "links")]
+    files: bool,
     #[command(flatten)]
     at: At,
     /// Prints JSON.
@@ -79,6 +89,19 @@ struct LinkRow<'a> {
     sides: [SideRow<'a>; 2],
 }
 
+/// A file lane as JSON has it.
+#[derive(Serialize)]
+struct FileRow {
+    lane: u64,
+    sender: u64,
+    sender_label: String,
+    receiver: u64,
+    receiver_label: String,
+    queued: u32,
+    void: u32,
+    ending: bool,
+}
+
 /// One side of it. What only its memory tells is null if there is none any more.
 #[derive(Serialize)]
 struct SideRow<'a> {
@@ -86,6 +109,7 @@ struct SideRow<'a> {
     label: &'a str,
     routes: u32,
     in_ring: Option<u32>,
+    files: Option<u32>,
     does: Option<&'static str>,
     wants_space: Option<bool>,
     #[serde(flatten)]
@@ -93,7 +117,7 @@ struct SideRow<'a> {
 }
 
 impl<'a> LinkRow<'a> {
-    fn new(view: &'a View, link: &Link) -> LinkRow<'a> {
+    fn new(view: &'a View, plane: &Plane, link: &Link) -> LinkRow<'a> {
         let sides = [0, 1].map(|half| {
             let (task, side) = (link.tasks()[half], link.side(half));
             SideRow {
@@ -101,6 +125,7 @@ impl<'a> LinkRow<'a> {
                 label: view.label(task),
                 routes: link.routes_out()[half],
                 in_ring: side.and_then(|side| side.in_ring.as_ref()).map(|ring| ring.values().sum()),
+                files: plane.files_between(task, link.tasks()[1 - half]),
                 does: side.map(state_of_side),
                 wants_space: side.map(|side| side.wants_space),
                 counts: side.map(Counts::new),
@@ -153,6 +178,9 @@ impl Ps {
         if self.links {
             return self.list_links(&view);
         }
+        if self.files {
+            return self.list_files(&view);
+        }
         let plane = view.plane_inside()?;
         let rows: Vec<Row<'_>> = view.others().map(|task| Row::new(task, &plane)).collect();
         if self.json {
@@ -183,9 +211,41 @@ impl Ps {
         Ok(Exit::DONE)
     }
 
+    fn list_files(&self, view: &View) -> Result<Exit> {
+        let plane = view.plane()?;
+        let row = |lane: &FileLaneRow| FileRow {
+            lane: lane.lane,
+            sender: lane.sender,
+            sender_label: view.label(lane.sender).to_owned(),
+            receiver: lane.receiver,
+            receiver_label: view.label(lane.receiver).to_owned(),
+            queued: lane.queued,
+            void: lane.void,
+            ending: lane.flags & 1 != 0,
+        };
+        let rows: Vec<FileRow> = plane.file_lanes.iter().map(row).collect();
+        if self.json {
+            text::print_json(&rows)?;
+            return Ok(Exit::DONE);
+        }
+        let mut table = Table::new(&["LANE", "FROM", "TO", "QUEUED", "VOID", "STATE"]);
+        for row in &rows {
+            table.row(vec![
+                FileLaneNumber(row.lane).to_string(),
+                view.name(row.sender),
+                view.name(row.receiver),
+                row.queued.to_string(),
+                row.void.to_string(),
+                if row.ending { "ends" } else { "open" }.to_owned(),
+            ]);
+        }
+        table.print()?;
+        Ok(Exit::DONE)
+    }
+
     fn list_links(&self, view: &View) -> Result<Exit> {
         let plane = view.plane_inside()?;
-        let rows: Vec<LinkRow<'_>> = plane.links.iter().map(|link| LinkRow::new(view, link)).collect();
+        let rows: Vec<LinkRow<'_>> = plane.links.iter().map(|link| LinkRow::new(view, &plane, link)).collect();
         if self.json {
             text::print_json(&rows)?;
             return Ok(Exit::DONE);
@@ -196,6 +256,7 @@ impl Ps {
             "TO",
             "ROUTES",
             "RING",
+            "FILES",
             "MESSAGES",
             "BYTES",
             "TICKETS",
@@ -216,6 +277,7 @@ impl Ps {
                     view.name(row.sides[1 - half].task),
                     side.routes.to_string(),
                     side.in_ring.map_or("-".to_owned(), |records| records.to_string()),
+                    side.files.map_or("-".to_owned(), |files| files.to_string()),
                     count(|counts| counts.messages),
                     side.counts.as_ref().map_or("-".to_owned(), |counts| text::bytes(counts.bytes)),
                     count(|counts| counts.by_ticket),

@@ -110,7 +110,7 @@ fn services(list: &[(String, Vec<String>)]) -> String {
 }
 
 /// Runs the command to its end. Ctrl-C and Ctrl-\ at the terminal reach it by themselves; what is sent to us is passed on.
-fn spawn_and_wait(command: &mut Command) -> Result<Exit> {
+pub(super) fn spawn_and_wait(command: &mut Command) -> Result<Exit> {
     // Before the command is there, so that a signal that comes early is passed on too. Exec sets handled signals back to their defaults.
     let ignored = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGQUIT] {

@@ -1,7 +1,8 @@
 //! An open regular file.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use umach_file_api::error::{Failure, Fault};
 use umach_file_api::protocol::Stat;
@@ -96,6 +97,18 @@ impl OpenFile {
     pub fn truncate(&self, size: u64) -> Result<()> {
         check_range(size, 0)?;
         retry(|| rustix::fs::ftruncate(&self.fd, size))
+    }
+
+    /// A descriptor for somebody else: another open of this very file, so position and flags are not shared.
+    pub fn descriptor(&self, read: bool, write: bool) -> Result<OwnedFd> {
+        let access = match (read, write) {
+            (true, true) => OFlags::RDWR,
+            (false, true) => OFlags::WRONLY,
+            _ => OFlags::RDONLY,
+        };
+        // As in `Directory`: this process's own table, not a path of a client's.
+        let itself = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        retry(|| rustix::fs::open(&itself, access | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()))
     }
 
     /// Brings it to the disk.

@@ -3,6 +3,7 @@
 mod change;
 mod copy;
 mod list;
+mod open;
 mod place;
 mod progress;
 
@@ -15,7 +16,7 @@ use crate::exit::Exit;
 use crate::system::At;
 use place::Place;
 
-/// Works with files that a file server exports: ls, cat, get, put, stat, mkdir, mv, rm.
+/// Works with files that a file server exports: ls, cat, get, put, open, stat, mkdir, mv, rm.
 #[derive(Args)]
 #[command(after_help = "\
 A remote PATH is NAME:/path, where NAME is the file server's service name (see umach names), or just /path: then NAME is \
@@ -37,6 +38,7 @@ enum FsCommand {
     Cat(copy::Cat),
     Get(copy::Get),
     Put(copy::Put),
+    Open(open::Open),
     Mkdir(change::Mkdir),
     Mv(change::Mv),
     Rm(change::Rm),
@@ -50,6 +52,7 @@ impl Fs {
             FsCommand::Cat(command) => command.run(),
             FsCommand::Get(command) => command.run(),
             FsCommand::Put(command) => command.run(),
+            FsCommand::Open(command) => return command.run(),
             FsCommand::Mkdir(command) => command.run(),
             FsCommand::Mv(command) => command.run(),
             FsCommand::Rm(command) => command.run(),
