@@ -18,11 +18,15 @@ use umach_abi::message::{Descriptor, Header, Options, Place, TRAILER_MAX, Traile
 use umach_abi::rights::received;
 use umach_abi::{Code, Disposition, Name, RightKind};
 
+use crate::direct::Owed;
 use crate::error::{Error, Result, RightLabel, SendError};
-use crate::exchange::{Answered, Exchange, Post, answer_frames, delivered, drop_reply_port, exchange, is_receive_error};
+use crate::exchange::{
+    self, Answered, Called, Either, Exchange, Post, answer_frames, call_plain, delivered, doubted, drop_reply_port, exchange,
+    is_receive_error, send_plain,
+};
 use crate::message::{Message, Part, Reply};
 use crate::receive::{Next, ReceiveRight};
-use crate::received::{RawFrame, Received, ReplyRight, array_names, take_attached};
+use crate::received::{Answer, RawFrame, Received, ReplyRight, array_names, take_attached};
 use crate::region::{Memory, Region};
 use crate::right::{Held, SendOnceRight, SendRight};
 use crate::task::Task;
@@ -61,6 +65,7 @@ fn receiving(from: Name, count: u32, timeout: Option<Duration>) -> Exchange<'sta
         limit: (MESSAGE_MAX + TRAILER_MAX) as u32,
         count,
         wait: within(timeout),
+        from: None,
     }
 }
 
@@ -74,7 +79,15 @@ fn within(timeout: Option<Duration>) -> Wait {
 
 /// The messages that came.
 fn each_received(answered: &mut Answered<'_>, task: &Task, mut take: impl FnMut(Received)) -> Result<()> {
-    answered.each(|frame| {
+    answered.each_typed(|message| {
+        let frame = match message {
+            Either::Typed(message) => {
+                trace::received(&message);
+                take(message);
+                return Ok(());
+            }
+            Either::Raw(frame) => frame,
+        };
         if frame.message.is_empty() {
             // Mach destroys a message whose header's rights find no room in the receiver's space.
             tracing::warn!(task = task.id(), code = ?frame.status, "a message was lost");
@@ -106,15 +119,39 @@ fn given_back(mut failed: SendError) -> SendError {
 fn send_staged(held: &Held, disposition: Disposition, mut message: Message, timeout: Option<Duration>) -> Result<(), SendError> {
     const WHAT: &str = "sending";
     let task = held.task();
-    let timeout = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
-        Ok(timeout) => timeout,
-        Err(error) => return Err(SendError { error, message: Some(Box::new(message)) }),
+    let exchange_within = |timeout: Option<Duration>| Exchange {
+        options: Options::SEND.bits(),
+        flags: if timeout == Some(Duration::ZERO) { msg_flags::TRY_SEND } else { 0 },
+        ..receiving(Name::NULL, 0, timeout)
     };
-    trace::sending(task, held.label(), &message);
-    let flags = if timeout == Some(Duration::ZERO) { msg_flags::TRY_SEND } else { 0 };
+    let mut want = exchange_within(timeout);
+    let mut doubt = None;
+    if disposition == Disposition::CopySend
+        && let Some(mut body) = message.plain(&mut [0; 4])
+    {
+        trace::sending(task, held.label(), &message);
+        match send_plain(task, held, message.id(), &mut body, &want) {
+            Ok(None) => {}
+            Ok(Some(Err(unsure))) => doubt = Some(unsure),
+            Ok(Some(Ok(code))) => {
+                let error = |code| Error::Mach { code, what: WHAT, on: Some(held.label()) };
+                return code.ok().map_err(|code| SendError { error: error(code), message: Some(Box::new(message)) });
+            }
+            Err(error) => return Err(not_sent(error, message)),
+        }
+    } else {
+        want = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
+            Ok(timeout) => exchange_within(timeout),
+            Err(error) => return Err(SendError { error, message: Some(Box::new(message)) }),
+        };
+        trace::sending(task, held.label(), &message);
+    }
     let answered = with_bytes(task, &mut message, (held.name(), disposition), |post| {
-        let options = Options::SEND.bits();
-        exchange(task, &Exchange { options, flags, post: Some(post), ..receiving(Name::NULL, 0, timeout) })
+        let want = Exchange { post: Some(post), ..want };
+        match doubt {
+            Some(doubt) => doubted(task, &want, post, &doubt),
+            None => exchange(task, &want),
+        }
     });
     match answered {
         Err(error) => Err(not_sent(error, message)),
@@ -256,7 +293,8 @@ fn right_part(task: &Task, name: Name, disposition: u8) -> Part {
 
 pub(crate) fn receive(held: &Held, timeout: Option<Duration>) -> Result<Received> {
     let task = held.task();
-    let mut answered = exchange(task, &receiving(held.name(), 1, timeout))?;
+    let want = Exchange { from: Some(&held.shortcut), ..receiving(held.name(), 1, timeout) };
+    let mut answered = exchange(task, &want)?;
     let received = match answered.code {
         code if delivered(code) => first_received(&mut answered, task),
         code => Err(Error::on(code, "receiving", held.kind(), held.name())),
@@ -273,7 +311,8 @@ fn finish(task: &Task, answered: Answered<'_>) -> Result<()> {
 
 pub(crate) fn receive_batch(held: &Held, max: usize, timeout: Option<Duration>) -> Result<Vec<Received>> {
     let task = held.task();
-    let mut answered = exchange(task, &receiving(held.name(), max.min(u32::MAX as usize) as u32, timeout))?;
+    let max = max.min(u32::MAX as usize) as u32;
+    let mut answered = exchange(task, &Exchange { from: Some(&held.shortcut), ..receiving(held.name(), max, timeout) })?;
     match answered.code {
         code if delivered(code) => {
             let mut received = Vec::new();
@@ -297,15 +336,44 @@ fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> 
         let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
         return intact(error, message);
     }
-    let timeout = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
-        Ok(timeout) => timeout,
-        Err(error) => return intact(error, message),
-    };
-    trace::calling(task, held.label(), &message);
-    let answered = with_bytes(task, &mut message, (held.name(), Disposition::CopySend), |post| {
+    let exchange_within = |timeout: Option<Duration>| {
         let receiving = receiving(Name::NULL, 1, timeout);
         let flags = if timeout == Some(Duration::ZERO) { msg_flags::TRY_SEND | msg_flags::TRY_RECEIVE } else { 0 };
-        exchange(task, &Exchange { options: receiving.options | Options::SEND.bits(), flags, post: Some(post), call: true, ..receiving })
+        Exchange { options: receiving.options | Options::SEND.bits(), flags, call: true, ..receiving }
+    };
+    let mut want = exchange_within(timeout);
+    let mut unfinished = None;
+    if let Some(mut body) = message.plain(&mut [0; 4]) {
+        trace::calling(task, held.label(), &message);
+        match call_plain(task, held, message.id(), &mut body, &want) {
+            Ok(None) => {}
+            Ok(Some(Called::Else(finished))) => unfinished = Some(finished),
+            Ok(Some(Called::Answered(answer))) => {
+                trace::received(&answer);
+                task.0.plane.look(task).map_err(|error| SendError { error, message: None })?;
+                return Ok(answer);
+            }
+            Ok(Some(Called::Code(code))) => {
+                let error = Error::on(code, WHAT, held.kind(), held.name());
+                // Sent, and no answer; or not sent at all.
+                let message = if is_receive_error(code) { None } else { Some(Box::new(message)) };
+                return Err(SendError { error, message });
+            }
+            Err(error) => return Err(not_sent(error, message)),
+        }
+    } else {
+        want = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
+            Ok(timeout) => exchange_within(timeout),
+            Err(error) => return intact(error, message),
+        };
+        trace::calling(task, held.label(), &message);
+    }
+    let answered = with_bytes(task, &mut message, (held.name(), Disposition::CopySend), |post| {
+        let want = Exchange { post: Some(post), ..want };
+        match unfinished {
+            Some(finished) => exchange::finish(task, &want, post, finished),
+            None => exchange(task, &want),
+        }
     });
     let mut answered = match answered {
         Ok(answered) => answered,
@@ -359,23 +427,46 @@ pub(crate) fn serve<N: Into<Next>>(held: &Held, mut handler: impl FnMut(&mut Rec
         match next {
             Next::Continue => {}
             Next::Stop => return Ok(()),
-            Next::Reply(mut message) => {
-                if let Some(right) = request.reply_right() {
-                    match message.prepare(task, right.held().name()) {
-                        Ok(()) => answer = Some((right, message)),
-                        // Its right goes unused, so the caller is told that there is no answer.
-                        Err(error) => tracing::warn!(task = task.id(), %error, "an answer could not be made"),
-                    }
-                }
-            }
+            Next::Reply(message) => answer = answer_or_keep(task, request.take_answer(), message),
             Next::ReplyAndStop(message) => {
                 // The caller may have gone: its loss.
-                if let Some(right) = request.reply_right() {
-                    let _ = right.send(message);
-                }
+                let _ = request.reply(message);
                 return Ok(());
             }
         }
+    }
+}
+
+/// Answers at once where that is no request to the kernel process. Else the answer, ready to be sent.
+fn answer_or_keep(task: &Task, answer: Answer, mut message: Message) -> Option<(ReplyRight, Message)> {
+    if let Answer::Slot(owed) = &answer
+        && let Some(mut body) = message.plain(&mut [0; 4])
+    {
+        trace::answering(task, &message);
+        task.0.plane.reply(task, owed, message.id(), &mut body);
+        return None;
+    }
+    let right = answer.into_right(task)?;
+    match message.prepare(task, right.held().name()) {
+        Ok(()) => Some((right, message)),
+        // Its right goes unused, so the caller is told that there is no answer.
+        Err(error) => {
+            tracing::warn!(task = task.id(), %error, "an answer could not be made");
+            None
+        }
+    }
+}
+
+/// Answers a call that came over a link.
+pub(crate) fn reply(task: &Task, owed: Owed, message: Message) -> Result<(), SendError> {
+    if let Some(mut body) = message.plain(&mut [0; 4]) {
+        trace::answering(task, &message);
+        task.0.plane.reply(task, &owed, message.id(), &mut body);
+        return Ok(());
+    }
+    match Answer::Slot(owed).into_right(task) {
+        Some(right) => right.send(message),
+        None => Ok(()),
     }
 }
 
@@ -395,7 +486,8 @@ fn reply_and_receive(held: &Held, right: ReplyRight, mut message: Message) -> Re
         let receiving = receiving(held.name(), 1, None);
         // A caller that does not read must not stop its server.
         let flags = msg_flags::TRY_SEND;
-        exchange(task, &Exchange { options: receiving.options | Options::SEND.bits(), flags, post: Some(post), ..receiving })
+        let from = Some(&held.shortcut);
+        exchange(task, &Exchange { options: receiving.options | Options::SEND.bits(), flags, post: Some(post), from, ..receiving })
     });
     let mut answered = match answered {
         Ok(answered) => answered,

@@ -19,11 +19,14 @@ use umach_abi::link::{RECORD_MAX, SLOT_MAX};
 use umach_abi::message::{Descriptor, HEADER, Header, Options, Place, TrailerRequest, descriptors};
 use umach_abi::records::Frame as FrameRow;
 use umach_abi::rights::received;
-use umach_abi::{Code, Disposition, Name, RightKind, notify};
+use umach_abi::{Code, Disposition, Name, RightKind};
 
-use crate::direct::{Answer, Came, Carry, Doubt, Finished, ForKernel, Frame, Open, Plane, Room, Sent, Ticket, Ticketed, Until, Want};
+use crate::direct::{
+    Answer, Came, Carry, Doubt, Finished, ForKernel, Frame, Open, Plane, Room, Sent, Shortcut, Ticket, Ticketed, Until, Want,
+};
 use crate::error::{Error, Result};
-use crate::received::{Frames, RawFrame};
+use crate::received::{Frames, RawFrame, Received, Sender};
+use crate::right::Held;
 use crate::task::Task;
 use crate::transport::pool::{Loan, Need};
 use crate::transport::{Lane, Wait};
@@ -53,6 +56,8 @@ pub(crate) struct Exchange<'m> {
     pub(crate) limit: u32,
     pub(crate) count: u32,
     pub(crate) wait: Wait,
+    /// What the handle of `receive` remembers.
+    pub(crate) from: Option<&'m Shortcut>,
 }
 
 /// How it ended, with what came.
@@ -67,6 +72,8 @@ enum Source<'t> {
     /// In the answer that the lane read last.
     Lane(Loan<'t>),
     Frames(SmallVec<[Frame; 1]>),
+    /// Messages that came over links, and as much of a trailer as was asked for.
+    Messages(SmallVec<[Received; 1]>, TrailerRequest),
 }
 
 impl Answered<'_> {
@@ -76,7 +83,14 @@ impl Answered<'_> {
     fn frame(frame: Frame) -> Answered<'static> {
         Answered { code: frame.status, source: Source::Frames(SmallVec::from_iter([frame])) }
     }
-    /// Each message that came, in order.
+    /// Each message that came, in order: as a typed value if it is one already, else as bytes.
+    pub(crate) fn each_typed(&mut self, mut take: impl FnMut(Either<Received, RawFrame<'_>>) -> Result<()>) -> Result<()> {
+        match &mut self.source {
+            Source::Messages(messages, _) => messages.drain(..).try_for_each(|message| take(Either::Typed(message))),
+            _ => self.each(|frame| take(Either::Raw(frame))),
+        }
+    }
+    /// Each message that came as bytes, in order.
     pub(crate) fn each(&mut self, mut take: impl FnMut(RawFrame<'_>) -> Result<()>) -> Result<()> {
         match &mut self.source {
             Source::Nothing => Ok(()),
@@ -87,6 +101,11 @@ impl Answered<'_> {
                 }
                 Ok(())
             }
+            Source::Messages(messages, request) => messages.drain(..).try_for_each(|message| {
+                let (message, trailer) = message.into_bytes(*request);
+                let (attached, leases) = (Vec::new(), Vec::new());
+                take(RawFrame { status: Code::SUCCESS, message: &message, trailer: &trailer, annex: &[], attached, leases })
+            }),
             Source::Frames(frames) => frames.iter_mut().try_for_each(|frame| {
                 let leases = std::mem::take(&mut frame.leases);
                 let Frame { status, message, trailer, annex, .. } = frame;
@@ -101,6 +120,12 @@ impl Answered<'_> {
             _ => None,
         }
     }
+}
+
+/// A message in one of two forms.
+pub(crate) enum Either<T, R> {
+    Typed(T),
+    Raw(R),
 }
 
 pub(crate) fn answer_frames(lane: &mut Lane) -> Result<Frames<'_>> {
@@ -126,8 +151,58 @@ pub(crate) fn exchange<'t>(task: &'t Task, want: &Exchange<'_>) -> Result<Answer
     if !plane.is_active() {
         return Mixed { task, plane, want, until: None }.through_kernel(want, want.receive);
     }
-    let until = want.wait.timeout.filter(|_| want.wait.timed != 0).map(|timeout| Instant::now() + timeout);
-    Mixed { task, plane, want, until }.run()
+    Mixed::new(task, want).run()
+}
+
+/// Sends a plain message over a link, if its destination has a route. `None`: by [`exchange`], and nothing has happened. A message about which there is
+/// [`Doubt`] has to go by [`doubted`].
+pub(crate) fn send_plain(
+    task: &Task,
+    held: &Held,
+    id: i32,
+    body: &mut Carry<'_>,
+    want: &Exchange<'_>,
+) -> Result<Option<Result<Code, Doubt>>> {
+    let Some(this) = Mixed::quick(task, want)? else { return Ok(None) };
+    Ok(match this.plane.send(task, held.name(), id, body, this.send_until(), this.patient())? {
+        Sent::Done => Some(Ok(Code::SUCCESS)),
+        Sent::Late => Some(Ok(Code::MACH_SEND_TIMED_OUT)),
+        Sent::NoRoute => None,
+        Sent::Doubt(doubt) => Some(Err(doubt)),
+    })
+}
+
+/// What became of [`call_plain`].
+pub(crate) enum Called {
+    Answered(Received),
+    Code(Code),
+    /// To be finished by [`finish`].
+    Else(Finished),
+}
+
+/// Calls with a plain message over a link, if its destination has a route. `None`: by [`exchange`], and nothing has happened.
+pub(crate) fn call_plain(task: &Task, held: &Held, id: i32, body: &mut Carry<'_>, want: &Exchange<'_>) -> Result<Option<Called>> {
+    let Some(this) = Mixed::quick(task, want)? else { return Ok(None) };
+    let open = match this.plane.begin_call(task, held.name(), id, body, this.send_until(), this.patient())? {
+        Ok(open) => open,
+        Err(Sent::Late) => return Ok(Some(Called::Code(Code::MACH_SEND_TIMED_OUT))),
+        Err(_) => return Ok(None),
+    };
+    Ok(Some(match this.plane.finish_call(task, open, this.receive_until())? {
+        Finished::Answered(message) => Called::Answered(message),
+        Finished::Late => Called::Code(Code::MACH_RCV_TIMED_OUT),
+        other => Called::Else(other),
+    }))
+}
+
+/// Finishes what [`send_plain`] left in doubt.
+pub(crate) fn doubted<'t>(task: &'t Task, want: &Exchange<'_>, post: Post<'_>, doubt: &Doubt) -> Result<Answered<'t>> {
+    Mixed::new(task, want).send_doubted(post, doubt)
+}
+
+/// Finishes what [`call_plain`] left.
+pub(crate) fn finish<'t>(task: &'t Task, want: &Exchange<'_>, post: Post<'_>, finished: Finished) -> Result<Answered<'t>> {
+    Mixed::new(task, want).finished(finished, post)
 }
 
 /// An exchange of a task that has links.
@@ -138,7 +213,19 @@ struct Mixed<'t, 'm> {
     until: Until,
 }
 
-impl<'t> Mixed<'t, '_> {
+impl<'t, 'm> Mixed<'t, 'm> {
+    fn new(task: &'t Task, want: &'m Exchange<'m>) -> Mixed<'t, 'm> {
+        let until = want.wait.timeout.filter(|_| want.wait.timed != 0).map(|timeout| Instant::now() + timeout);
+        Mixed { task, plane: &task.0.plane, want, until }
+    }
+
+    /// The same if there are links.
+    #[inline]
+    fn quick(task: &'t Task, want: &'m Exchange<'m>) -> Result<Option<Mixed<'t, 'm>>> {
+        task.check_fork()?;
+        Ok(task.0.plane.is_active().then(|| Mixed::new(task, want)))
+    }
+
     fn receives(&self) -> bool {
         self.want.options & Options::RCV.bits() != 0
     }
@@ -174,7 +261,7 @@ impl<'t> Mixed<'t, '_> {
     /// What of the message goes over a link, in a payload of at most `room` bytes. `None`: the kernel process must have it.
     fn carry<'p>(&self, header: &Header, post: Post<'p>, room: usize) -> Option<Carry<'p>> {
         if self.is_plain(header, post, room) {
-            return Some(Carry::Plain(&post.bytes[HEADER..]));
+            return Some(Carry::Plain([&post.bytes[HEADER..], &[], &[]]));
         }
         self.plane.lend(self.task, header, post, room).map(|lending| Carry::Lent(Box::new(lending)))
     }
@@ -199,15 +286,15 @@ impl<'t> Mixed<'t, '_> {
     fn send(&self, header: &Header, post: Post<'_>) -> Result<Option<Answered<'t>>> {
         let (task, plane) = (self.task, self.plane);
         let no_reply = header.local_disposition() == 0 && header.local == Name::NULL;
-        if let Some(carry) = self.carry(header, post, RECORD_MAX).filter(|_| self.want.call || no_reply) {
+        if let Some(mut carry) = self.carry(header, post, RECORD_MAX).filter(|_| self.want.call || no_reply) {
             if self.want.call {
-                return match plane.begin_call(task, header.remote, header.id, carry, self.send_until(), self.patient())? {
+                return match plane.begin_call(task, header.remote, header.id, &mut carry, self.send_until(), self.patient())? {
                     Ok(open) => self.finish_call(open, post).map(Some),
                     Err(Sent::Late) => Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
                     Err(_) => self.send_ticket(header, post),
                 };
             }
-            return match plane.send(task, header.remote, header.id, carry, self.send_until(), self.patient())? {
+            return match plane.send(task, header.remote, header.id, &mut carry, self.send_until(), self.patient())? {
                 Sent::Done => self.then_receive().map(Some),
                 Sent::Late => Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
                 Sent::NoRoute => Ok(None),
@@ -262,13 +349,19 @@ impl<'t> Mixed<'t, '_> {
     }
 
     fn finish_call(&self, open: Open, post: Post<'_>) -> Result<Answered<'t>> {
-        Ok(match self.plane.finish_call(self.task, &open, self.receive_until())? {
-            Finished::Answered { id, answer, peer } => {
-                let Answer { mut message, is_complex, annex, leases } = answer;
+        let finished = self.plane.finish_call(self.task, open, self.receive_until())?;
+        self.finished(finished, post)
+    }
+
+    fn finished(&self, finished: Finished, post: Post<'_>) -> Result<Answered<'t>> {
+        Ok(match finished {
+            Finished::Answered(message) => self.answered(SmallVec::from_iter([message])),
+            Finished::Lent { id, answer, peer } => {
+                let Answer { mut message, is_complex, annex, leases } = *answer;
                 let bits = Header::make_bits(0, received::SEND_ONCE, is_complex);
                 let header = Header { bits, size: message.len() as u32, id, ..Header::default() };
                 message[..HEADER].copy_from_slice(&header.to_bytes());
-                let trailer = self.trailer(peer.uid, peer.gid, peer.pid, peer.task);
+                let trailer = self.trailer(peer);
                 Answered::frame(Frame { status: Code::SUCCESS, message, trailer, annex, leases })
             }
             Finished::Dropped | Finished::Died => self.unanswered(),
@@ -288,17 +381,20 @@ impl<'t> Mixed<'t, '_> {
 
     /// What Mach sends in place of an answer.
     fn unanswered(&self) -> Answered<'t> {
-        let bits = Header::make_bits(0, received::SEND_ONCE, false);
-        let header = Header { bits, size: HEADER as u32, id: notify::SEND_ONCE, ..Header::default() };
-        let trailer = self.trailer(notify::KERNEL_ID, notify::KERNEL_ID, 0, 0);
-        Answered::frame(Frame::plain(Code::SUCCESS, SmallVec::from_slice(&header.to_bytes()), trailer))
+        self.answered(SmallVec::from_iter([Received::no_answer(self.task)]))
     }
 
-    fn trailer(&self, uid: u32, gid: u32, pid: u32, task: u64) -> SmallVec<[u8; 64]> {
+    fn trailer(&self, peer: Sender) -> SmallVec<[u8; 64]> {
         let request = TrailerRequest::from_options(self.want.options).unwrap_or(TrailerRequest::Null);
         let mut bytes = Vec::with_capacity(request.size());
-        umach_abi::message::Trailer { uid, gid, pid, task, ..Default::default() }.write(request, &mut bytes);
+        peer.trailer().write(request, &mut bytes);
         SmallVec::from_slice(&bytes)
+    }
+
+    /// Messages that came over links.
+    fn answered(&self, messages: SmallVec<[Received; 1]>) -> Answered<'t> {
+        let request = TrailerRequest::from_options(self.want.options).unwrap_or(TrailerRequest::Null);
+        Answered { code: Code::SUCCESS, source: Source::Messages(messages, request) }
     }
 
     /// An answer to a call that came over a link.
@@ -326,7 +422,7 @@ impl<'t> Mixed<'t, '_> {
         }
         let mut waited = false;
         loop {
-            let Some(place) = self.plane.place(name) else {
+            let Some(place) = self.plane.place_of(name, self.want.from.filter(|_| name == self.want.receive)) else {
                 match self.ask(name, 0, 0, until)? {
                     answered if answered.code.plain() == Code::MACH_RCV_IN_PROGRESS => {
                         drop(answered);
@@ -336,8 +432,9 @@ impl<'t> Mixed<'t, '_> {
                     answered => return Ok(answered),
                 }
             };
-            let want = Want { name, options: self.want.options, limit: self.want.limit };
+            let want = Want { name, options: self.want.options, limit: self.want.limit, count: self.want.count };
             match self.plane.receive(self.task, &place, &want, until)? {
+                Came::Messages(messages) => return Ok(self.answered(messages)),
                 Came::Frame(frame) => {
                     let mut answered = Answered::frame(frame);
                     if let Source::Frames(frames) = &mut answered.source {

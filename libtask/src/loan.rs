@@ -4,8 +4,9 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use crate::direct::Room;
+use crate::direct::{Owed, Room};
 use crate::right::{Held, SendOnceRight, SendRight};
+use crate::task::Task;
 
 /// Memory that is to be sent with a message ([`crate::Message::loan`]). Where two tasks are linked it is a part of memory that both have mapped, so that nothing is
 /// copied; else it is a buffer of this task's own, and is copied when it is sent. A program sees no difference but the time it takes.
@@ -55,6 +56,11 @@ impl Loan {
         let task = held.task();
         // A fork's child has no links.
         let room = task.check_fork().ok().and_then(|()| task.0.plane.room_for(task, held.name(), len));
+        room.map_or_else(|| Loan::own(len), |room| Loan(Inner::Room(Arc::new(room))))
+    }
+    /// For an answer.
+    pub(crate) fn over(task: &Task, owed: &Owed, len: usize) -> Loan {
+        let room = task.check_fork().ok().and_then(|()| task.0.plane.room_for_answer(task, owed, len));
         room.map_or_else(|| Loan::own(len), |room| Loan(Inner::Room(Arc::new(room))))
     }
     pub(crate) fn own(len: usize) -> Loan {

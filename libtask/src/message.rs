@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use smallvec::SmallVec;
 use umach_abi::limits::{ANNEX_MAX, ANNEX_THRESHOLD, MESSAGE_MAX, MESSAGE_PORTS_MAX};
+use umach_abi::link::{RECORD_MAX, SLOT_MAX};
 use umach_abi::message::{COMPLEX, Descriptor, HEADER, Header, Place, copy, file_lost, round4};
 use umach_abi::{Code, Disposition, Name};
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::direct::Room;
+use crate::direct::{Carry, Room};
 use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::loan::{self, Loan};
@@ -33,7 +34,7 @@ const LEND_MAX: usize = 64 << 20;
 /// A message to send. See the methods: each adds something and returns the message.
 pub struct Message {
     id: i32,
-    body: Vec<u8>,
+    body: SmallVec<[u8; 96]>,
     /// Whether the body goes as it is, without its length in front.
     raw: bool,
     pub(crate) parts: SmallVec<[Part; 1]>,
@@ -41,6 +42,9 @@ pub struct Message {
     /// A body that could not be written (its type, and why); reported when sent.
     failed: Option<Box<(&'static str, String)>>,
 }
+
+/// The longest body that fits a record or a slot, behind its length.
+const PLAIN_MAX: usize = if RECORD_MAX < SLOT_MAX { RECORD_MAX } else { SLOT_MAX } - 4;
 
 /// A right or memory in a message.
 pub(crate) enum Part {
@@ -102,18 +106,21 @@ impl ReplyTo for SendRight {
 
 impl Message {
     /// An empty message; `id` tells the receiver what it is about.
+    #[inline]
     pub fn new(id: i32) -> Message {
-        Message { id, body: Vec::new(), raw: false, parts: SmallVec::new(), reply: None, failed: None }
+        Message { id, body: SmallVec::new(), raw: false, parts: SmallVec::new(), reply: None, failed: None }
     }
     /// The id.
     pub fn id(&self) -> i32 {
         self.id
     }
     /// Sets the body to these bytes. Up to about 64 KiB; more goes with [`Message::memory`].
+    #[inline]
     pub fn bytes(mut self, bytes: &[u8]) -> Message {
         self.raw = false;
         self.failed = None;
-        self.body = bytes.to_vec();
+        self.body.clear();
+        self.body.extend_from_slice(bytes);
         self
     }
     /// Sets the body to a value, encoded by postcard. If that fails, sending reports it.
@@ -229,6 +236,23 @@ impl Message {
     pub(crate) fn part(mut self, part: Part) -> Message {
         self.parts.push(part);
         self
+    }
+
+    /// The message as a plain one, if it is: no rights, no memory, nowhere to answer, and not too long for a record.
+    #[inline]
+    pub(crate) fn plain<'m>(&'m self, length: &'m mut [u8; 4]) -> Option<Carry<'m>> {
+        const PADDING: [u8; 3] = [0; 3];
+        if !self.parts.is_empty() || self.reply.is_some() || self.failed.is_some() || self.body.len() > PLAIN_MAX {
+            return None;
+        }
+        let padding = &PADDING[..round4(self.body.len()) - self.body.len()];
+        let head: &[u8] = if self.raw || self.body.is_empty() {
+            &[]
+        } else {
+            *length = (self.body.len() as u32).to_le_bytes();
+            length
+        };
+        Some(Carry::Plain([head, &self.body, padding]))
     }
 
     /// Does what needs requests of its own before the message can be written: bytes that do not fit the packet become regions.

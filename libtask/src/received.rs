@@ -1,19 +1,22 @@
 //! A message that arrived, taken apart: what is not taken out is released with it.
 
+use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 use umach_abi::control::Malformed;
-use umach_abi::message::{Descriptor, HEADER, Header, Place, Trailer, descriptors, u32_at};
+use umach_abi::message::{Descriptor, HEADER, Header, Place, TRAILER_MAX, Trailer, TrailerRequest, descriptors, u32_at};
 use umach_abi::records::{Frame, Written};
 use umach_abi::rights::received;
 use umach_abi::{Code, Name, RightKind, notify};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use crate::direct::Borrowed;
+use crate::deliver;
+use crate::direct::{Borrowed, Owed};
 use crate::error::{Error, Result, SendError};
 use crate::files::{Lost, Unclaimed};
 use crate::lease::Lease;
@@ -28,19 +31,103 @@ use crate::transport::Attached;
 /// A received message. Rights and memory are counted from 0 in the order in which the sender added them; each is taken out once.
 /// Dropping the message releases everything that was not taken; dropping it unanswered tells a waiting caller at once.
 pub struct Received {
-    // One allocation, so that handing a message on costs a pointer.
-    inner: Box<Inner>,
+    task: Task,
+    inner: Pooled,
+}
+
+/// What a message consists of, in memory of its own, so that handing it on costs a pointer. Who drops it keeps the memory for the next.
+struct Pooled(Option<Box<Inner>>);
+
+/// Messages whose memory a thread keeps.
+const SPARE: usize = 64;
+
+thread_local! {
+    #[allow(clippy::vec_box)] // it is the boxes that are kept
+    static POOL: Cell<Vec<Box<Inner>>> = const { Cell::new(Vec::new()) };
+}
+
+impl Pooled {
+    #[inline]
+    fn new(inner: Inner) -> Pooled {
+        let spare = POOL.try_with(|pool| {
+            let mut spare = pool.take();
+            let last = spare.pop();
+            pool.set(spare);
+            last
+        });
+        let boxed = match spare {
+            Ok(Some(mut spare)) => {
+                *spare = inner;
+                spare
+            }
+            _ => Box::new(inner),
+        };
+        Pooled(Some(boxed))
+    }
+}
+
+impl Drop for Pooled {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(mut inner) = self.0.take() else { return };
+        // What is dropped here may be messages again.
+        (inner.reply, inner.notification) = (Answer::None, None);
+        inner.slots.clear();
+        if inner.body.spilled() {
+            inner.body = SmallVec::new();
+        }
+        let _ = POOL.try_with(|pool| {
+            let mut spare = pool.take();
+            if spare.len() < SPARE {
+                spare.push(inner);
+            }
+            pool.set(spare);
+        });
+    }
+}
+
+impl Deref for Pooled {
+    type Target = Inner;
+    #[inline]
+    fn deref(&self) -> &Inner {
+        self.0.as_ref().expect("present until drop")
+    }
+}
+
+impl DerefMut for Pooled {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Inner {
+        self.0.as_mut().expect("present until drop")
+    }
 }
 
 struct Inner {
-    task: Task,
     header: Header,
     trailer: Trailer,
     /// All behind the rights. Short ones need no allocation of their own.
     body: SmallVec<[u8; 96]>,
     slots: SmallVec<[Slot; 1]>,
-    reply: Option<ReplyRight>,
+    reply: Answer,
     notification: Option<Notification>,
+}
+
+/// Where the answer to a received message goes.
+#[derive(Default)]
+pub(crate) enum Answer {
+    #[default]
+    None,
+    Right(ReplyRight),
+    /// Into a slot of the caller's, which is a right with a name only if somebody asks for one.
+    Slot(Owed),
+}
+
+impl Drop for Received {
+    #[inline]
+    fn drop(&mut self) {
+        if let Answer::Slot(owed) = &self.inner.reply {
+            self.task.0.plane.drop_owed(&self.task, owed);
+        }
+    }
 }
 
 /// Who sent a message, as the kernel process saw it. No sender can fake it.
@@ -224,19 +311,67 @@ impl Received {
             });
         }
         let reply = match right_slot(task, header.remote, header.remote_disposition()) {
-            Slot::SendOnce(right) => Some(ReplyRight::Once(right)),
-            Slot::Send(right) => Some(ReplyRight::Send(right)),
-            _ => None,
+            Slot::SendOnce(right) => Answer::Right(ReplyRight::Once(right)),
+            Slot::Send(right) => Answer::Right(ReplyRight::Send(right)),
+            _ => Answer::None,
         };
         let from_kernel = trailer.uid == notify::KERNEL_ID && trailer.gid == notify::KERNEL_ID && trailer.pid == 0;
         let notification = if from_kernel { Notification::parse(task, message) } else { None };
         let body = SmallVec::from_slice(message.get(body_at..).unwrap_or_default());
-        Ok(Received { inner: Box::new(Inner { task: task.clone(), header, trailer, body, slots, reply, notification }) })
+        Ok(Received { task: task.clone(), inner: Pooled::new(Inner { header, trailer, body, slots, reply, notification }) })
+    }
+
+    /// A plain message that came over a link: on which port, from whom, its id, its sequence number and the port's context.
+    #[inline]
+    pub(crate) fn over_link(
+        task: &Task,
+        port: Name,
+        from: Sender,
+        id: i32,
+        (seqno, context): (u32, u64),
+        reply: Option<Owed>,
+        body: SmallVec<[u8; 96]>,
+    ) -> Received {
+        let bits = Header::make_bits(if reply.is_some() { received::SEND_ONCE } else { 0 }, received::SEND, false);
+        let header = Header { bits, size: (HEADER + body.len()) as u32, local: port, id, ..Header::default() };
+        Received::plain(task, header, Trailer { seqno, context, ..from.trailer() }, reply.map_or(Answer::None, Answer::Slot), body)
+    }
+    /// A plain answer that came over a link.
+    #[inline]
+    pub(crate) fn answer_over_link(task: &Task, from: Sender, id: i32, body: SmallVec<[u8; 96]>) -> Received {
+        let bits = Header::make_bits(0, received::SEND_ONCE, false);
+        let header = Header { bits, size: (HEADER + body.len()) as u32, id, ..Header::default() };
+        Received::plain(task, header, from.trailer(), Answer::None, body)
+    }
+    #[inline]
+    fn plain(task: &Task, header: Header, trailer: Trailer, reply: Answer, body: SmallVec<[u8; 96]>) -> Received {
+        let inner = Inner { header, trailer, body, slots: SmallVec::new(), reply, notification: None };
+        Received { task: task.clone(), inner: Pooled::new(inner) }
+    }
+    /// What Mach sends in place of an answer that will not come.
+    pub(crate) fn no_answer(task: &Task) -> Received {
+        let kernel = Sender { task: 0, pid: 0, uid: notify::KERNEL_ID, gid: notify::KERNEL_ID };
+        let mut received = Received::answer_over_link(task, kernel, notify::SEND_ONCE, SmallVec::new());
+        received.inner.notification = Some(Notification::SendOnce);
+        received
+    }
+    /// A message that came over a link as Mach's bytes, with as much of a trailer as was asked for. If it wants an answer, that becomes a right.
+    pub(crate) fn into_bytes(mut self, request: TrailerRequest) -> (Vec<u8>, Vec<u8>) {
+        let inner = &mut *self.inner;
+        if let Answer::Slot(owed) = std::mem::take(&mut inner.reply) {
+            inner.header.remote = self.task.0.plane.name_reply(owed);
+        }
+        let mut message = Vec::with_capacity(HEADER + inner.body.len());
+        message.extend_from_slice(&inner.header.to_bytes());
+        message.extend_from_slice(&inner.body);
+        let mut trailer = Vec::with_capacity(TRAILER_MAX);
+        inner.trailer.write(request, &mut trailer);
+        (message, trailer)
     }
 
     /// The task that received it.
     pub fn task(&self) -> &Task {
-        &self.inner.task
+        &self.task
     }
     /// The id that the sender gave it.
     pub fn id(&self) -> i32 {
@@ -421,25 +556,34 @@ impl Received {
     }
     /// Whether it came on this port.
     pub fn came_on(&self, port: &ReceiveRight) -> bool {
-        self.port() == port.name() && &self.inner.task == port.task()
+        self.port() == port.name() && &self.task == port.task()
     }
     /// Takes the right to answer, to keep it for later or give it to another thread or task.
     pub fn reply_right(&mut self) -> Option<ReplyRight> {
-        self.inner.reply.take()
+        self.take_answer().into_right(&self.task)
     }
     /// Memory of `len` bytes for the answer: see [`SendRight::loan`].
     pub fn loan(&self, len: usize) -> Loan {
-        self.inner.reply.as_ref().map_or_else(|| Loan::own(len), |right| Loan::new(right.held(), len))
+        match &self.inner.reply {
+            Answer::None => Loan::own(len),
+            Answer::Right(right) => Loan::new(right.held(), len),
+            Answer::Slot(owed) => Loan::over(&self.task, owed, len),
+        }
     }
     /// Whether somebody waits for an answer.
     pub fn wants_reply(&self) -> bool {
-        self.inner.reply.is_some()
+        !matches!(self.inner.reply, Answer::None)
+    }
+    /// Takes the right to answer as it is.
+    pub(crate) fn take_answer(&mut self) -> Answer {
+        std::mem::take(&mut self.inner.reply)
     }
     /// Answers. Fails with `MACH_SEND_INVALID_REPLY` if no answer was asked for, or it was given already.
     pub fn reply(&mut self, message: Message) -> Result<(), SendError> {
-        match self.inner.reply.take() {
-            Some(right) => right.send(message),
-            None => {
+        match self.take_answer() {
+            Answer::Slot(owed) => deliver::reply(&self.task, owed, message),
+            Answer::Right(right) => right.send(message),
+            Answer::None => {
                 let error = Error::mach(Code::MACH_SEND_INVALID_REPLY, "answering a message that asked for no answer");
                 Err(SendError { error, message: Some(Box::new(message)) })
             }
@@ -471,6 +615,33 @@ impl Notification {
             Raw::SendOnce => Notification::SendOnce,
             Raw::DeadName(name) => Notification::DeadName(DeadName::adopt(task, name)),
         })
+    }
+}
+
+impl Answer {
+    /// As a right of its own.
+    pub(crate) fn into_right(self, task: &Task) -> Option<ReplyRight> {
+        match self {
+            Answer::None => None,
+            Answer::Right(right) => Some(right),
+            Answer::Slot(owed) => Some(ReplyRight::Once(SendOnceRight::adopt(task, task.0.plane.name_reply(owed)))),
+        }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::None => f.write_str("nobody"),
+            Answer::Right(right) => right.fmt(f),
+            Answer::Slot(_) => f.write_str("the caller"),
+        }
+    }
+}
+
+impl Sender {
+    pub(crate) fn trailer(self) -> Trailer {
+        Trailer { uid: self.uid, gid: self.gid, pid: self.pid, task: self.task, ..Trailer::default() }
     }
 }
 
@@ -529,8 +700,8 @@ impl fmt::Debug for Received {
         for slot in &self.inner.slots {
             write!(f, ", {slot:?}")?;
         }
-        if let Some(reply) = &self.inner.reply {
-            write!(f, ", reply to {reply:?}")?;
+        if self.wants_reply() {
+            write!(f, ", reply to {:?}", self.inner.reply)?;
         }
         match &self.inner.notification {
             Some(notification) => write!(f, ", the kernel says {notification:?}"),

@@ -13,6 +13,7 @@ use umach_abi::control::{PortRequestNotification, PortType};
 use umach_abi::{Code, Disposition, Name, RightKind, TypeBits, notify};
 
 use crate::deliver;
+use crate::direct::Shortcut;
 use crate::error::{Error, Result, RightLabel, SendError};
 use crate::message::Message;
 use crate::receive::ReceiveRight;
@@ -31,11 +32,20 @@ pub(crate) struct Held {
     live: AtomicBool,
     /// Guard that this library set on a receive right: destroying it needs it.
     guard: Mutex<Option<u64>>,
+    /// What the direct plane found out about it.
+    pub(crate) shortcut: Shortcut,
 }
 
 impl Held {
     pub(crate) fn new(task: &Task, kind: RightKind, name: Name) -> Arc<Held> {
-        Arc::new(Held { task: task.clone(), name, kind, live: AtomicBool::new(true), guard: Mutex::new(None) })
+        Arc::new(Held {
+            task: task.clone(),
+            name,
+            kind,
+            live: AtomicBool::new(true),
+            guard: Mutex::new(None),
+            shortcut: Shortcut::default(),
+        })
     }
     pub(crate) fn task(&self) -> &Task {
         &self.task

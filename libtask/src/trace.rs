@@ -26,6 +26,12 @@ pub(crate) fn sending(task: &Task, to: RightLabel, message: &Message) {
     }
 }
 
+pub(crate) fn answering(task: &Task, message: &Message) {
+    if enabled() {
+        print(format!("umach: {} answers its caller: {message:?}\n", Written('T', task.id())));
+    }
+}
+
 pub(crate) fn calling(task: &Task, to: RightLabel, message: &Message) {
     if enabled() {
         print(format!("umach: {} calls {to}: {message:?}\n", Written('T', task.id())));

@@ -56,9 +56,11 @@ fn link_and_route_are_seen_with_what_is_on_its_way() {
     assert_eq!((seen.ahead(half, route.index), seen.ahead(1 - half, route.index)), (Some(COUNT as u32), Some(0)));
     for n in 0..COUNT {
         if n == 1 {
-            // The first receive has taken all out of the ring, and one of them is received.
+            // The receiver need not say at once how much of the ring it has read, but it says what is received.
             let seen = host.link_snapshot(link.link).unwrap();
-            assert_eq!((seen.ahead(half, route.index), &seen.sides[half].in_ring), (Some(COUNT as u32 - 1), &Some([].into())));
+            assert_eq!(seen.ahead(half, route.index), Some(COUNT as u32 - 1));
+            let in_ring = seen.sides[half].in_ring.as_ref().unwrap();
+            assert!(in_ring.values().sum::<u32>() <= COUNT as u32, "{in_ring:?}");
         }
         assert_eq!(pair.port.receive_within(DEADLINE).unwrap().body::<u64>().unwrap(), n as u64);
     }

@@ -139,6 +139,8 @@ impl Stage<'_> {
         let status = evil.mail(GIVE, true);
         assert!(status.is_ok(), "{}: a right to its port: {status}", lie.name);
         let right = self.given.recv_timeout(SOON).expect("the right arrives");
+        // Who has not begun to receive gets no route.
+        assert!(evil.receive().is_none(), "{}: a message before the first", lie.name);
         // It is answered once through the kernel process, so that the victim gets a route; what comes then is for the lie.
         let first = thread::spawn(move || {
             let answer = right.call_within(Message::new(ECHO).bytes(&[1; 3000]), SOON);

@@ -11,17 +11,20 @@ use crate::memory::{Memory, Word, base};
 pub fn count<M: Memory>(mem: &M, mine: usize, counter: usize, n: u64) {
     assert!(counter < COUNTERS, "counter {counter} is out of range");
     let at = base(mine) + COUNTERS_AT + 8 * counter;
-    let mut bytes = [0; 8];
-    mem.read(at, &mut bytes);
-    mem.write(at, &u64::from_ne_bytes(bytes).wrapping_add(n).to_ne_bytes());
+    let (low, high) = (mem.word(at), mem.word(at + 4));
+    let before = u64::from(low.load(Relaxed)) | u64::from(high.load(Relaxed)) << 32;
+    let after = before.wrapping_add(n);
+    low.store(after as u32, Relaxed);
+    if after >> 32 != before >> 32 {
+        high.store((after >> 32) as u32, Relaxed);
+    }
 }
 
 /// The counters of a half.
 pub fn counters<M: Memory>(mem: &M, half: usize) -> [u64; COUNTERS] {
     std::array::from_fn(|counter| {
-        let mut bytes = [0; 8];
-        mem.read(base(half) + COUNTERS_AT + 8 * counter, &mut bytes);
-        u64::from_ne_bytes(bytes)
+        let at = base(half) + COUNTERS_AT + 8 * counter;
+        u64::from(mem.word(at).load(Relaxed)) | u64::from(mem.word(at + 4).load(Relaxed)) << 32
     })
 }
 

@@ -15,9 +15,21 @@ use crate::memory::{Fence, Memory, Word, base};
 /// Receiver: one more message of incoming route `route` was delivered. Ring the bell: the sender may wait for credit.
 #[inline]
 pub fn delivered<M: Memory>(mem: &M, mine: usize, route: u32) -> Bell {
+    add(mem, mine, route, 1);
+    wanted(mem, mine, route)
+}
+
+/// Receiver: so many more messages of `route` were delivered. Then ask whether that is [`wanted`], before anything that waits or takes long.
+#[inline]
+pub fn add<M: Memory>(mem: &M, mine: usize, route: u32, messages: u32) {
+    let word = mem.word(word_at(mine, route));
+    word.store(word.load(Relaxed).wrapping_add(messages), Release);
+}
+
+/// Receiver: whether the sender waits for what was added. Ring the bell.
+#[inline]
+pub fn wanted<M: Memory>(mem: &M, mine: usize, route: u32) -> Bell {
     let at = word_at(mine, route);
-    let word = mem.word(at);
-    word.store(word.load(Relaxed).wrapping_add(1), Release);
     mem.fence(Fence::Delivered);
     if mem.word(want_at(mine ^ 1, route)).load(Acquire) == 0 { Bell::None } else { Bell::Futex(at) }
 }

@@ -49,6 +49,8 @@ pub struct Incoming<M> {
     published: u32,
     /// The last tail that was checked.
     tail: u32,
+    /// How often that was taken.
+    looks: u32,
 }
 
 impl<M: Memory> Incoming<M> {
@@ -60,7 +62,7 @@ impl<M: Memory> Incoming<M> {
     #[doc(hidden)]
     pub fn starting_at(mem: Arc<M>, mine: usize, position: u32) -> Incoming<M> {
         mem.word(base(mine) + HEAD).store(position, Release);
-        Incoming { mem, mine, head: position, published: position, tail: position }
+        Incoming { mem, mine, head: position, published: position, tail: position, looks: 0 }
     }
 
     /// The next record, if one is published. It stays the next until it is consumed.
@@ -119,6 +121,11 @@ impl<M: Memory> Incoming<M> {
     pub fn has_more(&self) -> bool {
         self.tail != self.head || self.mem.word(self.tail_word()).load(Acquire) != self.head
     }
+    /// Changes when the tail is looked at: records between two changes had all been published by the first.
+    #[inline]
+    pub fn looks(&self) -> u32 {
+        self.looks
+    }
     /// How far the producer is by now. An impossible tail does not count, and is found when all before it is consumed.
     pub fn tail_now(&mut self) -> u32 {
         let _ = self.look();
@@ -154,6 +161,7 @@ impl<M: Memory> Incoming<M> {
             return Err(Evidence::new(violation::INDEX, tail, self.tail));
         }
         self.tail = tail;
+        self.looks = self.looks.wrapping_add(1);
         Ok(())
     }
     /// Takes a snapshot of the record's head and checks it.

@@ -69,12 +69,18 @@ fn finish<M: Memory>(mem: &M, mine: usize, slot: u32, value: u32) -> Bell {
     Bell::wanted(mem.word(other(mine) + SLOT_WAITS + 4 * slot as usize).load(Acquire), at)
 }
 
+/// Whether a slot's word is about this generation.
+#[inline]
+pub fn is_of(word: u32, generation: u32) -> bool {
+    word >> 2 == generation & GENERATIONS
+}
+
 /// Whether the call that the task of half `mine` made in `slot` has its answer.
 #[inline]
 pub fn poll<M: Memory>(mem: &M, mine: usize, slot: u32, generation: u32) -> Result<Option<Outcome>, Evidence> {
     let at = word_at(mine ^ 1, slot);
     let word = mem.word(at).load(Acquire);
-    if word >> 2 != generation & GENERATIONS {
+    if !is_of(word, generation) {
         return Ok(None);
     }
     match word & 3 {

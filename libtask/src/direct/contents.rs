@@ -15,6 +15,7 @@ use umach_link::lease::{self, Lent, Payload, Piece, ReadError};
 use super::Plane;
 use super::borrow::Borrowed;
 use super::lend::{Pledge, Room};
+use super::replies::Owed;
 use super::table::Link;
 use crate::error::Result;
 use crate::exchange::Post;
@@ -88,6 +89,11 @@ impl Plane {
     /// Room that messages to this right, or the answer that this right is for, can lend.
     pub(crate) fn room_for(&self, task: &Task, name: Name, len: usize) -> Option<Room> {
         self.room(task, &self.link_to(name)?, len)
+    }
+
+    /// Room that the answer which is owed can lend.
+    pub(crate) fn room_for_answer(&self, task: &Task, owed: &Owed, len: usize) -> Option<Room> {
+        self.room(task, owed.link(), len)
     }
 
     fn filled(&self, task: &Task, link: &Arc<Link>, bytes: &[u8]) -> Option<Arc<Room>> {

@@ -22,7 +22,8 @@ use umach_link::{Evidence, Foreign, Mapping, credit};
 use super::Plane;
 use super::contents::{Contents, ForKernel};
 use super::lend::Room;
-use super::table::{Body, Entry, Fate, InRoute, Item, KeptBody, Link, OutRoute, Peer, Sending};
+use super::replies::Owed;
+use super::table::{Body, Entry, Fate, Holding, InRoute, Item, Kept, KeptBody, Link, OutRoute, Peer, Sending};
 use crate::error::{Error, Result};
 use crate::region::Region;
 use crate::sys::attention::Attention;
@@ -187,14 +188,17 @@ impl Plane {
             stopped: false,
             taken: None,
             sent_again: false,
-            kept: VecDeque::new(),
+            kept: Kept::default(),
         };
         let route = Arc::new(OutRoute {
             id: event.route,
+            name: event.name,
+            plane: self.number(),
             index: event.index,
             limit: event.value.max(1),
             link,
             wanting: AtomicU32::new(0),
+            over: AtomicBool::new(false),
             sending: Mutex::new(sending),
         });
         route.show_sent(&route.sending.lock());
@@ -206,7 +210,6 @@ impl Plane {
         let mut tables = self.tables.write();
         let Some(link) = tables.links.get(&event.link).cloned() else { return };
         let port = tables.port(event.name, event.context, event.pid);
-        let held = (event.flags & 1 != 0).then(VecDeque::new);
         let route = Arc::new(InRoute {
             id: event.route,
             index: event.index,
@@ -215,30 +218,32 @@ impl Plane {
             port,
             accepted: AtomicU32::new(0),
             delivered: AtomicU32::new(0),
+            then: AtomicU32::new(0),
+            look: AtomicU32::new(0),
             before: AtomicU32::new(event.flags >> 8),
-            held: Mutex::new(held),
+            held: Holding::new(event.flags & 1 != 0),
             ended: AtomicBool::new(false),
             room_wanted: AtomicBool::new(false),
         });
         tables.incoming.insert(event.route, route.clone());
+        let mut inbox = link.inbox.lock();
         // Some of the older mail has been received before this task knew of the route.
         for _ in event.flags >> 8..event.uid {
-            route.count_delivered();
+            route.count_delivered(&mut inbox);
         }
-        link.inbox.lock().set(event.index, Entry::Live(route));
+        inbox.set(event.index, Entry::Live(route));
     }
 
     fn open(&self, route: u64) {
         let Some(route) = self.tables.read().incoming.get(&route).cloned() else { return };
-        let _inbox = route.link.inbox.lock(); // nobody adds to `held` meanwhile
-        let held = route.held.lock().take();
+        let mut inbox = route.link.inbox.lock();
+        let held = route.held.take();
         for item in held.into_iter().flatten() {
             self.arrived(item);
         }
         // By now all of that mail has been received, whichever way.
-        let _queue = route.port.queue.lock();
         for _ in 0..route.before.swap(0, Ordering::Relaxed) {
-            route.count_delivered();
+            route.count_delivered(&mut inbox);
         }
     }
 
@@ -249,6 +254,7 @@ impl Plane {
         if tables.out.get(&name).is_some_and(|other| other.id == id) {
             tables.out.remove(&name);
         }
+        route.over.store(true, Ordering::Release);
         drop(tables);
         route.sending.lock().stopped = true;
     }
@@ -286,14 +292,13 @@ impl Plane {
             }
         }
         if orphaned {
-            for kept in kept {
-                let of = (route.id, kept.number);
-                match kept.what {
-                    KeptBody::Plain(id, body) => {
+            for (number, id, body) in kept.into_messages() {
+                let of = (route.id, number);
+                match body {
+                    KeptBody::Plain(body) => {
                         self.send_again(task, name, of, id, false, (&body, &[]));
                     }
-                    KeptBody::Lent(id, contents) => self.send_lent_again(task, name, of, id, *contents),
-                    KeptBody::Call | KeptBody::Ticket => {}
+                    KeptBody::Lent(contents) => self.send_lent_again(task, name, of, id, *contents),
                 }
             }
             // Refused if the port died as well.
@@ -340,7 +345,11 @@ impl Plane {
         if !link.calls.lock().open.values().any(|call| call.fate == Fate::Moving) {
             tables.links.remove(&id);
         }
-        tables.out.retain(|_, route| route.link.id != id);
+        tables.out.retain(|_, route| {
+            let stays = route.link.id != id;
+            route.over.fetch_or(!stays, Ordering::Release);
+            stays
+        });
         tables.out_ids.retain(|_, (_, route)| route.link.id != id);
         drop(tables);
         self.forget_link(&link);
@@ -360,7 +369,7 @@ impl Plane {
     fn reply_moved(&self, task: &Task, event: &Event) {
         let taken = self.tables.read().links.get(&event.link).is_some_and(|link| {
             let mut calls = link.calls.lock();
-            match calls.open.get_mut(&event.index) {
+            match calls.open.get_mut(event.index) {
                 Some(call) if call.generation == event.value && matches!(call.fate, Fate::Open | Fate::Moving | Fate::Died) => {
                     call.fate = Fate::Moved(event.name);
                     true
@@ -382,16 +391,17 @@ impl Plane {
 
     fn room_wanted(&self, route: u64) {
         let Some(route) = self.tables.read().incoming.get(&route).cloned() else { return };
-        route.room_wanted.store(true, Ordering::SeqCst);
         // What is in the ring counts as well. If a record is in the way, a later message gives room and looks again.
         let _ = self.drain_to(&route.link, None);
+        let _inbox = route.link.inbox.lock();
+        route.room_wanted.store(true, Ordering::Relaxed);
         route.give_room();
     }
 
     fn member(&self, event: &Event) {
         let mut tables = self.tables.write();
         let Some(port) = tables.ports.get(&event.name).cloned() else { return };
-        let place = tables.place(Name(event.index));
+        let place = tables.set_place(Name(event.index));
         drop(tables);
         let mut places = port.places.write();
         let mut members = place.members.write();
@@ -425,7 +435,7 @@ impl Plane {
         inbox.set(route.index, Entry::Closed(route.index));
         drop(inbox);
         // What waited for older mail: that mail is with the kernel process, and goes first there as well.
-        let held = route.held.lock().take();
+        let held = route.held.take();
         match *what {
             undelivered::KEEP => {
                 for item in held.into_iter().flatten() {
@@ -491,7 +501,7 @@ impl Plane {
             let local = match reply {
                 None => Name::NULL,
                 Some((slot, generation)) => {
-                    let owed = self.replies.add(route.link.clone(), slot, generation);
+                    let owed = self.replies.add(Owed::new(route.link.clone(), slot, generation));
                     let known = self.make_explicit(task, owed)?;
                     self.forget_reply(owed);
                     known.unwrap_or(Name::DEAD)

@@ -4,7 +4,7 @@
 //! could be sent to one right. This module keeps what the kernel process said about both, writes and reads the rings, and waits. Every message
 //! could as well go through the kernel process; `crate::exchange` decides for each, and nobody above it notices.
 //!
-//! Read in this order: `table` (what is known), `events` (how it becomes known), `send`, `read`, `receive`, `replies`, `wait`; and for memory
+//! Read in this order: `table` (what is known), `shortcut`, `events` (how it becomes known), `send`, `read`, `receive`, `replies`, `wait`; and for memory
 //! `lend`, `borrow`, `contents`.
 
 mod borrow;
@@ -15,6 +15,7 @@ mod read;
 mod receive;
 mod replies;
 mod send;
+mod shortcut;
 mod table;
 mod wait;
 
@@ -30,7 +31,9 @@ pub(crate) use borrow::Borrowed;
 pub(crate) use contents::ForKernel;
 pub(crate) use lend::Room;
 pub(crate) use receive::{Came, Frame, Ticket, Want};
+pub(crate) use replies::Owed;
 pub(crate) use send::{Answer, Carry, Doubt, Finished, Open, Sent, Ticketed, Until};
+pub(crate) use shortcut::Shortcut;
 
 use crate::error::Result;
 use crate::sys::attention::Attention;
@@ -39,6 +42,7 @@ use crate::task::Task;
 /// A task's side of the direct plane.
 #[derive(Default)]
 pub(crate) struct Plane {
+    id: shortcut::PlaneId,
     /// There has been a link.
     active: AtomicBool,
     attention: OnceLock<Attention>,
@@ -57,6 +61,8 @@ pub(crate) struct Plane {
     floor: wait::Floor,
     /// 1 + the CPU of whom the last message came from.
     partner: AtomicU32,
+    /// Which link to look at first.
+    first: AtomicU32,
 }
 
 impl Plane {
@@ -112,7 +118,7 @@ impl Plane {
 
     /// Wakes the peers that asked to be woken through the kernel process.
     fn ring_due(&self, task: &Task) {
-        if self.due.any.swap(false, Ordering::AcqRel) {
+        if self.due.any.load(Ordering::Relaxed) && self.due.any.swap(false, Ordering::AcqRel) {
             let links = std::mem::take(&mut *self.due.links.lock());
             for link in links {
                 let _ = task.request(&LinkRing { link }, |_, _| ());

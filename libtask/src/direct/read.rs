@@ -14,9 +14,12 @@ use umach_link::{Bell, Evidence, Record, credit, slot};
 
 use super::borrow::Borrowed;
 use super::contents::Contents;
+use super::receive::Want;
+use super::replies::Owed;
 use super::table::{Body, Entry, InRoute, Inbox, Item, Link, Place};
 use super::{Plane, wait};
 use crate::error::Result;
+use crate::received::Received;
 use crate::task::Task;
 
 /// Links that are looked at by themselves; the others ring through the kernel process.
@@ -50,7 +53,7 @@ impl Plane {
     }
 
     /// There is something from this link's peer: where it runs, and where this thread does.
-    fn met(&self, link: &Link) {
+    pub(super) fn met(&self, link: &Link) {
         let (state, cpu) = umach_link::state(&*link.memory, 1 - link.mine);
         self.partner.store(if state == link::state::RUNS { cpu.wrapping_add(1) } else { 0 }, Ordering::Relaxed);
         link.show(link::state::RUNS, wait::cpu());
@@ -106,84 +109,88 @@ impl Plane {
 
     fn step(&self, link: &Arc<Link>, inbox: &mut Inbox) -> Result<Step, Evidence> {
         let Some(record) = inbox.ring.next()? else { return Ok(Step::Empty) };
-        match inbox.entry(record.route) {
-            Entry::Live(route) if route.index == record.route => {
-                let Some(item) = self.read_record(inbox, &route, &record)? else { return Ok(Step::Unknown) };
+        match judge(&record, inbox.entry(record.route)) {
+            Judged::Message(route) => {
+                let route = route.clone();
+                let Some(item) = read_record(inbox, &route, &record)? else { return Ok(Step::Unknown) };
                 link.ring(inbox.ring.consume(record));
                 if matches!(&item.body, Body::Lent(contents) if contents.is_lost()) {
                     tracing::warn!(peer = link.peer.task, "a message is lost: its memory could not be mapped (see umach doctor)");
-                    self.drop_item(item);
+                    if let Some((at, generation)) = item.reply {
+                        link.answer_dropped(at, generation);
+                    }
+                    route.give_credit(inbox);
                     return Ok(Step::Taken);
                 }
-                let mut held = route.held.lock();
-                match &mut *held {
-                    Some(held) => held.push_back(item),
-                    None => {
-                        drop(held);
-                        self.arrived(item);
-                    }
+                if let Some(item) = route.held.push(item) {
+                    self.arrived(item);
                 }
                 Ok(Step::Taken)
             }
-            // Published after its route was closed: its sender knows, and has sent it again.
-            Entry::Closed(index) if !is_newer(record.route, index) => {
+            Judged::Late => {
                 link.ring(inbox.ring.consume(record));
                 Ok(Step::Taken)
             }
-            Entry::Live(route) if !is_newer(record.route, route.index) => {
-                link.ring(inbox.ring.consume(record));
-                Ok(Step::Taken)
-            }
-            _ => Ok(Step::Unknown),
+            Judged::Unknown => Ok(Step::Unknown),
         }
     }
 
-    /// `None`: it is in an arena that is not known here.
-    fn read_record(&self, inbox: &mut Inbox, route: &Arc<InRoute>, record: &Record) -> Result<Option<Item>, Evidence> {
-        let lent = match record.kind {
-            record::LEASE => match inbox.read_lent(&route.link, record)? {
-                Some(contents) => Some(Box::new(contents)),
-                None => return Ok(None),
-            },
-            _ => None,
-        };
-        let number = route.accepted.load(Ordering::Relaxed).wrapping_add(1);
-        let ahead = number.wrapping_sub(route.delivered.load(Ordering::Acquire));
-        if ahead > route.limit {
-            return Err(Evidence { rule: violation::CREDIT, found: ahead as u64, expected: route.limit as u64 });
+    /// Takes messages for this place straight out of a link's ring, at most `max` of them; what lies between them for other ports goes to their queues. What
+    /// should not be decided here is left, with all that comes after it: then nothing is taken, or less than there is.
+    pub(super) fn draw(
+        &self,
+        task: &Task,
+        link: &Arc<Link>,
+        place: &Place,
+        want: &Want,
+        max: usize,
+        take: &mut dyn FnMut(Received),
+    ) -> Result<usize, Evidence> {
+        let longest = (want.limit as usize).saturating_sub(HEADER + want.trailer().size());
+        let inbox = &mut *link.inbox.lock();
+        // Routes whose senders may wait for the credit that they were given here. Mostly one.
+        let mut credited: SmallVec<[u32; 4]> = SmallVec::new();
+        let (mut taken, mut budget) = (0, link::RING_SIZE / link::RECORD_HEAD);
+        while taken < max && budget > 0 && !link.poisoned.load(Ordering::Relaxed) {
+            budget -= 1;
+            let Some(record) = inbox.ring.next()? else { break };
+            let Judged::Message(route) = judge(&record, inbox.entry(record.route)) else { break };
+            let port = &route.port;
+            if !place.takes(port) {
+                match self.step(link, inbox)? {
+                    Step::Taken => continue,
+                    _ => break,
+                }
+            }
+            let plain = record.kind == record::MESSAGE && record.len as usize <= longest;
+            if !plain || route.held.holds() || port.queued.load(Ordering::Acquire) > 0 {
+                break;
+            }
+            check_length(&record)?;
+            route.accept(inbox.ring.looks())?;
+            let reply = owe(link, &record)?.map(|(slot, generation)| Owed::new(link.clone(), slot, generation));
+            let mut body = SmallVec::from_elem(0, record.len as usize);
+            inbox.ring.payload_into(&record, &mut body);
+            route.deliver();
+            if !route.ended.load(Ordering::Relaxed) {
+                credit::add(&*link.memory, link.mine, route.place(), 1);
+                if !credited.contains(&route.place()) {
+                    credited.push(route.place());
+                }
+            }
+            let (seqno, context) = (port.seqno.fetch_add(1, Ordering::Relaxed), port.context.load(Ordering::Relaxed));
+            take(Received::over_link(task, port.name, link.sender(), record.id as i32, (seqno, context), reply, body));
+            taken += 1;
+            link.ring(inbox.ring.consume(record));
         }
-        let reply = match record.slot {
-            0 => None,
-            slot if slot as usize <= SLOTS => {
-                let slot = slot - 1;
-                // Answers to older calls in this slot come too late from here on.
-                let mut newest = route.link.owed[slot as usize].lock();
-                if record.generation == *newest {
-                    return Err(Evidence { rule: violation::SLOT, found: record.generation as u64, expected: *newest as u64 + 1 });
-                }
-                *newest = record.generation;
-                drop(newest);
-                route.link.slot_used_again(slot);
-                Some((slot, record.generation))
+        for place in credited {
+            link.ring(credit::wanted(&*link.memory, link.mine, place));
+            if let Entry::Live(route) = inbox.entry(place) {
+                route.give_room();
             }
-            slot => return Err(Evidence { rule: violation::SLOT, found: slot as u64, expected: SLOTS as u64 }),
-        };
-        let body = match record.kind {
-            record::MESSAGE => {
-                let len = record.len as usize;
-                if round4(len) != len {
-                    return Err(Evidence { rule: violation::RECORD, found: len as u64, expected: round4(len) as u64 });
-                }
-                let mut message = SmallVec::from_elem(0, HEADER + len);
-                inbox.ring.payload_into(record, &mut message[HEADER..]);
-                Body::Plain(message)
-            }
-            record::TICKET => Body::Ticket,
-            record::LEASE => Body::Lent(lent.expect("just read")),
-            kind => return Err(Evidence { rule: violation::RECORD, found: kind as u64, expected: record::MESSAGE as u64 }),
-        };
-        route.accepted.store(number, Ordering::Relaxed);
-        Ok(Some(Item { route: route.clone(), number, id: record.id as i32, reply, body }))
+        }
+        link.read_to.store(inbox.ring.position(), Ordering::Release);
+        Ok(taken)
     }
 
     /// A message is there: whoever waits for it is woken.
@@ -207,10 +214,7 @@ impl Plane {
         if let Some((at, generation)) = item.reply {
             item.route.link.answer_dropped(at, generation);
         }
-        let queue = item.route.port.queue.lock();
-        let bell = item.route.give_credit();
-        drop(queue);
-        item.route.link.ring(bell);
+        item.route.received();
     }
 
     /// The link is to be looked at by itself. If there are too many of those, the one that was so for longest is not any more.
@@ -239,6 +243,72 @@ impl Plane {
         let mut warm = self.warm.write();
         *warm = warm.iter().filter(|other| !Arc::ptr_eq(other, link)).cloned().collect();
     }
+}
+
+/// What a record's route makes of it.
+enum Judged<'a> {
+    Message(&'a Arc<InRoute>),
+    /// Published after its route was closed: its sender knows, and has sent it again.
+    Late,
+    /// Its route is not known: pull events and look again.
+    Unknown,
+}
+
+#[inline]
+fn judge<'a>(record: &Record, entry: &'a Entry) -> Judged<'a> {
+    match entry {
+        Entry::Live(route) if route.index == record.route => Judged::Message(route),
+        Entry::Closed(index) if !is_newer(record.route, *index) => Judged::Late,
+        Entry::Live(route) if !is_newer(record.route, route.index) => Judged::Late,
+        _ => Judged::Unknown,
+    }
+}
+
+/// `None`: it is in an arena that is not known here.
+fn read_record(inbox: &mut Inbox, route: &Arc<InRoute>, record: &Record) -> Result<Option<Item>, Evidence> {
+    check_length(record)?;
+    let body = match record.kind {
+        record::MESSAGE => {
+            let mut message = SmallVec::from_elem(0, HEADER + record.len as usize);
+            inbox.ring.payload_into(record, &mut message[HEADER..]);
+            Body::Plain(message)
+        }
+        record::TICKET => Body::Ticket,
+        record::LEASE => match inbox.read_lent(&route.link, record)? {
+            Some(contents) => Body::Lent(Box::new(contents)),
+            None => return Ok(None),
+        },
+        kind => return Err(Evidence { rule: violation::RECORD, found: kind as u64, expected: record::MESSAGE as u64 }),
+    };
+    let number = route.accept(inbox.ring.looks())?;
+    let reply = owe(&route.link, record)?;
+    Ok(Some(Item { route: route.clone(), number, id: record.id as i32, reply, body }))
+}
+
+#[inline]
+fn check_length(record: &Record) -> Result<(), Evidence> {
+    let len = record.len as usize;
+    if record.kind == record::MESSAGE && round4(len) != len {
+        return Err(Evidence { rule: violation::RECORD, found: len as u64, expected: round4(len) as u64 });
+    }
+    Ok(())
+}
+
+/// Slot and generation of the reply that a record wants. Answers to older calls in this slot come too late from here on.
+#[inline]
+fn owe(link: &Link, record: &Record) -> Result<Option<(u32, u32)>, Evidence> {
+    let Some(slot) = record.slot.checked_sub(1) else { return Ok(None) };
+    if slot as usize >= SLOTS {
+        return Err(Evidence { rule: violation::SLOT, found: record.slot as u64, expected: SLOTS as u64 });
+    }
+    let mut newest = link.owed[slot as usize].lock();
+    if record.generation == *newest {
+        return Err(Evidence { rule: violation::SLOT, found: record.generation as u64, expected: *newest as u64 + 1 });
+    }
+    *newest = record.generation;
+    drop(newest);
+    link.slot_used_again(slot);
+    Ok(Some((slot, record.generation)))
 }
 
 /// Whether index `a` was granted after `b` in the same place: the part above the place counts grants.
@@ -274,35 +344,66 @@ impl Place {
     }
 }
 
+/// What is counted of a route changes under its link's inbox only; whoever calls these has that lock.
 impl InRoute {
-    /// The program has the message: its sender may send one more. To be called under the port's queue, and rung outside.
-    #[must_use = "the sender may wait for it"]
-    pub(super) fn give_credit(&self) -> Bell {
-        self.delivered.fetch_add(1, Ordering::SeqCst);
-        self.give_room();
-        if self.ended.load(Ordering::Relaxed) {
-            return Bell::None;
+    /// One more message was taken from the ring: its number. More than there was credit for when it was published is a lie: all that was seen at one look
+    /// was published before anything of it was delivered.
+    #[inline]
+    fn accept(&self, look: u32) -> Result<u32, Evidence> {
+        if self.look.load(Ordering::Relaxed) != look {
+            self.look.store(look, Ordering::Relaxed);
+            self.then.store(self.delivered.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        credit::delivered(&*self.link.memory, self.link.mine, self.index % link::ROUTES as u32)
+        let number = self.accepted.load(Ordering::Relaxed).wrapping_add(1);
+        let ahead = number.wrapping_sub(self.then.load(Ordering::Relaxed));
+        if ahead > self.limit {
+            return Err(Evidence { rule: violation::CREDIT, found: ahead as u64, expected: self.limit as u64 });
+        }
+        self.accepted.store(number, Ordering::Relaxed);
+        Ok(number)
     }
-}
 
-impl InRoute {
-    /// Mail from before was received. To be called under the port's queue.
-    pub(super) fn count_delivered(&self) {
+    #[inline]
+    fn deliver(&self) {
+        self.delivered.store(self.delivered.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The program has a message that was in a queue: its sender may send one more.
+    pub(super) fn received(&self) {
+        self.give_credit(&mut self.link.inbox.lock());
+    }
+
+    /// The same for whoever reads the ring.
+    fn give_credit(&self, _inbox: &mut Inbox) {
+        self.deliver();
         self.give_room();
-        self.link.ring(credit::delivered(&*self.link.memory, self.link.mine, self.index % link::ROUTES as u32));
+        if !self.ended.load(Ordering::Relaxed) {
+            self.link.ring(credit::delivered(&*self.link.memory, self.link.mine, self.place()));
+        }
+    }
+
+    /// Mail from before was received.
+    pub(super) fn count_delivered(&self, _inbox: &mut Inbox) {
+        self.give_room();
+        self.link.ring(credit::delivered(&*self.link.memory, self.link.mine, self.place()));
     }
 
     /// If the sender asked to be told when it has credit, and has some: it is to be told.
     pub(super) fn give_room(&self) {
-        let ahead = self.accepted.load(Ordering::Relaxed).wrapping_sub(self.delivered.load(Ordering::SeqCst));
-        let ahead = ahead + self.before.load(Ordering::Relaxed);
-        if ahead < self.limit && self.room_wanted.swap(false, Ordering::SeqCst) {
+        if !self.room_wanted.load(Ordering::Relaxed) {
+            return;
+        }
+        let ahead = self.accepted.load(Ordering::Relaxed).wrapping_sub(self.delivered.load(Ordering::Relaxed));
+        if ahead + self.before.load(Ordering::Relaxed) < self.limit {
+            self.room_wanted.store(false, Ordering::Relaxed);
             let due = &self.link.due;
             due.rooms.lock().push(self.id);
             due.any.store(true, Ordering::Release);
         }
+    }
+
+    fn place(&self) -> u32 {
+        self.index % link::ROUTES as u32
     }
 }
 

@@ -17,10 +17,12 @@ use umach_link::futex;
 
 use super::Plane;
 use super::borrow::Borrowed;
+use super::replies::Owed;
 use super::send::Until;
-use super::table::{Body, Item, Place, Port};
+use super::table::{Body, Item, Link, Place, Port};
 use super::wait::{self, Waiter};
 use crate::error::Result;
+use crate::received::Received;
 use crate::task::Task;
 
 /// After so many messages from rings, mail gets its turn.
@@ -34,6 +36,14 @@ pub(crate) struct Want {
     pub(crate) options: u32,
     /// Room for message and trailer.
     pub(crate) limit: u32,
+    /// The most messages to be taken at once.
+    pub(crate) count: u32,
+}
+
+impl Want {
+    pub(super) fn trailer(&self) -> TrailerRequest {
+        TrailerRequest::from_options(self.options).unwrap_or(TrailerRequest::Null)
+    }
 }
 
 /// A message that came over a link.
@@ -73,7 +83,9 @@ impl Ticket {
 
 /// What to do next.
 pub(crate) enum Came {
-    /// A message.
+    /// Messages, at least one.
+    Messages(SmallVec<[Received; 1]>),
+    /// A message that waited in a queue, or what Mach delivers in place of one.
     Frame(Frame),
     /// The next message is with the kernel process: fetch it, and say whether it came ([`Plane::fetched`]).
     Ticket(Ticket),
@@ -94,27 +106,37 @@ impl Plane {
 
     /// Waits for a message, or for a reason to ask the kernel process for one.
     pub(crate) fn receive(&self, task: &Task, place: &Arc<Place>, want: &Want, until: Until) -> Result<Came> {
-        let result = self.receive_here(task, place, want, until);
-        self.floor.hand_over();
+        let mut slept = false;
+        let result = self.receive_here(task, place, want, until, &mut slept);
+        if slept {
+            self.floor.hand_over();
+        }
         self.ring_due(task);
         result
     }
 
-    fn receive_here(&self, task: &Task, place: &Arc<Place>, want: &Want, until: Until) -> Result<Came> {
+    fn receive_here(&self, task: &Task, place: &Arc<Place>, want: &Want, until: Until, slept: &mut bool) -> Result<Came> {
         loop {
             self.look(task)?;
             let control = self.pulled.load(Ordering::Acquire);
-            let warm = self.warm.read().clone();
-            self.poll(task, &warm)?;
             let mail = self.mail_word();
             let has_mail = place.asked.load(Ordering::Acquire) != mail as u64;
-            let turn = place.received.load(Ordering::Relaxed).is_multiple_of(TURN);
-            if has_mail && turn && !place.must_wait() {
-                place.received.fetch_add(1, Ordering::Relaxed);
+            let received = place.received.load(Ordering::Relaxed);
+            if has_mail && received.is_multiple_of(TURN) && !place.must_wait() {
+                place.received.store(received.wrapping_add(1), Ordering::Relaxed);
                 return Ok(Came::Ask { place: place.clone(), mail, control });
             }
-            if let Some(came) = self.take(place, want, false) {
-                place.received.fetch_add(1, Ordering::Relaxed);
+            let warm = self.warm.read().clone();
+            let queued = if place.has_messages() { self.take(place, want, false) } else { None };
+            let came = match queued.or_else(|| self.draw_any(task, &warm, place, want)) {
+                Some(came) => Some(came),
+                None => {
+                    self.poll(task, &warm)?;
+                    self.take(place, want, false)
+                }
+            };
+            if let Some(came) = came {
+                place.received.store(received.wrapping_add(1), Ordering::Relaxed);
                 return Ok(came);
             }
             if has_mail {
@@ -137,10 +159,35 @@ impl Plane {
                 continue;
             }
             let start = Instant::now();
+            *slept = true;
             self.sleep_for_message(place, control, mail, Plane::nap(until).0);
             wait::learn(start.elapsed());
             self.check_kernel(task, start.elapsed())?;
         }
+    }
+
+    /// Messages straight out of the rings.
+    #[inline]
+    fn draw_any(&self, task: &Task, warm: &[Arc<Link>], place: &Place, want: &Want) -> Option<Came> {
+        let mut messages = SmallVec::new();
+        let first = self.first.load(Ordering::Relaxed) as usize;
+        for n in 0..warm.len() {
+            let link = &warm[(first + n) % warm.len()];
+            if !link.has_more() {
+                continue;
+            }
+            self.met(link);
+            let room = want.count.max(1) as usize - messages.len();
+            if let Err(evidence) = self.draw(task, link, place, want, room, &mut |message| messages.push(message)) {
+                self.accuse(task, link, &evidence);
+            }
+            if messages.len() >= want.count as usize {
+                // The next one begins with the next link.
+                self.first.store((first + n + 1) as u32, Ordering::Relaxed);
+                break;
+            }
+        }
+        (!messages.is_empty()).then_some(Came::Messages(messages))
     }
 
     fn sleep_for_message(&self, place: &Arc<Place>, control: u32, mail: u32, until: Instant) {
@@ -206,7 +253,7 @@ impl Plane {
     }
 
     fn take_from(&self, port: &Arc<Port>, want: &Want, plain: bool) -> Option<Came> {
-        let request = TrailerRequest::from_options(want.options).unwrap_or(TrailerRequest::Null);
+        let request = want.trailer();
         let options = Options::from_bits_retain(want.options);
         let mut queue = port.queue.lock();
         let item = queue.front()?;
@@ -237,10 +284,9 @@ impl Plane {
         if matches!(item.body, Body::Ticket) {
             return Some(Came::Ticket(Ticket { item }));
         }
-        let bell = item.route.give_credit();
         drop(queue);
-        item.route.link.ring(bell);
-        let reply = item.reply.map(|(slot, generation)| self.replies.add(item.route.link.clone(), slot, generation));
+        item.route.received();
+        let reply = self.reply_of(&item);
         let trailer = self.trailer(port, &item, request);
         let complex = matches!(&item.body, Body::Lent(contents) if contents.is_complex());
         let (mut message, annex, leases) = match item.body {
@@ -259,21 +305,19 @@ impl Plane {
     pub(crate) fn fetched(&self, ticket: Ticket) -> (Option<Name>, u32) {
         let Ticket { item } = ticket;
         let port = item.route.port.clone();
-        let queue = port.queue.lock();
-        let bell = item.route.give_credit();
-        drop(queue);
-        item.route.link.ring(bell);
-        let reply = item.reply.map(|(slot, generation)| self.replies.add(item.route.link.clone(), slot, generation));
+        item.route.received();
+        let reply = self.reply_of(&item);
         (reply, port.seqno.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The message is somebody else's to receive, and to answer.
     pub(crate) fn went_away(&self, ticket: Ticket) {
         let Ticket { item } = ticket;
-        let queue = item.route.port.queue.lock();
-        let bell = item.route.give_credit();
-        drop(queue);
-        item.route.link.ring(bell);
+        item.route.received();
+    }
+
+    fn reply_of(&self, item: &Item) -> Option<Name> {
+        item.reply.map(|(slot, generation)| self.replies.add(Owed::new(item.route.link.clone(), slot, generation)))
     }
 
     /// It was not received, and is the next one again.
@@ -325,11 +369,11 @@ impl Plane {
     pub(crate) fn mail_received(&self, slot: u32) {
         let find = |route: &&Arc<super::table::InRoute>| route.id as u32 == slot - 1 && !route.ended.load(Ordering::Relaxed);
         let Some(route) = self.tables.read().incoming.values().find(find).cloned() else { return };
-        let _queue = route.port.queue.lock(); // one writer at a time
+        let mut inbox = route.link.inbox.lock();
         let before = route.before.load(Ordering::Relaxed);
         if before > 0 {
             route.before.store(before - 1, Ordering::Relaxed);
-            route.count_delivered();
+            route.count_delivered(&mut inbox);
         }
     }
 

@@ -11,6 +11,8 @@ use slab::Slab;
 use umach_abi::Name;
 use umach_abi::control::ReplyExplicit;
 use umach_abi::limits::NAME_INDEX_MAX;
+use umach_abi::link::counter;
+use umach_link::slot;
 
 use super::Plane;
 use super::send::Carry;
@@ -21,17 +23,32 @@ use crate::task::Task;
 /// Names from this index on are this module's.
 const FIRST: u32 = NAME_INDEX_MAX - (1 << 20) + 1;
 
-struct Owed {
+/// An answer that is owed in a slot.
+pub(crate) struct Owed {
     link: Arc<Link>,
     slot: u32,
     generation: u32,
+}
+
+impl Owed {
+    pub(super) fn new(link: Arc<Link>, slot: u32, generation: u32) -> Owed {
+        Owed { link, slot, generation }
+    }
+    pub(super) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+}
+
+/// One that has a name.
+struct Named {
+    owed: Owed,
     /// Distinguishes names that use one entry one after the other.
     turn: u8,
 }
 
 #[derive(Default)]
 pub(super) struct Replies {
-    owed: Mutex<(Slab<Owed>, u8)>,
+    owed: Mutex<(Slab<Named>, u8)>,
     /// Names of this module's whose rights the kernel process knows by now, and by which names.
     made: Mutex<HashMap<Name, Name>>,
 }
@@ -41,10 +58,10 @@ fn place_of(name: Name) -> Option<usize> {
 }
 
 impl Replies {
-    pub(super) fn add(&self, link: Arc<Link>, slot: u32, generation: u32) -> Name {
-        let (owed, turn) = &mut *self.owed.lock();
+    pub(super) fn add(&self, owed: Owed) -> Name {
+        let (all, turn) = &mut *self.owed.lock();
         *turn = turn.wrapping_add(1);
-        let at = owed.insert(Owed { link, slot, generation, turn: *turn });
+        let at = all.insert(Named { owed, turn: *turn });
         // Index in the upper 24 bits; the low byte would be the generation of an ordinary name.
         Name((FIRST + at as u32) << 8 | *turn as u32)
     }
@@ -55,7 +72,7 @@ impl Replies {
         if owed.get(at)?.turn != name.0 as u8 {
             return None;
         }
-        owed.try_remove(at)
+        owed.try_remove(at).map(|named| named.owed)
     }
 }
 
@@ -72,36 +89,54 @@ impl Plane {
     pub(super) fn owed_over(&self, name: Name) -> Option<Arc<Link>> {
         let at = place_of(name)?;
         let owed = self.replies.owed.lock();
-        owed.0.get(at).filter(|owed| owed.turn == name.0 as u8).map(|owed| owed.link.clone())
+        owed.0.get(at).filter(|named| named.turn == name.0 as u8).map(|named| named.owed.link.clone())
+    }
+
+    /// Gives it a name, as a right of its own.
+    pub(crate) fn name_reply(&self, owed: Owed) -> Name {
+        self.replies.add(owed)
+    }
+
+    /// Answers in the slot. Too late is as good as done.
+    pub(crate) fn reply(&self, task: &Task, owed: &Owed, id: i32, carry: &mut Carry<'_>) {
+        let Owed { link, slot, generation } = owed;
+        let newest = link.owed[*slot as usize].lock();
+        if *newest == *generation && !link.is_down() && carry.fits(link) {
+            if let Carry::Lent(lending) = carry {
+                lending.pledge.answers(*slot);
+            }
+            let (payload, kind) = (carry.payload(), carry.kinds().1);
+            let bell = slot::answer(&*link.memory, link.mine, *slot, *generation, id as u32, kind, &payload);
+            link.count(counter::MESSAGES, 1);
+            link.count(counter::BYTES, carry.len() as u64);
+            drop(newest);
+            link.ring(bell);
+            self.ring_due(task);
+        }
     }
 
     /// Answers in the slot; false if the name is none of these.
     pub(crate) fn reply_to(&self, task: &Task, name: Name, id: i32, carry: &mut Carry<'_>) -> bool {
-        match self.replies.take(name) {
-            Some(Owed { link, slot, generation, .. }) => {
-                self.reply(task, &link, slot, generation, id, carry);
-                true
-            }
-            None => false,
-        }
+        let owed = self.replies.take(name);
+        owed.inspect(|owed| self.reply(task, owed, id, carry)).is_some()
+    }
+
+    /// No answer will come: the caller is told.
+    pub(crate) fn drop_owed(&self, task: &Task, owed: &Owed) {
+        owed.link.answer_dropped(owed.slot, owed.generation);
+        self.ring_due(task);
     }
 
     /// Drops the right unused: the caller is told. False if the name is none of these.
     pub(crate) fn drop_reply(&self, task: &Task, name: Name) -> bool {
-        match self.replies.take(name) {
-            Some(Owed { link, slot, generation, .. }) => {
-                link.answer_dropped(slot, generation);
-                self.ring_due(task);
-                true
-            }
-            None => false,
-        }
+        let owed = self.replies.take(name);
+        owed.inspect(|owed| self.drop_owed(task, owed)).is_some()
     }
 
     /// The name under which the kernel process knows the right, which is made known to it now if it was not; `None` if the name is none of
     /// these.
     pub(crate) fn make_explicit(&self, task: &Task, name: Name) -> Result<Option<Name>> {
-        let Some(Owed { link, slot, generation, .. }) = self.replies.take(name) else {
+        let Some(Owed { link, slot, generation }) = self.replies.take(name) else {
             return Ok(place_of(name).and_then(|_| self.replies.made.lock().get(&name).copied()));
         };
         let call = ReplyExplicit { link: link.id, slot, generation };

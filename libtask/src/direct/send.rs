@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
+use smallvec::SmallVec;
 use umach_abi::link::{self, bell, counter, record};
-use umach_abi::message::HEADER;
 use umach_abi::records::violation;
 use umach_abi::{Code, Name};
 use umach_link::lease::ReadError;
@@ -19,9 +19,10 @@ use umach_link::{Evidence, PushError, RecordHead, credit, futex, slot};
 use super::Plane;
 use super::borrow::Borrowed;
 use super::contents::{Contents, Lending};
-use super::table::{Call, Fate, KeptBody, Link, OutRoute};
+use super::table::{Call, Fate, Link, OutRoute};
 use super::wait;
 use crate::error::Result;
+use crate::received::Received;
 use crate::task::Task;
 
 /// What became of a message that was to go over a link.
@@ -57,37 +58,35 @@ impl Doubt {
 
 /// What of a message goes over a link.
 pub(crate) enum Carry<'m> {
-    /// The body of a plain message.
-    Plain(&'m [u8]),
+    /// The body of a plain message, in pieces.
+    Plain([&'m [u8]; 3]),
     /// Memory or a long body, lent.
     Lent(Box<Lending>),
 }
 
 impl Carry<'_> {
-    fn payload(&self) -> &[u8] {
+    #[inline]
+    pub(super) fn payload(&self) -> [&[u8]; 3] {
         match self {
-            Carry::Plain(body) => body,
-            Carry::Lent(lending) => &lending.payload,
+            Carry::Plain(body) => *body,
+            Carry::Lent(lending) => [&lending.payload, &[], &[]],
         }
     }
+    pub(super) fn len(&self) -> usize {
+        self.payload().iter().map(|part| part.len()).sum()
+    }
     /// A lease is for one link.
-    fn fits(&self, link: &Arc<Link>) -> bool {
+    pub(super) fn fits(&self, link: &Arc<Link>) -> bool {
         match self {
             Carry::Plain(_) => true,
             Carry::Lent(lending) => lending.pledge.is_for(link),
         }
     }
     /// The record's and the answer's kind.
-    fn kinds(&self) -> (u32, u32) {
+    pub(super) fn kinds(&self) -> (u32, u32) {
         match self {
             Carry::Plain(_) => (record::MESSAGE, 0),
             Carry::Lent(_) => (record::LEASE, link::lease::ANSWER),
-        }
-    }
-    fn kept(&self, id: i32) -> KeptBody {
-        match self {
-            Carry::Plain(body) => KeptBody::Plain(id, (*body).into()),
-            Carry::Lent(lending) => KeptBody::Lent(id, Box::new(Contents::kept(lending))),
         }
     }
 }
@@ -100,12 +99,17 @@ enum Try {
     /// As the numbered message of the route. `doubt`: perhaps after it was closed.
     Published {
         number: u32,
+        /// Slot and generation of the reply, if it is a call.
+        reply: Option<(u32, u32)>,
         doubt: bool,
     },
     NoRoute,
     NoCredit,
     NoSpace,
 }
+
+/// Bytes of copies from which on a sender looks how many of them are still needed: as many as stay in a processor's first cache.
+const KEPT_MANY: usize = 8 * 1024;
 
 impl Plane {
     pub(super) fn route(&self, name: Name) -> Option<Arc<OutRoute>> {
@@ -118,26 +122,29 @@ impl Plane {
     }
 
     /// Sends a message without rights.
-    pub(crate) fn send(&self, task: &Task, name: Name, id: i32, mut carry: Carry<'_>, until: Until, patient: bool) -> Result<Sent> {
+    pub(crate) fn send(&self, task: &Task, name: Name, id: i32, carry: &mut Carry<'_>, until: Until, patient: bool) -> Result<Sent> {
         loop {
             self.look(task)?;
-            let Some(route) = self.route(name).filter(|route| carry.fits(&route.link)) else { return Ok(Sent::NoRoute) };
-            match self.try_send(task, &route, id, None, &mut carry) {
-                Try::Published { number, doubt } => {
+            let Some(route) = self.route_of(name).filter(|route| carry.fits(&route.link)) else { return Ok(Sent::NoRoute) };
+            let no_credit = match self.try_send(task, &route, id, false, carry) {
+                Try::Published { doubt: false, .. } => {
+                    self.remember(route);
                     self.ring_due(task);
-                    return Ok(if doubt { Sent::Doubt(Doubt { route, number }) } else { Sent::Done });
+                    return Ok(Sent::Done);
                 }
+                Try::Published { number, .. } => return Ok(Sent::Doubt(Doubt { route, number })),
                 Try::NoRoute => return Ok(Sent::NoRoute),
-                full @ (Try::NoCredit | Try::NoSpace) => {
-                    if !patient || !self.wait_for_room(task, &route, matches!(full, Try::NoCredit), until)? {
-                        return Ok(Sent::Late);
-                    }
-                }
+                Try::NoCredit => true,
+                Try::NoSpace => false,
+            };
+            if !patient || !self.wait_for_room(task, &route, no_credit, until)? {
+                return Ok(Sent::Late);
             }
+            self.remember(route);
         }
     }
 
-    fn try_send(&self, task: &Task, route: &Arc<OutRoute>, id: i32, reply: Option<(u32, u32)>, carry: &mut Carry<'_>) -> Try {
+    fn try_send(&self, task: &Task, route: &Arc<OutRoute>, id: i32, call: bool, carry: &mut Carry<'_>) -> Try {
         let link = &route.link;
         let mut sending = route.sending.lock();
         if sending.stopped || link.is_down() {
@@ -154,24 +161,35 @@ impl Plane {
                 return Try::NoRoute;
             }
         }
+        let number = sending.sent.wrapping_add(1);
+        let reply = if call {
+            let Some(reply) = link.calls.lock().begin(route.id, number) else { return Try::NoRoute };
+            Some(reply)
+        } else {
+            None
+        };
         let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
         let head = RecordHead { kind: carry.kinds().0, route: route.index, slot, generation, id: id as u32 };
-        let pushed = link.outbox.lock().push(head, &[carry.payload()]);
-        let number = sending.sent.wrapping_add(1);
-        match pushed {
+        let mut outbox = link.outbox.lock();
+        match outbox.push(head, &carry.payload()) {
             Ok(bell) => {
+                link.count(counter::MESSAGES, 1);
+                link.count(counter::BYTES, carry.len() as u64);
+                drop(outbox);
                 sending.sent = number;
                 route.show_sent(&sending);
-                sending.keep(number, if reply.is_some() { KeptBody::Call } else { carry.kept(id) });
-                link.count(counter::MESSAGES, 1);
-                link.count(counter::BYTES, carry.payload().len() as u64);
+                sending.kept.push(number, call, id, carry);
                 if let Carry::Lent(lending) = carry {
                     lending.pledge.sent(route.id, number);
                 }
                 link.ring(bell);
             }
-            Err(PushError::Full) => return Try::NoSpace,
-            Err(PushError::Corrupt(evidence)) => {
+            Err(error) => {
+                drop(outbox);
+                if let Some((slot, _)) = reply {
+                    link.calls.lock().end(slot);
+                }
+                let PushError::Corrupt(evidence) = error else { return Try::NoSpace };
                 drop(sending);
                 self.accuse(task, link, &evidence);
                 return Try::NoRoute;
@@ -179,7 +197,7 @@ impl Plane {
         }
         let doubt = self.was_closed(route, &mut sending);
         sending.stopped |= doubt;
-        Try::Published { number, doubt }
+        Try::Published { number, reply, doubt }
     }
 
     /// Whether the receiver has closed the route, perhaps before it saw what was just published. The push has fenced.
@@ -293,19 +311,19 @@ impl Plane {
                 }
                 continue;
             }
-            let reply = if call { link.calls.lock().begin(route.id) } else { None };
             let number = sending.sent.wrapping_add(1);
+            let reply = if call { link.calls.lock().begin(route.id, number) } else { None };
             let posted = post((route.id, number), reply);
             let ok = matches!(&posted, Ok((code, _)) if code.is_ok());
             let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
             if ok {
                 sending.sent = number;
                 route.show_sent(&sending);
-                sending.keep(number, KeptBody::Ticket);
+                sending.kept.push_ticket(number);
                 if let Some((slot, _)) = reply
-                    && let Some(call) = link.calls.lock().open.get_mut(&slot)
+                    && let Some(call) = link.calls.lock().open.get_mut(slot)
                 {
-                    (call.number, call.ticket) = (number, true);
+                    call.ticket = true;
                 }
                 let head = RecordHead { kind: record::TICKET, route: route.index, slot, generation, id: 0 };
                 link.count(counter::MESSAGES, 1);
@@ -313,7 +331,7 @@ impl Plane {
                 let pushed = link.outbox.lock().push_reserved(head, &[]);
                 link.ring(pushed);
                 self.ring_due(task);
-                let open = reply.map(|(slot, generation)| Open { link: route.link.clone(), slot, generation });
+                let open = reply.map(|(slot, generation)| Open { route: route.clone(), slot, generation });
                 return Ok(Ticketed::Done(posted?.1, open));
             }
             link.outbox.lock().unreserve(0);
@@ -336,121 +354,111 @@ impl Plane {
         task: &Task,
         name: Name,
         id: i32,
-        mut carry: Carry<'_>,
+        carry: &mut Carry<'_>,
         until: Until,
         patient: bool,
     ) -> Result<Result<Open, Sent>> {
         loop {
             self.look(task)?;
-            let Some(route) = self.route(name).filter(|route| carry.fits(&route.link)) else { return Ok(Err(Sent::NoRoute)) };
-            let link = &route.link;
-            let Some((slot, generation)) = link.calls.lock().begin(route.id) else { return Ok(Err(Sent::NoRoute)) };
-            let tried = self.try_send(task, &route, id, Some((slot, generation)), &mut carry);
-            let end = || link.calls.lock().end(slot);
-            match tried {
+            let Some(route) = self.route_of(name).filter(|route| carry.fits(&route.link)) else { return Ok(Err(Sent::NoRoute)) };
+            let no_credit = match self.try_send(task, &route, id, true, carry) {
                 // If the receiver did not take it, the kernel process says so while we wait for the answer.
-                Try::Published { number, .. } => {
-                    let taken = route.sending.lock().taken;
-                    if let Some(call) = link.calls.lock().open.get_mut(&slot) {
-                        call.number = number;
-                        if taken.is_some_and(|taken| number > taken) && call.fate == Fate::Open {
-                            call.fate = Fate::NotTaken;
-                        }
-                    }
+                Try::Published { reply, .. } => {
+                    let (slot, generation) = reply.expect("a call has a slot");
                     self.ring_due(task);
-                    return Ok(Ok(Open { link: route.link.clone(), slot, generation }));
+                    return Ok(Ok(Open { route, slot, generation }));
                 }
-                Try::NoRoute => {
-                    end();
-                    return Ok(Err(Sent::NoRoute));
-                }
-                full @ (Try::NoCredit | Try::NoSpace) => {
-                    end();
-                    if !patient || !self.wait_for_room(task, &route, matches!(full, Try::NoCredit), until)? {
-                        return Ok(Err(Sent::Late));
-                    }
-                }
+                Try::NoRoute => return Ok(Err(Sent::NoRoute)),
+                Try::NoCredit => true,
+                Try::NoSpace => false,
+            };
+            if !patient || !self.wait_for_room(task, &route, no_credit, until)? {
+                return Ok(Err(Sent::Late));
             }
+            self.remember(route);
         }
     }
 
     /// Waits for the answer of a call.
-    pub(crate) fn finish_call(&self, task: &Task, open: &Open, until: Until) -> Result<Finished> {
-        let link = &open.link;
-        let peer_half = 1 - link.mine;
-        let word = link.memory_word(peer_half, open.slot);
-        let poll = || slot::poll(&*link.memory, link.mine, open.slot, open.generation);
-        let control_of = || self.pulled.load(Ordering::Acquire);
+    pub(crate) fn finish_call(&self, task: &Task, open: Open, until: Until) -> Result<Finished> {
+        let link = &open.route.link;
+        let word = link.memory_word(1 - link.mine, open.slot);
         link.show(link::state::RUNS, wait::cpu());
+        wait::glance(|| slot::is_of(word.load(Ordering::Acquire), open.generation));
         let result = loop {
-            let control = control_of();
-            match poll() {
-                Ok(None) => {}
-                Ok(Some(outcome)) => break self.answered(task, open, outcome),
-                Err(evidence) => {
-                    self.accuse(task, link, &evidence);
-                    break Finished::Died;
-                }
+            let control = self.pulled.load(Ordering::Acquire);
+            let seen = word.load(Ordering::Acquire);
+            if let Some(finished) = self.poll_answer(task, &open) {
+                break finished;
             }
             if self.control_word() != control {
                 self.settle(task)?;
                 continue;
             }
-            let fate = link.calls.lock().open.get(&open.slot).map_or(Fate::Died, |call: &Call| call.fate);
+            let fate = link.calls.lock().open.get(open.slot).map_or(Fate::Died, |call: &Call| call.fate);
             match fate {
                 Fate::Open | Fate::Moving => {}
                 Fate::Moved(name) => break Finished::Moved(name),
                 Fate::NotTaken => break Finished::NotTaken,
                 // What was answered before the end is an answer.
-                Fate::Died => match poll() {
-                    Ok(Some(outcome)) => break self.answered(task, open, outcome),
-                    _ => break Finished::Died,
-                },
+                Fate::Died => break self.poll_answer(task, &open).unwrap_or(Finished::Died),
             }
-            let seen = word.load(Ordering::Acquire);
-            if matches!(poll(), Ok(None))
-                && !wait::look(|cpu| link.is_near(cpu), until, || word.load(Ordering::Acquire) != seen || self.control_word() != control)
-            {
-                if until.is_some_and(|at| at <= Instant::now()) {
-                    match poll() {
-                        Ok(Some(_)) => continue,
-                        _ => break Finished::Late,
-                    }
-                }
-                slot::wait_flag(&*link.memory, link.mine, open.slot, bell::FUTEX);
-                fence(Ordering::SeqCst);
-                let start = Instant::now();
-                if word.load(Ordering::Acquire) == seen && self.control_word() == control {
-                    link.count(counter::SLEEPS, 1);
-                    link.show(link::state::SLEEPS, wait::cpu());
-                    self.sleep(&[(word, seen)], control, until);
-                    link.show(link::state::RUNS, wait::cpu());
-                }
-                slot::wait_flag(&*link.memory, link.mine, open.slot, bell::NONE);
-                wait::learn(start.elapsed());
-                self.check_kernel(task, start.elapsed())?;
-            } else {
+            let news = || word.load(Ordering::Acquire) != seen || self.control_word() != control;
+            if wait::look(|cpu| link.is_near(cpu), until, news) {
                 link.count(counter::SPUN, 1);
+                continue;
             }
+            if until.is_some_and(|at| at <= Instant::now()) {
+                break self.poll_answer(task, &open).unwrap_or(Finished::Late);
+            }
+            slot::wait_flag(&*link.memory, link.mine, open.slot, bell::FUTEX);
+            let start = Instant::now();
+            if !news() {
+                link.count(counter::SLEEPS, 1);
+                link.show(link::state::SLEEPS, wait::cpu());
+                self.sleep(&[(word, seen)], control, until);
+                link.show(link::state::RUNS, wait::cpu());
+            }
+            slot::wait_flag(&*link.memory, link.mine, open.slot, bell::NONE);
+            wait::learn(start.elapsed());
+            self.check_kernel(task, start.elapsed())?;
         };
         link.calls.lock().end(open.slot);
+        self.remember(open.route);
         Ok(result)
     }
 
-    fn answered(&self, task: &Task, open: &Open, outcome: slot::Outcome) -> Finished {
-        let slot::Outcome::Answered { len, id, kind } = outcome else { return Finished::Dropped };
-        let link = &open.link;
-        let contents = match kind {
-            0 if len.is_multiple_of(4) => {
-                let mut message = smallvec::SmallVec::from_elem(0, HEADER + len);
-                slot::read_into(&*link.memory, link.mine, open.slot, &mut message[HEADER..]);
-                Ok(Some(Answer { message, is_complex: false, annex: Vec::new(), leases: Vec::new() }))
+    /// The answer, if it is there.
+    #[inline]
+    fn poll_answer(&self, task: &Task, open: &Open) -> Option<Finished> {
+        let link = &open.route.link;
+        let (len, id) = match slot::poll(&*link.memory, link.mine, open.slot, open.generation) {
+            Ok(None) => return None,
+            Ok(Some(slot::Outcome::Dropped)) => return Some(Finished::Dropped),
+            Ok(Some(slot::Outcome::Answered { len, id, kind: 0 })) if len.is_multiple_of(4) => (len, id as i32),
+            Ok(Some(slot::Outcome::Answered { len, id, kind })) => return Some(self.lent_answer(task, open, len, id as i32, kind)),
+            Err(evidence) => {
+                self.accuse(task, link, &evidence);
+                return Some(Finished::Died);
             }
+        };
+        if !len.is_multiple_of(4) {
+            self.accuse(task, link, &Evidence { rule: violation::REPLY, found: len as u64, expected: 0 });
+            return Some(Finished::Died);
+        }
+        let mut body = SmallVec::from_elem(0, len);
+        slot::read_into(&*link.memory, link.mine, open.slot, &mut body);
+        Some(Finished::Answered(Received::answer_over_link(task, link.sender(), id, body)))
+    }
+
+    fn lent_answer(&self, task: &Task, open: &Open, len: usize, id: i32, kind: u32) -> Finished {
+        let link = &open.route.link;
+        let answer = match kind {
             link::lease::ANSWER => self.read_lent_answer(task, open, len),
             _ => Err(Evidence { rule: violation::REPLY, found: kind as u64 | (len as u64) << 32, expected: 0 }),
         };
-        match contents {
-            Ok(Some(answer)) => Finished::Answered { id: id as i32, answer, peer: link.sender() },
+        match answer {
+            Ok(Some(answer)) => Finished::Lent { id, answer: Box::new(answer), peer: link.sender() },
             Ok(None) => Finished::Dropped,
             Err(evidence) => {
                 self.accuse(task, link, &evidence);
@@ -461,7 +469,7 @@ impl Plane {
 
     /// `None`: its memory could not be mapped here.
     fn read_lent_answer(&self, task: &Task, open: &Open, len: usize) -> Result<Option<Answer>, Evidence> {
-        let link = &open.link;
+        let link = &open.route.link;
         let mut payload = Vec::with_capacity(len);
         slot::read(&*link.memory, link.mine, open.slot, len, &mut payload);
         let mut read = Contents::read(link, &payload, true);
@@ -481,28 +489,11 @@ impl Plane {
             Err(ReadError::Unknown(arena)) => Err(Evidence { rule: violation::LEASE, found: arena.into(), expected: 0 }),
         }
     }
-
-    /// Answers a call in its slot. Too late is as good as done.
-    pub(super) fn reply(&self, task: &Task, link: &Arc<Link>, at: u32, generation: u32, id: i32, carry: &mut Carry<'_>) {
-        let newest = link.owed[at as usize].lock();
-        if *newest == generation && !link.is_down() && carry.fits(link) {
-            if let Carry::Lent(lending) = carry {
-                lending.pledge.answers(at);
-            }
-            let payload = carry.payload();
-            let bell = slot::answer(&*link.memory, link.mine, at, generation, id as u32, carry.kinds().1, &[payload]);
-            link.count(counter::MESSAGES, 1);
-            link.count(counter::BYTES, payload.len() as u64);
-            drop(newest);
-            link.ring(bell);
-            self.ring_due(task);
-        }
-    }
 }
 
 /// Whether one more message may go out.
 fn has_credit(route: &OutRoute, sending: &mut super::table::Sending) -> Result<bool, Evidence> {
-    if sending.ahead(sending.seen) < route.limit {
+    if sending.ahead(sending.seen) < route.limit && sending.kept.size() < KEPT_MANY {
         return Ok(true);
     }
     let link = &route.link;
@@ -528,7 +519,7 @@ pub(crate) enum Ticketed<T> {
 
 /// A call that waits for its answer in a slot.
 pub(crate) struct Open {
-    link: Arc<Link>,
+    route: Arc<OutRoute>,
     slot: u32,
     generation: u32,
 }
@@ -545,9 +536,11 @@ pub(crate) struct Answer {
 /// How a call ended.
 #[allow(clippy::large_enum_variant)] // the large one is the common one
 pub(crate) enum Finished {
-    Answered {
+    Answered(Received),
+    /// With memory, or long.
+    Lent {
         id: i32,
-        answer: Answer,
+        answer: Box<Answer>,
         peer: crate::received::Sender,
     },
     /// The request was dropped unanswered.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -17,6 +17,7 @@ use umach_link::{Incoming, Mapping, Memory, Outgoing};
 use super::borrow::{Borrowed, PeerArenas};
 use super::contents::Contents;
 use super::lend::{Lender, Room};
+use super::send::Carry;
 use super::wait::Waiter;
 
 /// Who is at the other end, as the kernel process said.
@@ -87,8 +88,9 @@ impl Inbox {
     pub(super) fn new(ring: Incoming<Mapping>) -> Inbox {
         Inbox { ring, routes: Vec::new(), missed_at: None }
     }
-    pub(super) fn entry(&self, index: u32) -> Entry {
-        self.routes.get(index as usize % link::ROUTES).cloned().unwrap_or_default()
+    #[inline]
+    pub(super) fn entry(&self, index: u32) -> &Entry {
+        self.routes.get(index as usize % link::ROUTES).unwrap_or(&Entry::Never)
     }
     pub(super) fn set(&mut self, index: u32, entry: Entry) {
         let at = index as usize % link::ROUTES;
@@ -109,7 +111,26 @@ pub(super) struct Calls {
     free: Vec<u32>,
     /// Of each slot ever used, the newest.
     generations: Vec<u32>,
-    pub(super) open: HashMap<u32, Call>,
+    pub(super) open: OpenCalls,
+}
+
+/// By slot.
+#[derive(Default)]
+pub(super) struct OpenCalls(Vec<Option<Call>>);
+
+impl OpenCalls {
+    pub(super) fn get(&self, slot: u32) -> Option<&Call> {
+        self.0.get(slot as usize)?.as_ref()
+    }
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Call> {
+        self.0.get_mut(slot as usize)?.as_mut()
+    }
+    pub(super) fn values(&self) -> impl Iterator<Item = &Call> {
+        self.0.iter().flatten()
+    }
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Call> {
+        self.0.iter_mut().flatten()
+    }
 }
 
 /// A call that waits.
@@ -139,12 +160,13 @@ pub(super) enum Fate {
 }
 
 impl Calls {
-    /// A slot and its new generation.
-    pub(super) fn begin(&mut self, route: u64) -> Option<(u32, u32)> {
+    /// A slot and its new generation, for the numbered message of a route.
+    pub(super) fn begin(&mut self, route: u64, number: u32) -> Option<(u32, u32)> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.generations.len() < SLOTS => {
                 self.generations.push(0);
+                self.open.0.push(None);
                 self.generations.len() as u32 - 1
             }
             None => return None,
@@ -152,11 +174,11 @@ impl Calls {
         let generation = &mut self.generations[slot as usize];
         *generation = (*generation + 1) & GENERATION_MAX;
         let generation = *generation;
-        self.open.insert(slot, Call { generation, route, number: 0, ticket: false, fate: Fate::Open });
+        self.open.0[slot as usize] = Some(Call { generation, route, number, ticket: false, fate: Fate::Open });
         Some((slot, generation))
     }
     pub(super) fn end(&mut self, slot: u32) -> Option<Call> {
-        let call = self.open.remove(&slot)?;
+        let call = self.open.0.get_mut(slot as usize)?.take()?;
         self.free.push(slot);
         Some(call)
     }
@@ -165,11 +187,16 @@ impl Calls {
 /// Permission to send to one right over a link.
 pub(super) struct OutRoute {
     pub(super) id: u64,
+    /// The right's name, in the space of this plane's task.
+    pub(super) name: Name,
+    pub(super) plane: u64,
     pub(super) index: u32,
     pub(super) limit: u32,
     pub(super) link: Arc<Link>,
     /// Threads that wait for credit.
     pub(super) wanting: AtomicU32,
+    /// It is in no table any more.
+    pub(super) over: AtomicBool,
     pub(super) sending: Mutex<Sending>,
 }
 
@@ -191,25 +218,109 @@ pub(super) struct Sending {
     pub(super) taken: Option<u32>,
     /// The receiver was dead, and what it had not received has been sent again.
     pub(super) sent_again: bool,
-    /// Messages that may not have been received, oldest first: if the receiver dies and its port does not, they are sent again.
-    pub(super) kept: VecDeque<Kept>,
+    /// Messages that may not have been received: if the receiver dies and its port does not, they are sent again.
+    pub(super) kept: Kept,
 }
 
-/// A message that may not have been received.
+/// Copies of messages, oldest first, with consecutive numbers. One buffer holds all their bytes.
+#[derive(Default)]
 pub(super) struct Kept {
-    pub(super) number: u32,
-    pub(super) what: KeptBody,
+    /// The number of the oldest.
+    first: u32,
+    rows: VecDeque<KeptRow>,
+    bytes: VecDeque<u8>,
+    lent: VecDeque<Box<Contents<Weak<Room>>>>,
 }
 
+/// A message that was kept.
 pub(super) enum KeptBody {
-    /// Id and body.
-    Plain(i32, SmallVec<[u8; 64]>),
-    /// Id and the rest, of which the lender may have some back by now: then it was received.
-    Lent(i32, Box<Contents<Weak<Room>>>),
+    Plain(Vec<u8>),
+    /// Of which the lender may have some back by now: then it was received.
+    Lent(Box<Contents<Weak<Room>>>),
+}
+
+#[derive(Clone, Copy)]
+struct KeptRow {
+    id: i32,
+    /// Bytes of a plain message.
+    len: u32,
+    what: KeptWhat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeptWhat {
+    Plain,
+    Lent,
     /// Whoever called has it.
     Call,
     /// The kernel process has it.
     Ticket,
+}
+
+impl Kept {
+    /// Keeps the next message.
+    #[inline]
+    pub(super) fn push(&mut self, number: u32, call: bool, id: i32, carry: &Carry<'_>) {
+        let mut len = 0;
+        let what = match carry {
+            _ if call => KeptWhat::Call,
+            Carry::Plain(body) => {
+                for part in body.iter().filter(|part| !part.is_empty()) {
+                    self.bytes.extend(*part);
+                    len += part.len() as u32;
+                }
+                KeptWhat::Plain
+            }
+            Carry::Lent(lending) => {
+                self.lent.push_back(Box::new(Contents::kept(lending)));
+                KeptWhat::Lent
+            }
+        };
+        self.push_row(number, KeptRow { id, len, what });
+    }
+    /// Notes that the kernel process has the next message.
+    pub(super) fn push_ticket(&mut self, number: u32) {
+        self.push_row(number, KeptRow { id: 0, len: 0, what: KeptWhat::Ticket });
+    }
+    #[inline]
+    fn push_row(&mut self, number: u32, row: KeptRow) {
+        if self.rows.is_empty() {
+            self.first = number;
+        }
+        debug_assert_eq!(self.first.wrapping_add(self.rows.len() as u32), number, "numbers are consecutive");
+        self.rows.push_back(row);
+    }
+    /// Lets go of messages up to this number.
+    fn forget(&mut self, upto: u32) {
+        let mut bytes = 0;
+        while upto.wrapping_sub(self.first) as i32 >= 0
+            && let Some(row) = self.rows.pop_front()
+        {
+            self.first = self.first.wrapping_add(1);
+            bytes += row.len as usize;
+            if row.what == KeptWhat::Lent {
+                self.lent.pop_front();
+            }
+        }
+        self.bytes.drain(..bytes);
+    }
+    /// Bytes that are kept.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+    /// Number and id of each message that only this task has.
+    pub(super) fn into_messages(mut self) -> Vec<(u32, i32, KeptBody)> {
+        let mut found = Vec::new();
+        for (n, row) in self.rows.iter().enumerate() {
+            let body = match row.what {
+                KeptWhat::Plain => KeptBody::Plain(self.bytes.drain(..row.len as usize).collect()),
+                KeptWhat::Lent => KeptBody::Lent(self.lent.pop_front().expect("one for each such row")),
+                KeptWhat::Call | KeptWhat::Ticket => continue,
+            };
+            found.push((self.first.wrapping_add(n as u32), row.id, body));
+        }
+        found
+    }
 }
 
 impl Sending {
@@ -223,12 +334,7 @@ impl Sending {
     }
     /// Notes how many messages have been received.
     pub(super) fn received(&mut self, delivered: u32) {
-        while self.kept.front().is_some_and(|kept| delivered.wrapping_sub(kept.number) as i32 >= 0) {
-            self.kept.pop_front();
-        }
-    }
-    pub(super) fn keep(&mut self, number: u32, what: KeptBody) {
-        self.kept.push_back(Kept { number, what });
+        self.kept.forget(delivered);
     }
 }
 
@@ -254,14 +360,49 @@ pub(super) struct InRoute {
     pub(super) accepted: AtomicU32,
     /// Messages given to the program, or handed back.
     pub(super) delivered: AtomicU32,
+    /// How many those were when the ring's tail was looked at, and at which look that was.
+    pub(super) then: AtomicU32,
+    pub(super) look: AtomicU32,
     /// Older mail that takes credit.
     pub(super) before: AtomicU32,
     /// Messages that must wait until older mail has been received.
-    pub(super) held: Mutex<Option<VecDeque<Item>>>,
+    pub(super) held: Holding,
     /// Closed and acknowledged.
     pub(super) ended: AtomicBool,
     /// The sender asked to be told when it has credit.
     pub(super) room_wanted: AtomicBool,
+}
+
+/// Messages of a route that wait for something, if they have to. Changed under the link's inbox.
+pub(super) struct Holding {
+    items: Mutex<Option<VecDeque<Item>>>,
+    holds: AtomicBool,
+}
+
+impl Holding {
+    pub(super) fn new(holds: bool) -> Holding {
+        Holding { items: Mutex::new(holds.then(VecDeque::new)), holds: AtomicBool::new(holds) }
+    }
+    #[inline]
+    pub(super) fn holds(&self) -> bool {
+        self.holds.load(Ordering::Relaxed)
+    }
+    /// Gives it back if nothing has to wait.
+    pub(super) fn push(&self, item: Item) -> Option<Item> {
+        if !self.holds() {
+            return Some(item);
+        }
+        match &mut *self.items.lock() {
+            Some(items) => items.push_back(item),
+            None => return Some(item),
+        }
+        None
+    }
+    /// The wait is over.
+    pub(super) fn take(&self) -> Option<VecDeque<Item>> {
+        self.holds.store(false, Ordering::Relaxed);
+        self.items.lock().take()
+    }
 }
 
 /// A port of this task's with routes to it, now or once.
@@ -286,6 +427,8 @@ pub(crate) struct Place {
     /// The attention word for mail when the kernel process last had none for this name; [`Place::UNKNOWN`] if it should be asked.
     pub(super) asked: AtomicU64,
     pub(super) members: RwLock<SmallVec<[Arc<Port>; 1]>>,
+    /// The member that it is itself, unless it is a set.
+    pub(super) port: OnceLock<Arc<Port>>,
     /// The member to look at first.
     pub(super) turn: AtomicUsize,
     /// Messages received here, to give mail its turn.
@@ -300,13 +443,24 @@ impl Place {
         Arc::new(Place {
             asked: AtomicU64::new(Place::UNKNOWN),
             members: RwLock::default(),
+            port: OnceLock::new(),
             turn: AtomicUsize::new(0),
             received: AtomicU32::new(0),
             waiters: Mutex::default(),
         })
     }
+    #[inline]
     pub(super) fn has_messages(&self) -> bool {
+        if let Some(port) = self.port.get() {
+            return port.queued.load(Ordering::Acquire) > 0;
+        }
         self.members.read().iter().any(|port| port.queued.load(Ordering::Acquire) > 0)
+    }
+    /// Whether that port's messages come here.
+    #[inline]
+    pub(super) fn takes(&self, port: &Arc<Port>) -> bool {
+        let is = |member: &Arc<Port>| Arc::ptr_eq(member, port);
+        self.port.get().map_or_else(|| self.members.read().iter().any(is), is)
     }
     /// Mail of theirs might overtake messages that came before it.
     pub(super) fn must_wait(&self) -> bool {
@@ -359,8 +513,17 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn place(&mut self, name: Name) -> Arc<Place> {
-        self.places.entry(name).or_insert_with(Place::new).clone()
+    /// The place of a set. A port that had the name before is no more.
+    pub(super) fn set_place(&mut self, name: Name) -> Arc<Place> {
+        match self.places.get(&name) {
+            Some(place) if place.port.get().is_none() => place.clone(),
+            _ => self.new_place(name),
+        }
+    }
+    fn new_place(&mut self, name: Name) -> Arc<Place> {
+        let place = Place::new();
+        self.places.insert(name, place.clone());
+        place
     }
     pub(super) fn port(&mut self, name: Name, context: u64, seqno: u32) -> Arc<Port> {
         if let Some(port) = self.ports.get(&name) {
@@ -370,7 +533,7 @@ impl Tables {
             }
             return port.clone();
         }
-        let place = self.place(name);
+        let place = self.new_place(name);
         let port = Arc::new(Port {
             name,
             context: AtomicU64::new(context),
@@ -382,6 +545,7 @@ impl Tables {
             places: RwLock::new(vec![place.clone()]),
         });
         place.members.write().push(port.clone());
+        let _ = place.port.set(port.clone());
         self.ports.insert(name, port.clone());
         port
     }

@@ -80,15 +80,16 @@ fn find_cpu() -> u32 {
     cpu
 }
 
+/// A first look, for what comes at once.
+#[inline]
+pub(super) fn glance(mut ready: impl FnMut() -> bool) -> bool {
+    (0..FIRST).any(|_| ready())
+}
+
 /// Looks, then yields. True as soon as `ready` is; false if it is time to sleep. `near` says whether whom this waits for was last seen on a CPU.
 #[inline]
 pub(super) fn look(near: impl Fn(u32) -> bool, deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
-    for _ in 0..FIRST {
-        if ready() {
-            return true;
-        }
-    }
-    look_longer(&near, deadline, &mut ready)
+    glance(&mut ready) || look_longer(&near, deadline, &mut ready)
 }
 
 #[cold]

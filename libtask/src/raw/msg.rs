@@ -211,7 +211,7 @@ impl Space<'_> {
     ) -> Result<Code, Error> {
         let bytes = wire.map(|wire| [&wire.message[..], &wire.annex].concat());
         let post = wire.zip(bytes.as_deref()).map(|(wire, bytes)| Post { bytes, send_size: wire.message.len() as u32, rooms: &[] });
-        let mut answered = exchange(self.task, &Exchange { options, flags, post, call: false, receive, limit, count, wait })?;
+        let mut answered = exchange(self.task, &Exchange { options, flags, post, call: false, receive, limit, count, wait, from: None })?;
         let code = answered.code;
         answered.each(|frame| {
             received.push(from_wire(self.task, frame));

@@ -23,7 +23,7 @@ pub(super) unsafe fn copy_out(from: *mut u8, out: &mut [u8]) {
         unsafe { bulk(from, out.as_mut_ptr(), out.len()) };
         return;
     }
-    let odd = from.align_offset(8).min(out.len());
+    let odd = (from.addr().wrapping_neg() & 7).min(out.len());
     let (start, rest) = out.split_at_mut(odd);
     let (words, end) = rest.as_chunks_mut::<8>();
     // SAFETY: inside the bytes that the caller promised, and so is the step to them.
@@ -53,7 +53,7 @@ pub(super) unsafe fn copy_in(to: *mut u8, bytes: &[u8]) {
         unsafe { bulk(bytes.as_ptr().cast_mut(), to, bytes.len()) };
         return;
     }
-    let odd = to.align_offset(8).min(bytes.len());
+    let odd = (to.addr().wrapping_neg() & 7).min(bytes.len());
     let (start, rest) = bytes.split_at(odd);
     let (words, end) = rest.as_chunks::<8>();
     // SAFETY: inside the bytes that the caller promised, and so is the step to them.

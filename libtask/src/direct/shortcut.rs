@@ -1,0 +1,78 @@
+//! What need not be looked up for each message: the routes that a thread used last, and where a right's messages come to.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use umach_abi::Name;
+
+use super::Plane;
+use super::table::{OutRoute, Place};
+
+/// Routes that a thread remembers.
+const ROUTES: usize = 4;
+
+thread_local! {
+    static LAST: [Cell<Option<Arc<OutRoute>>>; ROUTES] = const { [const { Cell::new(None) }; ROUTES] };
+}
+
+/// Tells this process's planes apart.
+pub(super) struct PlaneId(u64);
+
+impl Default for PlaneId {
+    fn default() -> PlaneId {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        PlaneId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Where a name is remembered. Names differ in their upper bits first.
+fn cell_of(name: Name) -> usize {
+    (name.0 >> 8) as usize % ROUTES
+}
+
+impl Plane {
+    /// The route of a right, if it has one. Give it to [`Plane::remember`] after use.
+    #[inline]
+    pub(super) fn route_of(&self, name: Name) -> Option<Arc<OutRoute>> {
+        let last = LAST.try_with(|last| last[cell_of(name)].take()).ok().flatten();
+        match last {
+            Some(route) if route.name == name && route.plane == self.id.0 && !route.over.load(Ordering::Acquire) => Some(route),
+            _ => self.route(name),
+        }
+    }
+
+    /// This thread is likely to use it again. One that is over it forgets with the next.
+    #[inline]
+    pub(super) fn remember(&self, route: Arc<OutRoute>) {
+        let _ = LAST.try_with(|last| last[cell_of(route.name)].set(Some(route)));
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.id.0
+    }
+
+    /// Where a right's messages come to, if some of them come over links.
+    #[inline]
+    pub(crate) fn place_of(&self, name: Name, shortcut: Option<&Shortcut>) -> Option<Arc<Place>> {
+        if let Some(place) = shortcut.and_then(|shortcut| shortcut.0.get()) {
+            return Some(place.clone());
+        }
+        let place = self.place(name)?;
+        if let Some(shortcut) = shortcut {
+            let _ = shortcut.0.set(place.clone());
+        }
+        Some(place)
+    }
+}
+
+/// What a handle that receives remembers: its place is its own for good.
+#[derive(Default)]
+pub(crate) struct Shortcut(OnceLock<Arc<Place>>);
+
+impl fmt::Debug for Shortcut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shortcut")
+    }
+}
