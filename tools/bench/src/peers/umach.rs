@@ -14,6 +14,8 @@ use crate::process::{Direct, Kernel, PATIENCE, Process};
 
 /// Asks for the sum of the memory that the message brings.
 const SUM: i32 = 102;
+/// Asks for the sum of the memory that the message brings, read where it is.
+const SUM_IN_PLACE: i32 = 104;
 /// Asks for the memory that the message brings.
 const ECHO_MEMORY: i32 = 103;
 
@@ -36,6 +38,8 @@ pub(super) const CONTESTANTS: &[Contestant] = &[
 
 /// The longest body that a message takes; what is longer goes as memory.
 const BYTES_MAX: usize = 60 * 1024;
+/// From so many bytes on what is handed over is filled where the receiver reads it.
+const PLACE_MIN: usize = 1 << 20;
 /// Different rights in a stream.
 const RIGHTS: usize = 64;
 /// Messages that a task which takes many receives at once.
@@ -108,10 +112,17 @@ impl Peer for Client {
         Ok(())
     }
     fn bulk(&mut self, seed: u64, len: usize) -> Result<(u64, Duration)> {
-        let mut data = vec![0; len];
-        fill(&mut data, seed);
+        let message = if len < PLACE_MIN {
+            let mut data = vec![0; len];
+            fill(&mut data, seed);
+            Message::new(SUM).memory(data)
+        } else {
+            let mut loan = self.server.1.loan(len);
+            fill(&mut loan, seed);
+            Message::new(SUM_IN_PLACE).loan(loan)
+        };
         let start = Instant::now();
-        let answer = self.server.1.call(Message::new(SUM).memory(data))?;
+        let answer = self.server.1.call(message)?;
         let took = start.elapsed();
         let sum = answer.pod()?;
         ensure!(sum == expected(seed, len), "{len} bytes did not arrive as they were sent");
@@ -155,6 +166,11 @@ fn answer(request: &mut Received) -> Result<Message> {
         ECHO => Message::new(101).bytes(request.bytes()),
         ECHO_MEMORY => Message::new(101).memory(request.memory(0)?.into_vec()),
         SUM => Message::new(101).pod(&Sum::of(&request.memory(0)?)),
+        SUM_IN_PLACE => {
+            let mut sum = Sum::default();
+            request.take_lease(0)?.blocks(|block| sum.add(block));
+            Message::new(101).pod(&sum.total())
+        }
         LINK => {
             let other = request.take_send(0)?;
             for _ in 0..u32::from_le_bytes(request.pod()?) {
