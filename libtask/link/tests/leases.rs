@@ -31,7 +31,10 @@ fn block_is_read_by_the_peer_and_written_by_its_lender_alone() {
         let mut copy = vec![0; len];
         foreign.read(block.offset(), &mut copy);
         assert_eq!(copy, *block);
-        let mut seen = Vec::new();
+        let mut seen = b"before".to_vec();
+        foreign.append_to(block.offset(), len, &mut seen);
+        assert_eq!((&seen[..6], &seen[6..]), (&b"before"[..], &block[..]));
+        seen.clear();
         foreign.blocks(block.offset(), len, |part| seen.extend_from_slice(part));
         assert_eq!(seen, *block);
         let mut middle = vec![0; len / 2];

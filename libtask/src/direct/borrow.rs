@@ -58,8 +58,8 @@ impl Borrowed {
     /// A copy of its bytes.
     pub(crate) fn to_vec(&self) -> Option<Vec<u8>> {
         let (memory, at) = self.memory()?;
-        let mut bytes = vec![0; self.len()];
-        memory.read(at, &mut bytes);
+        let mut bytes = Vec::new();
+        memory.append_to(at, self.len(), &mut bytes);
         Some(bytes)
     }
 }

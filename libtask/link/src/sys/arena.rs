@@ -22,8 +22,8 @@ use crate::space::{Range, Space};
 /// Without these the memory could go away under the mapping.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 
-/// How much is copied before it is looked at: in the first-level cache with room for what the looker needs.
-const BLOCK: usize = 4096;
+/// How much is copied before it is looked at (measured: [`copy::copy_foreign`]).
+const BLOCK: usize = 2048;
 
 /// A whole memfd, mapped.
 #[derive(Debug)]
@@ -190,8 +190,20 @@ impl Foreign {
     /// Panics past the end.
     pub fn read(&self, at: u64, out: &mut [u8]) {
         let from = self.map.at(usize::try_from(at).expect("inside the mapping"), out.len());
-        // SAFETY: the bytes are inside the mapping (`at` asserts it); this process accesses them by `copy` only.
-        unsafe { copy::copy_foreign(from, out) };
+        // SAFETY: the bytes are inside the mapping (`at` asserts it); this process accesses them by `copy` only, and `out` is ours.
+        unsafe { copy::copy_foreign(from, out.as_mut_ptr(), out.len()) };
+    }
+    /// Appends `len` bytes from `at` on to `out`.
+    ///
+    /// Panics past the end.
+    pub fn append_to(&self, at: u64, len: usize, out: &mut Vec<u8>) {
+        let from = self.map.at(usize::try_from(at).expect("inside the mapping"), len);
+        out.reserve(len);
+        // SAFETY: as above; there is room for `len` more bytes, which are all written before they count.
+        unsafe {
+            copy::copy_foreign(from, out.spare_capacity_mut().as_mut_ptr().cast(), len);
+            out.set_len(out.len() + len);
+        }
     }
     /// Shows `len` bytes from `at` on, in order and each once, in blocks that were copied out and do not change.
     ///
