@@ -39,6 +39,13 @@ impl Lease {
     pub fn is_in_place(&self) -> bool {
         matches!(self.0, Inner::Lent(_))
     }
+    /// The bytes, if they are this task's own and nobody else can change them.
+    pub fn own_bytes(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Inner::Lent(_) => None,
+            Inner::Own(memory) => Some(memory),
+        }
+    }
     /// Copies `out.len()` bytes from `offset` on.
     ///
     /// Panics past the end.

@@ -652,6 +652,10 @@ impl ReplyRight {
             ReplyRight::Send(right) => &right.held,
         }
     }
+    /// Memory of `len` bytes for the answer: see [`SendRight::loan`].
+    pub fn loan(&self, len: usize) -> Loan {
+        Loan::new(self.held(), len)
+    }
     /// Sends the answer. Never waits: to a send right whose queue is full it fails and gives the message back.
     pub fn send(self, message: Message) -> Result<(), SendError> {
         match self {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use umach_abi::control::{LinkEnd, LinkRing, PortRecall, ReplyExplicit, RouteAck, RouteReturn};
 use umach_abi::link::{self, bell, record, slot};
 use umach_abi::records::violation;
-use umach_link::{Incoming, RecordHead};
+use umach_link::{Incoming, RecordHead, record_size};
 use umach_tests::Chance;
 
 use crate::peer::{Evil, Link, plain};
@@ -45,6 +45,15 @@ impl Route {
     /// The victim has read all that was published.
     pub(crate) fn is_consumed(&self) -> bool {
         self.link.get_theirs(link::HEAD) == self.start()
+    }
+    /// Publishes one record that says it is lent, with this payload.
+    pub(crate) fn lent(&self, payload: &[u32], id: u32) {
+        let start = self.start();
+        let head = [4 * payload.len() as u32, record::LEASE, self.index, 0, 0, id];
+        for (n, word) in head.iter().chain(payload).enumerate() {
+            self.link.set(link::RING + (start as usize + 4 * n) % link::RING_SIZE, *word);
+        }
+        self.tail(record_size(4 * payload.len()) as u32);
     }
     fn start(&self) -> u32 {
         self.link.get(link::TAIL)
@@ -101,7 +110,7 @@ pub(crate) const OF_CLIENTS: &[Lie] = &[
     }),
     quiet("a ticket that was never sent", |_, route| route.record(record::TICKET, route.index, 0, 0)),
     quiet("a ticket for an answer that was never asked for", |_, route| route.record(record::TICKET, route.index, 3, 9)),
-    quiet("a lease of nothing", |_, route| route.record(record::LEASE, route.index, 0, 0)),
+    lie("a lease of nothing", &["lease"], |_, route| route.record(record::LEASE, route.index, 0, 0)),
     lie("more messages than credit", &["credit"], |_, route| {
         let heads = vec![[0, record::MESSAGE, route.index, 0, 0, 1]; route.limit as usize + 40];
         route.link.records(&heads, route.start() + heads.len() as u32 * HEAD);
@@ -156,8 +165,34 @@ pub(crate) const OF_CLIENTS: &[Lie] = &[
     }),
 ];
 
-/// Of a server to a client, which calls all the while.
+/// Of a server to a client, which calls all the while, with memory that it lends.
 pub(crate) const OF_SERVERS: &[Lie] = &[
+    quiet("words of leases, changing", |_, route| {
+        mutate(&route.link, link::LEASES_DONE, 4 * link::LEASES, |out, link| {
+            for at in 0..link::SLOTS as u32 {
+                answer(link, at, out, slot::DONE, 8);
+            }
+        });
+    }),
+    quiet("leases given back that are in use", |_, route| {
+        answers(route, WHILE, |link, at, generation| {
+            for index in 0..8 {
+                link.set(link::LEASES_DONE + 4 * index, generation << 1 | 1);
+            }
+            answer(link, at, generation, slot::DONE, 8);
+        })
+    }),
+    lie("an answer that is lent and has no head", &["lease"], |_, route| {
+        answers(route, WHILE, |link, at, generation| answer_lent(link, at, generation, 4, &[]));
+    }),
+    lie("an answer lent from an arena that there is not", &["lease"], |_, route| {
+        answers(route, WHILE, |link, at, generation| answer_lent(link, at, generation, 40, &[1, 0, 3, 0, 1, 0, 0, 0, 8, 0]));
+    }),
+    lie("an answer whose inline bytes are not there", &["lease"], |_, route| {
+        answers(route, WHILE, |link, at, generation| {
+            answer_lent(link, at, generation, 40, &[1, 0, link::lease::INLINE, 0, 0, 0, 0, 0, 4000, 0]);
+        });
+    }),
     quiet("no answer ever", |_, _| thread::sleep(WHILE)),
     quiet("answers before they are asked for", |_, route| {
         answers(route, WHILE, |link, at, generation| {
@@ -235,6 +270,19 @@ fn answers(route: &Route, time: Duration, how: fn(&Link, u32, u32)) {
             _ => thread::yield_now(),
         }
     }
+}
+
+/// Writes an answer that says it is lent, with this payload.
+fn answer_lent(link: &Link, at: u32, generation: u32, len: u32, payload: &[u32]) {
+    let start = link::SLOTS_AT + at as usize * link::SLOT_SIZE;
+    for (n, word) in payload.iter().enumerate() {
+        link.set(start + link::SLOT_HEAD + 4 * n, *word);
+    }
+    link.set(start + 4, len);
+    link.set(start + 8, 7);
+    link.set(start + 12, link::lease::ANSWER);
+    link.set(start, generation << 2 | slot::DONE);
+    link.wake(start);
 }
 
 /// Writes an answer, whatever it says.

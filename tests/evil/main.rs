@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod files;
+mod leases;
 mod lies;
 mod peer;
 
@@ -35,6 +36,8 @@ const END: i32 = 502;
 /// The victim takes the file that it carries. With another id, it does not.
 const TAKE: i32 = 503;
 const IGNORE: i32 = 504;
+/// The victim reads all memory that it carries.
+const READ: i32 = 505;
 
 #[test]
 fn lying_clients_cost_only_themselves() {
@@ -59,6 +62,11 @@ fn tasks_that_lie_about_files_cost_only_themselves() {
     for direct in [Direct::Always, Direct::Off] {
         Stage::play_in(direct, "lies about files", files::suffer);
     }
+}
+
+#[test]
+fn tasks_that_lie_about_memory_cost_only_themselves() {
+    Stage::play("lies about memory", leases::suffer);
 }
 
 struct Stage<'w> {
@@ -114,6 +122,10 @@ impl Stage<'_> {
     }
 
     fn suffer_client(&self, lie: &Lie) {
+        self.suffer_told(lie, lie.tell);
+    }
+
+    fn suffer_told(&self, lie: &Lie, tell: impl FnOnce(&mut Evil, &Route)) {
         let before = self.world.kernel().log().len();
         let mut evil = Evil::child_of(&self.victim);
         let status = evil.mail(1, false);
@@ -129,7 +141,7 @@ impl Stage<'_> {
             assert!(std::time::Instant::now() < end, "{}: an honest message is not taken: {route:?}, {:?}", lie.name, evil.events);
             thread::sleep(Duration::from_millis(1));
         }
-        (lie.tell)(&mut evil, &route);
+        tell(&mut evil, &route);
         self.judge(lie, evil, before);
     }
 
@@ -166,7 +178,8 @@ impl Stage<'_> {
                     if stop.load(Ordering::Acquire) {
                         break;
                     }
-                    let _ = right.call_within(Message::new(ECHO).bytes(&[2; 3000]), Duration::from_millis(20));
+                    let message = Message::new(ECHO).bytes(&[2; 3000]).memory(vec![2; 40_000]);
+                    let _ = right.call_within(message, Duration::from_millis(20));
                 }
             })
         };
@@ -218,6 +231,15 @@ fn serve(victim: &Task) -> (JoinHandle<()>, SendRight, Receiver<SendRight>, Rece
             TAKE => {
                 let file = request.take_file(0);
                 give.lock().expect("one thread").1.send(file).expect("the stage listens");
+                Next::Continue
+            }
+            READ => {
+                for part in 0..request.parts() {
+                    let lease = request.take_lease(part).expect("memory");
+                    let mut seen = 0;
+                    lease.blocks(|block| seen += block.len());
+                    assert_eq!((seen, lease.to_vec().len()), (lease.len(), lease.len()));
+                }
                 Next::Continue
             }
             END => Next::ReplyAndStop(Message::new(END)),

@@ -11,7 +11,9 @@ use libtask::{Name, RightKind, Task};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
-use umach_abi::control::{Call, EVENTS_WAIT, Events, FileInbox, FileLane, Head, Hello, Msg, PortAllocate, Reply, msg_flags};
+use umach_abi::control::{
+    Call, EVENTS_WAIT, Events, FileInbox, FileLane, Head, Hello, LinkArena, LinkArenaReady, Msg, PortAllocate, Reply, msg_flags,
+};
 use umach_abi::limits::PACKET_MAX;
 use umach_abi::link::{self, record};
 use umach_abi::message::{Descriptor, Header, Options};
@@ -95,6 +97,15 @@ impl Link {
             }
             Err(_) => false,
         }
+    }
+}
+
+/// Memory that the evil task lends from, and goes on writing.
+pub(crate) struct Lent(OwnedFd);
+
+impl Lent {
+    pub(crate) fn write(&self, at: u64, bytes: &[u8]) {
+        rustix::io::pwrite(&self.0, bytes, at).expect("write the memory");
     }
 }
 
@@ -186,6 +197,17 @@ impl Evil {
             self.pull();
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Makes memory to lend from over the link: its mapping, not sealed against other writers as it should be.
+    pub(crate) fn arena(&mut self, size: u64, show: bool) -> Lent {
+        let link = self.link.as_ref().expect("a link").id;
+        let mut made = self.call(&LinkArena { link, size });
+        let arena = fields::<LinkArena>(&made).arena;
+        if show {
+            fields::<LinkArenaReady>(&self.call(&LinkArenaReady { link, arena }));
+        }
+        Lent(made.attached.pop().expect("memory"))
     }
 
     /// Sends a message through the kernel process, with a send right to the own port if `right`.

@@ -199,10 +199,14 @@ records! {
         tickets: u32,
         /// 1: ending.
         flags: u32,
-        /// Arenas of both.
-        arenas: u32,
-        /// Their bytes.
-        arena_bytes: u64,
+        /// Arenas of the first.
+        arenas_first: u32,
+        /// Arenas of the second.
+        arenas_second: u32,
+        /// Bytes of those of the first.
+        arena_bytes_first: u64,
+        /// Bytes of those of the second.
+        arena_bytes_second: u64,
     }
 
     /// A row of `HostRoutes`.

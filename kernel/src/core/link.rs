@@ -45,6 +45,10 @@ impl Indices {
     }
 }
 
+fn bytes_of(arenas: &[Arena]) -> u64 {
+    arenas.iter().map(|arena| arena.charge.amount()).sum()
+}
+
 /// A link. What there is two of is in the order of `tasks`.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -362,8 +366,10 @@ impl Core {
                 back: link.live[1],
                 tickets: link.tickets,
                 flags: u32::from(link.down.is_some()),
-                arenas: link.arenas.iter().map(|arenas| arenas.len() as u32).sum(),
-                arena_bytes: link.arenas.iter().flatten().map(|arena| arena.charge.amount()).sum(),
+                arenas_first: link.arenas[0].len() as u32,
+                arenas_second: link.arenas[1].len() as u32,
+                arena_bytes_first: bytes_of(&link.arenas[0]),
+                arena_bytes_second: bytes_of(&link.arenas[1]),
             }
             .write(&mut rows);
         }

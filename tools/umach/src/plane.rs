@@ -40,6 +40,9 @@ pub(crate) struct Counts {
     pub(crate) no_credit: u64,
     pub(crate) no_space: u64,
     pub(crate) kernel_plane: u64,
+    pub(crate) leases: u64,
+    pub(crate) lent_bytes: u64,
+    pub(crate) leases_back: u64,
 }
 
 impl Plane {
@@ -126,6 +129,9 @@ impl Plane {
             no_credit: sum.no_credit.saturating_add(side.no_credit),
             no_space: sum.no_space.saturating_add(side.no_space),
             kernel_plane: sum.kernel_plane.saturating_add(side.kernel_plane),
+            leases: sum.leases.saturating_add(side.leases),
+            lent_bytes: sum.lent_bytes.saturating_add(side.lent_bytes),
+            leases_back: sum.leases_back.saturating_add(side.leases_back),
         })
     }
 }
@@ -138,6 +144,10 @@ impl Link {
     /// Live routes out of each half's task.
     pub(crate) fn routes_out(&self) -> [u32; 2] {
         [self.row.forth, self.row.back]
+    }
+    /// What each half's task lends from: how many arenas, and how many bytes they have.
+    pub(crate) fn arenas(&self) -> [(u32, u64); 2] {
+        [(self.row.arenas_first, self.row.arena_bytes_first), (self.row.arenas_second, self.row.arena_bytes_second)]
     }
     /// What the task of a half says.
     pub(crate) fn side(&self, half: usize) -> Option<&LinkSide> {
@@ -158,6 +168,9 @@ impl Counts {
             no_credit: at(counter::NO_CREDIT),
             no_space: at(counter::NO_SPACE),
             kernel_plane: at(counter::KERNEL_PLANE),
+            leases: at(counter::LEASES),
+            lent_bytes: at(counter::LENT_BYTES),
+            leases_back: at(counter::LEASES_BACK),
         }
     }
 }

@@ -230,3 +230,30 @@ fn open_files_on_their_way_are_seen_with_and_without_a_link() {
     }
     assert_eq!(talk.json(&["ps", "--files"])[0]["queued"].as_u64(), Some(0));
 }
+
+#[test]
+fn memory_that_is_lent_is_seen_until_it_is_back() {
+    let talk = talk().call(20);
+    let send = || {
+        let loan = talk.right.loan(100_000);
+        assert!(loan.is_in_place());
+        talk.right.send_within(Message::new(1).loan(loan), DEADLINE).unwrap();
+        talk.port.receive_within(DEADLINE).unwrap().take_lease(0).unwrap()
+    };
+    let held = [send(), send()];
+    drop(send());
+    let client = || {
+        let links = talk.json(&["ps", "--links"]);
+        let sides = links[0]["sides"].as_array().unwrap();
+        assert_eq!(find(sides, "label", "the server")["arenas"].as_u64(), Some(0));
+        let side = find(sides, "label", "the client").clone();
+        ["arenas", "arena_bytes", "leases", "lent_bytes", "leases_back"].map(|key| side[key].as_u64().unwrap())
+    };
+    assert_eq!(client(), [1, 1 << 20, 3, 300_000, 0]);
+    drop(held);
+    // It is seen to be back when more is lent.
+    drop(send());
+    assert_eq!(client(), [1, 1 << 20, 4, 400_000, 3]);
+    let text = talk.text(&["ps", "--links"]);
+    assert!(text.contains("ARENAS") && text.contains("LENT") && text.contains("1.0 MiB"), "{text}");
+}

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::steps::{self, Step};
 
 /// The crate that the fuzz targets are about, and their names.
-const FUZZ: (&str, [&str; 4]) = ("libtask/link/fuzz", ["records", "ring", "slot", "control"]);
+const FUZZ: (&str, [&str; 5]) = ("libtask/link/fuzz", ["records", "ring", "slot", "leases", "control"]);
 
 #[derive(Args)]
 pub(crate) struct Loom {

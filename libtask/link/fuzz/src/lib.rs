@@ -12,13 +12,13 @@ use umach_abi::control::{Reply, Request, answer};
 use umach_abi::link::{self, record};
 use umach_abi::records::{Event, violation};
 use umach_link::slot::Outcome;
-use umach_link::{Evidence, Incoming, Mapping, Memory, Outgoing, PushError, RecordHead, credit, record_size};
+use umach_link::{Evidence, Incoming, Mapping, Memory, Outgoing, PushError, RecordHead, credit, lease, record_size};
 
 /// A target: does something with any bytes, and panics if that shows a fault.
 pub type Target = fn(&[u8]);
 
 /// The targets, by their names.
-pub const TARGETS: [(&str, Target); 4] = [("records", records), ("ring", ring), ("slot", slot), ("control", control)];
+pub const TARGETS: [(&str, Target); 5] = [("records", records), ("ring", ring), ("slot", slot), ("leases", leases), ("control", control)];
 
 /// Rounds that the writing thread makes at most.
 const ROUNDS: usize = 64;
@@ -308,6 +308,56 @@ pub fn slot(data: &[u8]) {
             let _ = (credit::closed(&*mine, 1, slot), credit::closings(&*mine, 1), umach_link::counters(&*mine, 1));
         }
     });
+}
+
+/// A payload that says what is lent, against a reader that knows nothing of this crate's: the first half of the rules by arithmetic that cannot overflow.
+pub fn leases(data: &[u8]) {
+    const SIZES: [u64; 2] = [4096, 1 << 20];
+    let mut input = Input(data);
+    let body_max = usize::from(input.u16());
+    let payload = input.0;
+    let found = lease::read(payload, body_max, |arena| SIZES.get(arena as usize).copied());
+    let word = |at: usize| payload.get(at..at + 4).map_or(0, |b| u128::from(u32::from_le_bytes(b.try_into().expect("four bytes"))));
+    let long = |at: usize| word(at) | word(at + 4) << 32;
+    let (count, flags) = (word(0), word(4));
+    let fits = payload.len() >= 8 && 8 + 32 * count <= payload.len() as u128 && flags <= 1 && (flags == 0 || count > 0);
+    let rows = if fits { count as usize } else { 0 };
+    let mut inline = 0u128;
+    let mut good = fits;
+    for row in (0..rows).map(|n| 8 + 32 * n) {
+        let (arena, index, generation, zero, offset, len) =
+            (word(row), word(row + 4), word(row + 8), word(row + 12), long(row + 16), long(row + 24));
+        good &= zero == 0 && len <= u128::from(u32::MAX);
+        if arena == u128::from(u32::MAX) {
+            good &= index == 0 && generation == 0 && offset == 0;
+            inline += len.next_multiple_of(4);
+        } else {
+            let size = SIZES.get(arena as usize).copied().unwrap_or(0);
+            good &= index < 1024 && (1..1 << 31).contains(&generation) && offset.is_multiple_of(4096);
+            good &= len > 0 && offset + len <= u128::from(size);
+        }
+    }
+    let rest = (payload.len() as u128).saturating_sub(8 + 32 * count);
+    good &= inline <= rest && (rest - inline.min(rest)).is_multiple_of(4);
+    if flags == 1 && rows > 0 {
+        let last = 8 + 32 * (rows - 1);
+        good &= word(last) != u128::from(u32::MAX)
+            && long(last + 24) <= body_max as u128
+            && long(last + 24).is_multiple_of(4)
+            && rest == inline;
+    }
+    match found {
+        Err(lease::ReadError::Broken(evidence)) => assert!(!good && evidence.rule == violation::LEASE, "{evidence}"),
+        Err(lease::ReadError::Unknown(arena)) => assert!(!good && arena as usize >= SIZES.len()),
+        Ok(read) => {
+            assert!(good, "a payload that breaks a rule was taken: {read:?}");
+            assert_eq!(read.pieces.len() + usize::from(read.lent_body.is_some()), rows);
+            let mut again = Vec::new();
+            lease::write(&read, &mut again);
+            // But for what is between inline bytes.
+            assert_eq!(lease::read(&again, body_max, |arena| SIZES.get(arena as usize).copied()), Ok(read));
+        }
+    }
 }
 
 /// A packet as the kernel process reads it, and the same bytes as a task reads an answer with events.

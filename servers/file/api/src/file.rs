@@ -106,6 +106,11 @@ impl File {
         if bytes.len() <= INLINE_MAX {
             return call(&self.right, request, subject, |message: Message| message.memory(bytes));
         }
+        let mut loan = self.right.loan(bytes.len());
+        if loan.is_in_place() {
+            loan.copy_from_slice(bytes);
+            return call(&self.right, request, subject, |message| message.loan(loan));
+        }
         let region = self.right.task().region(bytes).map_err(|source| FileError::Ipc { on: subject.clone(), source })?;
         call(&self.right, request, subject, |message| message.lend_region(&region))
     }

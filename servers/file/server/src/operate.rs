@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use libtask::{Memory, Message, Received, Region, SendRight, Sender, Task, TaskControl};
+use libtask::{Lease, Loan, Message, Received, Region, SendRight, Sender, Task, TaskControl};
 use umach_file_api::error::{Failure, Fault};
 use umach_file_api::protocol::{
     self, Access, Append, Bytes, Descriptor, GetStat, INLINE_MAX, List, Mkdir, Narrow, Op, Open, Opened, READ_MAX, Read, ReadLink, Remove,
@@ -15,6 +15,11 @@ use crate::charge::Charges;
 use crate::handle::{Handle, Handles, Node};
 use crate::tree::{Directory, OpenFile, OpenHow};
 
+/// Shorter reads go in the answer itself, longer ones than the second in a region: what is lent to a client may stay with it for long.
+const LOAN_MIN: u64 = 3 << 10;
+const LOAN_MAX: u64 = 8 << 20;
+/// Bytes of a client's memory that are copied before they are written: they stay in the cache between the two.
+const PIECE: usize = 256 << 10;
 /// No request carries more rights or memory than this.
 pub const PARTS_MAX: usize = 1;
 
@@ -27,17 +32,20 @@ pub struct Parcel<'b> {
     pub sender: Sender,
     body: Cow<'b, [u8]>,
     right: Option<SendRight>,
-    memory: Option<Memory>,
+    /// Left where the client put it until it is written: what waits takes no memory here.
+    memory: Option<Lease>,
 }
 
 impl<'b> Parcel<'b> {
-    /// Takes out what may belong to a request. `None` if it carries more than any does.
-    pub fn unpack(received: &'b mut Received) -> Option<Parcel<'b>> {
+    /// Takes out what may belong to a request, and leaves the message for its answer. `None` if it carries more than any does.
+    pub fn unpack(received: &'b mut Received) -> Option<(Parcel<'b>, &'b Received)> {
         if received.parts() > PARTS_MAX {
             return None;
         }
-        let (right, memory) = (received.take_send(0).ok(), received.memory(0).ok());
-        Some(Parcel { id: received.id(), sender: received.sender(), body: Cow::Borrowed(received.bytes()), right, memory })
+        let (right, memory) = (received.take_send(0).ok(), received.take_lease(0).ok());
+        let received: &'b Received = received;
+        let parcel = Parcel { id: received.id(), sender: received.sender(), body: Cow::Borrowed(received.bytes()), right, memory };
+        Some((parcel, received))
     }
     /// A copy that can wait without its message.
     pub fn into_owned(self) -> Parcel<'static> {
@@ -47,9 +55,9 @@ impl<'b> Parcel<'b> {
     fn request<R: Request>(&self) -> Result<R, Failure> {
         protocol::request(&self.body)
     }
-    /// The bytes to write. libtask has checked the seals and the size of what it maps, so nobody can change or cut them now.
-    fn payload(&self) -> Result<&[u8], Failure> {
-        let memory = self.memory.as_deref().ok_or(Fault::BadRequest)?;
+    /// The bytes to write. A client that changes them meanwhile has them written as they then are.
+    fn payload(&self) -> Result<&Lease, Failure> {
+        let memory = self.memory.as_ref().ok_or(Fault::BadRequest)?;
         if memory.len() as u64 > WRITE_MAX {
             return Err(Fault::TooLarge.into());
         }
@@ -102,8 +110,8 @@ impl Lending {
 pub struct Answer {
     /// The message.
     pub message: Message,
-    /// Whether it lends a region. Until the message is dropped, the server holds the region too: send it at once, and not together with a
-    /// receive that may last.
+    /// Whether it lends memory. Until the message is dropped, the server holds that too: send it at once, and not together with a receive that may
+    /// last.
     pub lends: bool,
 }
 
@@ -112,6 +120,9 @@ impl From<Message> for Answer {
         Answer { message, lends: false }
     }
 }
+
+/// Gives memory of some length to answer with; `None` if nobody waits for the answer.
+pub type Lend<'l> = Option<&'l dyn Fn(usize) -> Loan>;
 
 type Done = Result<Answer, Failure>;
 
@@ -122,10 +133,10 @@ fn plain<R: Request>(reply: R::Reply) -> Done {
 
 impl Operator {
     /// Works on one request and gives its answer.
-    pub fn answer(&self, handle: &Handle, parcel: &mut Parcel<'_>) -> Answer {
+    pub fn answer(&self, handle: &Handle, parcel: &mut Parcel<'_>, lend: Lend<'_>) -> Answer {
         let id = parcel.id;
         let done = match Op::from_id(id) {
-            Some(op) => self.operate(op, handle, parcel),
+            Some(op) => self.operate(op, handle, parcel, lend),
             None => Err(Fault::UnknownOperation.into()),
         };
         done.unwrap_or_else(|failure| protocol::refusal(id, self.explain(handle, failure)).into())
@@ -139,7 +150,7 @@ impl Operator {
         }
     }
 
-    fn operate(&self, op: Op, handle: &Handle, parcel: &mut Parcel<'_>) -> Done {
+    fn operate(&self, op: Op, handle: &Handle, parcel: &mut Parcel<'_>, lend: Lend<'_>) -> Done {
         match op {
             Op::Open => self.open(handle, parcel),
             Op::Narrow => self.narrow(handle, parcel),
@@ -179,19 +190,25 @@ impl Operator {
                 let Read { offset, length } = parcel.request()?;
                 let file = handle.file()?;
                 handle.require(Access::READ)?;
-                self.read(file, offset, length.min(READ_MAX))
+                self.read(file, offset, length.min(READ_MAX), lend)
             }
             Op::Write => {
                 let Write { offset } = parcel.request()?;
                 let file = handle.file()?;
                 handle.require(Access::WRITE)?;
-                plain::<Write>(Written { length: file.write(offset, parcel.payload()?)? })
+                plain::<Write>(Written { length: write(file, offset, parcel.payload()?)? })
             }
             Op::Append => {
                 let Append {} = parcel.request()?;
                 let file = handle.file()?;
                 handle.require(Access::APPEND)?;
-                plain::<Append>(Written { length: file.append(parcel.payload()?)? })
+                let payload = parcel.payload()?;
+                // In one piece, so that no other writer's comes between.
+                let length = match payload.own_bytes() {
+                    Some(bytes) => file.append(bytes)?,
+                    None => file.append(&payload.to_vec())?,
+                };
+                plain::<Append>(Written { length })
             }
             Op::Truncate => {
                 let Truncate { size } = parcel.request()?;
@@ -279,11 +296,23 @@ impl Operator {
         plain::<Rename>(())
     }
 
-    /// Short reads come in the packet. Long ones go into a region that Linux fills from the file and that is lent to the client as it is; if
-    /// there is no memory for one, the answer is a short read, and the client goes on from there.
-    fn read(&self, file: &OpenFile, offset: u64, length: u64) -> Done {
+    /// Linux reads from the file into memory that the client has mapped too, where there is such memory. Else short reads come in the packet, and long ones
+    /// in a region that Linux fills and that is lent to the client as it is; if there is no memory for one, the answer is a short read, and the client goes
+    /// on from there.
+    fn read(&self, file: &OpenFile, offset: u64, length: u64, lend: Lend<'_>) -> Done {
         let size = file.stat()?.size;
         let there = length.min(size.saturating_sub(offset));
+        if (LOAN_MIN..=LOAN_MAX).contains(&there)
+            && let Some(lend) = lend
+        {
+            let mut loan = lend(there as usize);
+            if loan.is_in_place() {
+                let length = file.read_into(offset, &mut loan)?;
+                loan.truncate(length);
+                let message = protocol::answer::<Read>(&Ok(Bytes { length: length as u64 })).loan(loan);
+                return Ok(Answer { message, lends: true });
+            }
+        }
         if there > INLINE_MAX as u64
             && let Some(region) = self.fill_region(file, offset, there)?
         {
@@ -316,6 +345,29 @@ impl Operator {
             Err(error) => Err(error),
         }
     }
+}
+
+fn write(file: &OpenFile, offset: u64, payload: &Lease) -> Result<u64, Failure> {
+    if let Some(bytes) = payload.own_bytes() {
+        return file.write(offset, bytes);
+    }
+    let mut piece = vec![0; PIECE.min(payload.len())];
+    let mut done = 0;
+    while done < payload.len() {
+        let part = &mut piece[..PIECE.min(payload.len() - done)];
+        payload.read_at(part, done);
+        let end = offset.checked_add(done as u64).ok_or(Fault::InvalidArgument)?;
+        match file.write(end, part) {
+            Ok(written) => done += written as usize,
+            Err(error) if done == 0 => return Err(error),
+            // The next call says why.
+            Err(_) => break,
+        }
+        if !done.is_multiple_of(PIECE) {
+            break;
+        }
+    }
+    Ok(done as u64)
 }
 
 fn readable(handle: &Handle) -> Result<&Directory, Failure> {

@@ -20,7 +20,7 @@ use umach_name_api::Names;
 
 use crate::charge::{Charges, HandleLimits};
 use crate::handle::{Handle, Handles, Node};
-use crate::operate::{Answer, Lending, Operator, Parcel};
+use crate::operate::{Answer, Lend, Lending, Operator, Parcel};
 use crate::tree::Directory;
 use crate::turns::{Place, Turns};
 
@@ -285,7 +285,9 @@ impl Shared {
     fn catch_up(&self) -> Next {
         loop {
             let Some((task, job)) = self.turns().take() else { return Next::Continue };
-            let Answer { message, .. } = self.perform(task, &job.handle, job.parcel);
+            let lend = job.reply.as_ref().map(|right| |len| right.loan(len));
+            let lend: Lend<'_> = lend.as_ref().map(|lend| lend as _);
+            let Answer { message, .. } = self.perform(task, &job.handle, job.parcel, lend);
             if let Some(right) = job.reply {
                 told(right.send(message));
             }
@@ -318,7 +320,7 @@ impl Shared {
         let Some(handle) = self.operator.handles.get(id) else {
             return refuse(Fault::Stale);
         };
-        let Some(parcel) = Parcel::unpack(received) else {
+        let Some((parcel, message)) = Parcel::unpack(received) else {
             return refuse(Fault::BadRequest);
         };
         let task = parcel.sender.task;
@@ -326,7 +328,7 @@ impl Shared {
         match turns.place(task) {
             Place::Run => {
                 drop(turns);
-                let Answer { message, lends } = self.perform(task, &handle, parcel);
+                let Answer { message, lends } = self.perform(task, &handle, parcel, Some(&|len| message.loan(len)));
                 let next = Next::Reply(message);
                 if lends {
                     settle(next, received);
@@ -347,8 +349,8 @@ impl Shared {
         }
     }
 
-    fn perform(&self, task: u64, handle: &Handle, mut parcel: Parcel<'_>) -> Answer {
-        let answer = self.operator.answer(handle, &mut parcel);
+    fn perform(&self, task: u64, handle: &Handle, mut parcel: Parcel<'_>, lend: Lend<'_>) -> Answer {
+        let answer = self.operator.answer(handle, &mut parcel, lend);
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.turns().finish(task);
         answer

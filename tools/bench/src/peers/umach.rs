@@ -15,7 +15,7 @@ use crate::process::{Direct, Kernel, PATIENCE, Process};
 /// Asks for the sum of the memory that the message brings.
 const SUM: i32 = 102;
 /// Asks for the sum of the memory that the message brings, read where it is.
-const SUM_IN_PLACE: i32 = 104;
+const SUM_IN_PLACE: i32 = 110;
 /// Asks for the memory that the message brings.
 const ECHO_MEMORY: i32 = 103;
 

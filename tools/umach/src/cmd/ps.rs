@@ -22,13 +22,15 @@ SENT and RECEIVED count messages through the kernel process; those over links ar
 
 With --links: a line for each side of each link. ROUTES are this side's to the other. RING counts messages that the other side \
 has not taken out of the ring yet; what it has taken out and not received is in its own memory, and not shown. FILES are open \
-files on their way to the other side (see --files). MESSAGES and \
-BYTES were sent, replies included; TICKETS of them carried rights or were long, and went through the kernel process in their \
+files on their way to the other side (see --files). ARENAS is memory that this side lends from, LENT how many parts of it are out \
+and not known to be back. MESSAGES and \
+BYTES were sent, replies included; TICKETS of them carried rights, and went through the kernel process in their \
 turn. BELLS: the other side had to be woken. SLEEPS, SPINS: waits that ended in sleep, or before it. NO-CREDIT, NO-SPACE: sends \
 that waited for the receiver, or for room in the ring. KERNEL: plain messages that went through the kernel process all the \
 same. DOES: awake, sleeps, away (told by the kernel process), ends (the link). - is what cannot be seen.
-JSON: an array of {link, ending, tickets_waiting, sides: [{task, label, routes, in_ring, files, does, wants_space, messages, bytes, \
-by_ticket, bells, sleeps, spins, no_credit, no_space, kernel_plane}, ..]}.
+JSON: an array of {link, ending, tickets_waiting, sides: [{task, label, routes, in_ring, files, arenas, arena_bytes, does, wants_space, \
+messages, bytes, by_ticket, bells, sleeps, spins, no_credit, no_space, kernel_plane, leases, lent_bytes, leases_back}, ..]}; leases and \
+lent_bytes count all that were ever lent, leases_back those that came back.
 
 With --files: the lanes on which open files go from one task to another. QUEUED are in messages that were not received yet; VOID \
 belonged to messages that are gone, and the receiver has not noticed yet. STATE: open, or ends (nothing more is sent).
@@ -110,6 +112,8 @@ struct SideRow<'a> {
     routes: u32,
     in_ring: Option<u32>,
     files: Option<u32>,
+    arenas: u32,
+    arena_bytes: u64,
     does: Option<&'static str>,
     wants_space: Option<bool>,
     #[serde(flatten)]
@@ -126,6 +130,8 @@ impl<'a> LinkRow<'a> {
                 routes: link.routes_out()[half],
                 in_ring: side.and_then(|side| side.in_ring.as_ref()).map(|ring| ring.values().sum()),
                 files: plane.files_between(task, link.tasks()[1 - half]),
+                arenas: link.arenas()[half].0,
+                arena_bytes: link.arenas()[half].1,
                 does: side.map(state_of_side),
                 wants_space: side.map(|side| side.wants_space),
                 counts: side.map(Counts::new),
@@ -257,6 +263,8 @@ impl Ps {
             "ROUTES",
             "RING",
             "FILES",
+            "ARENAS",
+            "LENT",
             "MESSAGES",
             "BYTES",
             "TICKETS",
@@ -278,6 +286,8 @@ impl Ps {
                     side.routes.to_string(),
                     side.in_ring.map_or("-".to_owned(), |records| records.to_string()),
                     side.files.map_or("-".to_owned(), |files| files.to_string()),
+                    text::bytes(side.arena_bytes),
+                    count(|counts| counts.leases.saturating_sub(counts.leases_back)),
                     count(|counts| counts.messages),
                     side.counts.as_ref().map_or("-".to_owned(), |counts| text::bytes(counts.bytes)),
                     count(|counts| counts.by_ticket),

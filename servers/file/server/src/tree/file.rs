@@ -30,10 +30,17 @@ impl OpenFile {
 
     /// Up to `length` bytes from `offset`; fewer only at the end of the file.
     pub fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
-        check_range(offset, length as u64)?;
         let mut bytes = vec![0; length];
+        let filled = self.read_into(offset, &mut bytes)?;
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    /// Fills `bytes` from `offset`; says how many, fewer only at the end of the file.
+    pub fn read_into(&self, offset: u64, bytes: &mut [u8]) -> Result<usize> {
+        check_range(offset, bytes.len() as u64)?;
         let mut filled = 0;
-        while filled < length {
+        while filled < bytes.len() {
             match retry(|| rustix::io::pread(&self.fd, &mut bytes[filled..], offset + filled as u64)) {
                 Ok(0) => break,
                 Ok(n) => filled += n,
@@ -41,8 +48,7 @@ impl OpenFile {
                 Err(_) => break,
             }
         }
-        bytes.truncate(filled);
-        Ok(bytes)
+        Ok(filled)
     }
 
     /// Copies up to `length` bytes from `offset` to the position of `out` (a fresh memfd), without passing them through this process's
