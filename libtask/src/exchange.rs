@@ -566,6 +566,18 @@ impl<'t, 'm> Mixed<'t, 'm> {
 
     /// A send through the kernel process, with the receive if there is one and it belongs there.
     fn send_through_kernel(&self, post: Post<'_>, flags: u32, route: u64, number: u32) -> Result<Answered<'t>> {
+        loop {
+            let answered = self.send_through_kernel_once(post, flags, route, number)?;
+            if answered.code.plain() != Code::MACH_SEND_IN_PROGRESS || flags & msg_flags::DOUBT != 0 {
+                return Ok(answered);
+            }
+            // A receiver died: what it had not received must be sent again first.
+            drop(answered);
+            self.plane.settle(self.task)?;
+        }
+    }
+
+    fn send_through_kernel_once(&self, post: Post<'_>, flags: u32, route: u64, number: u32) -> Result<Answered<'t>> {
         let mut bytes = Vec::new();
         let (post, made) = self.explicit(post, &mut bytes)?;
         let want = Exchange { post: Some(post), flags: self.want.flags | flags, ..*self.want };

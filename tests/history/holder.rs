@@ -139,7 +139,7 @@ impl Holder {
                 self.pass_one_on(&mut held)?;
             }
             if self.ends_after.is_some_and(|after| taken >= after) {
-                self.history.ends(self.number);
+                self.history.ends(self.number, held.ports.values().map(|(port, _)| *port));
                 let control = self.task.control()?;
                 let _ = control.terminate(); // whose answer may not come any more
                 return Ok(());

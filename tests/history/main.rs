@@ -8,7 +8,8 @@
 //! What must hold, and is looked at with each message ([`History`]) and at the end:
 //!
 //! 1. For each sender and port the numbers come in order, none left out, none twice, and all from the task that they say they are from.
-//! 2. What a sender was told is sent, and whose port lives, comes; from a sender that died, all that it had sent before it died.
+//! 2. What a sender was told is sent, and whose port lives, comes; from a sender that died, all that it had sent before it died. Only if a port's
+//!    holder and a sender both died may messages of that sender to that port be missing: nobody is left who knew of them (`docs/caveats.md`).
 //! 3. Each call ends once: with the answer to it, or with the news that none will come; and that only if the receiver dropped it or somebody died.
 //! 4. Each send-once right in a message is used or comes back.
 //! 5. Afterwards the kernel holds nothing, and its invariants hold.

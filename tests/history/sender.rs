@@ -1,6 +1,6 @@
 //! A thread that sends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,6 +24,8 @@ pub(crate) struct Sender {
     chance: Chance,
     /// Rights that have not been used or come back, by the port that each was made for.
     open: HashMap<Name, (ReceiveRight, Number, Flavour)>,
+    /// Ports of the last rights that were: nothing comes there any more.
+    spent: VecDeque<ReceiveRight>,
     /// All those ports.
     acks: PortSet,
 }
@@ -54,7 +56,16 @@ pub(crate) fn length(number: u32) -> u32 {
 
 impl Sender {
     pub(crate) fn new(number: usize, task: &Task, ports: Arc<Vec<SendRight>>, history: Arc<History>, chance: Chance) -> Result<Sender> {
-        Ok(Sender { number, task: task.clone(), ports, history, chance, open: HashMap::new(), acks: task.new_set()? })
+        Ok(Sender {
+            number,
+            task: task.clone(),
+            ports,
+            history,
+            chance,
+            open: HashMap::new(),
+            spent: VecDeque::new(),
+            acks: task.new_set()?,
+        })
     }
 
     pub(crate) fn run(mut self) {
@@ -159,7 +170,7 @@ impl Sender {
             let got = if self.open.len() > most { self.acks.receive_within(SOON).map(Some) } else { self.acks.try_receive() };
             let still = || format!("{} rights are still out: {:?}", self.open.len(), self.open.values().next());
             let Some(mut message) = got.with_context(still)? else { return Ok(()) };
-            let (_, what, flavour) = self.open.remove(&message.port()).context("a right was used twice, or never sent")?;
+            let (ack, what, flavour) = self.open.remove(&message.port()).context("a right was used twice, or never sent")?;
             match message.take_notification() {
                 Some(Notification::SendOnce) => {
                     ensure!(self.history.deaths() > 0, "the right in {what:?}, {flavour:?}, came back unused, and nobody died");
@@ -171,6 +182,10 @@ impl Sender {
                 }
             }
             self.history.rights.fetch_add(1, Ordering::Relaxed);
+            self.spent.push_back(ack);
+            if self.spent.len() > RIGHTS {
+                self.spent.pop_front();
+            }
         }
         Ok(())
     }

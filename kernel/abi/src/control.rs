@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `length` counts the whole packet. `attached` is how many file descriptors came along (kernel to task only). When `status` is not
-//! success the fields are absent, except in answers to `Msg` and `SendMany`, which always have them (and to `RouteReturn` and `PortUnreceive`, which may). Bit 15 of an answer's `op`
+//! success the fields are absent, except in answers to `Msg` and `SendMany`, which always have them (and to `RouteReturn`, which may). Bit 15 of an answer's `op`
 //! ([`EVENTS_WAIT`]) says that the task has events to pull.
 
 use std::fmt;
@@ -472,11 +472,13 @@ protocol! {
     /// The same, but waits until there is an event or mail to look for: a lane on which it is asked is readable when there is.
     /// `mail` is the attention word for mail that the task has seen.
     101 EventsWait { mail: u32 } => <'r> { more: u32, events: &'r [u8] };
-    /// The receiver hands undelivered messages of an ended route back, in order, when the end said so: `count` frames. A frame with size 0 stands for a ticket,
-    /// whose number is in `options`; a frame with `attach` 1 + n wants its reply in slot n of the link, of the generation in `options`.
+    /// The receiver hands undelivered messages of an ended route back, in order, when the end said so: `count` frames, each with the message's number on
+    /// the route in `trailer`. A frame with `attach` 1 + n wants its reply in slot n of the link, of the generation in `options`. Tickets are not
+    /// handed back: those that were not fetched find their places by their numbers.
     102 RouteReturn<'a> { route: u64, count: u32, tail: &'a [u8] } => { taken: u32 };
-    /// The receiver has closed an ended route: it took the first `accepted` messages of it, and no other. From the sender, about a route whose
-    /// receiver died: the first `accepted` had been received, and the others have been sent again (flag 8 of `Msg`, in order).
+    /// The receiver has closed an ended route: it took the first `accepted` messages of it and no other, and has none of them any more: each was
+    /// received, or handed back. From the sender, about a route whose receiver died: the first `accepted` had been received, and the others
+    /// have been sent again (flag 64 of `Msg`, in order).
     103 RouteAck { route: u64, accepted: u32 } => {};
     /// Takes a port off the direct plane: all routes to it end, their messages are to be returned. `seqno`: what the next message gets.
     104 PortRecall { name: Name, seqno: u32 } => {};
@@ -495,10 +497,6 @@ protocol! {
     /// Memory of `size` bytes for the caller to lend parts of over a link, its `arena`-th: its memfd comes attached. The caller maps it, seals it against
     /// other writers (`F_SEAL_FUTURE_WRITE`), and says so with `LinkArenaReady`.
     112 LinkArena { link: u64, size: u64 } => { arena: u32 };
-    /// Puts messages that came over links, and that the caller has not looked at, at the front of the queue of a port that it receives on: `count`
-    /// frames, in order. A frame's reply name is a send-once right, moved. A frame of size 0 is the ticket `options` of the route
-    /// `status | trailer << 32`.
-    113 PortUnreceive<'a> { name: Name, count: u32, tail: &'a [u8] } => { taken: u32 };
     /// A send on this route found no credit and asks to be told: arms the caller's send-possible request for the right, if there is one.
     114 RouteWant { route: u64 } => {};
     /// The receiver has room again on a route whose sender asked (`event::ROOM_WANTED`).
@@ -536,6 +534,8 @@ pub mod msg_flags {
     /// ask again. `number`, unless it is 0, is the attention word for events as the task knows it; if that is not the newest, the answer is
     /// `MACH_RCV_IN_PROGRESS_TIMED`, and the task should look at its events first: one of its threads may have closed a route meanwhile.
     pub const WATCH: u32 = 32;
+    /// The send repeats the `number`-th message of `route`, whose receiver died without receiving it. It goes into the queue, full or not.
+    pub const AGAIN: u32 = 64;
 }
 
 /// First words of the packets of a file lane, which the kernel process never sees.

@@ -328,8 +328,9 @@ pub mod event {
     /// An incoming route has ended: close it, look at the ring once more, and acknowledge. `value`: what to do with messages that have not been
     /// delivered, one of [`super::undelivered`].
     pub const ROUTE_END: u32 = 7;
-    /// An outgoing route that had ended is closed: the receiver took its first `value` messages and no other. `flags` 1: the receiver is dead;
-    /// how many it received stands in the link, and the sender sends the others again and acknowledges.
+    /// An outgoing route that had ended is closed: the receiver took its first `value` messages and no other. `flags` 1: the receiver is dead.
+    /// How many it received stands in the link, the first `value` of them came back before it died; the sender sends the others again and
+    /// acknowledges. Until then its other messages to the port are refused with `MACH_SEND_IN_PROGRESS`.
     pub const ROUTE_CLOSED: u32 = 8;
     /// The link is over; its routes ended before. `value`: one of [`super::down`].
     pub const LINK_DOWN: u32 = 9;

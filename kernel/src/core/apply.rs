@@ -369,15 +369,6 @@ impl Core {
                 }
                 Err(code) => self.reply::<answer::RouteReturn>(lane, Err(code)),
             },
-            Request::PortUnreceive(r) => match self.port_unreceive(task, r)? {
-                Ok((taken, status)) => {
-                    let pending = self.lanes[lane.0].pending.take().expect("a request is being answered");
-                    let mut packet = Vec::with_capacity(32);
-                    encode_answer(pending.op, pending.seq, status, 0, Some(&answer::PortUnreceive { taken }), &mut packet);
-                    self.effects.push(Effect::Answer { lane, packet, attach: Vec::new() });
-                }
-                Err(code) => self.reply::<answer::PortUnreceive>(lane, Err(code)),
-            },
             Request::RouteAck(r) => {
                 let result = self.route_ack(task, r.route, r.accepted);
                 self.reply(lane, result);

@@ -44,8 +44,8 @@ impl Core {
                 Work::Set(..) | Work::Possible(_) | Work::Space(..) | Work::Links(_) | Work::Link(..) | Work::Files(_) => {}
             }
         }
-        for (_, route) in self.routes.iter() {
-            if let State::Ended(_) = route.state {
+        for (id, route) in self.routes.iter() {
+            if matches!(route.state, State::Ended(_)) || self.is_held_orphan(super::route::RouteId(id)) {
                 counts.entry(route.port).or_default().send += 1;
             }
         }

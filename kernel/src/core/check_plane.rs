@@ -52,7 +52,7 @@ impl Core {
             let (mut live, mut tickets, mut used, mut unclosed) = ([0; 2], 0, [0; 2], 0);
             for route in &link.routes {
                 let route = self.routes.get(route.0).ok_or_else(|| format!("link {id:?}: a route that does not exist"))?;
-                if route.link.0 != id || !route.attached {
+                if route.link.0 != id {
                     return Err(format!("link {id:?}: a route of another"));
                 }
                 live[route.side] += u32::from(route.state == State::Live);
@@ -80,11 +80,15 @@ impl Core {
         for (id, route) in self.routes.iter() {
             let id = RouteId(id);
             let wrong = |what: &str| Err(format!("{id:?} ({:?}): {what}", route.state));
-            if route.attached && !self.links.get(route.link.0).is_some_and(|link| link.routes.contains(&id)) {
+            if !self.links.get(route.link.0).is_some_and(|link| link.routes.contains(&id)) {
                 return wrong("its link does not know it");
             }
-            if !route.attached && (route.tickets.is_empty() || !matches!(route.state, State::Closed { .. })) {
-                return wrong("nobody needs it");
+            let orphaned = self.is_orphaned(id);
+            if matches!(route.state, State::Closed { .. }) && self.alive(route.port) && !orphaned && !route.tickets.is_empty() {
+                return wrong("it is closed, and its tickets are not mail");
+            }
+            if !route.aside.is_empty() && !orphaned && self.alive(route.port) && self.living(route.from) {
+                return wrong("mail is set aside for nothing");
             }
             if route.tickets.values().any(|mail| self.mails.get(mail.0).is_none()) {
                 return wrong("a ticket without mail");
@@ -97,6 +101,9 @@ impl Core {
             let goes = matches!(route.state, State::Offered | State::Live);
             if goes != (plane.live.get(&route.from) == Some(&id)) {
                 return wrong("its port is mistaken about whether it has ended");
+            }
+            if orphaned != (plane.orphans.get(&route.from) == Some(&id)) && self.living(route.from) {
+                return wrong("its port is mistaken about whether it is orphaned");
             }
             if goes && !matches!(port.receiver, Receiver::Space(task, _) if task == route.to) {
                 return wrong("its port is elsewhere");

@@ -367,10 +367,11 @@ impl Core {
             Note::Closed(id) => {
                 let event = self.about(id)?;
                 let State::Closed { accepted, dead } = self.routes[id.0].state else { return None };
+                let back = self.routes[id.0].back;
                 if !self.is_orphaned(id) {
-                    self.detach(id);
+                    self.drop_route(id);
                 }
-                plain(Event { kind: event::ROUTE_CLOSED, flags: u32::from(dead), value: if dead { 0 } else { accepted }, ..event })
+                plain(Event { kind: event::ROUTE_CLOSED, flags: u32::from(dead), value: if dead { back } else { accepted }, ..event })
             }
             Note::Member(port, set) => {
                 self.tasks[task.0].plane.members.remove(&(port, set));

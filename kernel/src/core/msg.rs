@@ -56,14 +56,17 @@ impl Core {
             self.finish_receive(lane, Code::MACH_RCV_IN_PROGRESS_TIMED);
             return Ok(());
         }
+        if request.flags & msg_flags::AGAIN != 0 {
+            let sent = self.send_again(task, request.route, request.number, request.tail.split_at(request.send_size as usize));
+            self.finish_receive(lane, sent.err().unwrap_or(Code::SUCCESS));
+            return Ok(());
+        }
         if sends {
             let (bytes, annex) = request.tail.split_at(request.send_size as usize);
             let copied = match self.numbered(task, request, bytes) {
                 Ok(numbered) => {
-                    if matches!(numbered, Numbered::No) {
-                        self.ordinary(task, bytes);
-                    }
-                    self.copy_in(task, bytes, annex, options).map(|mail| (mail, numbered))
+                    let may = if matches!(numbered, Numbered::No) { self.ordinary(task, bytes) } else { Ok(()) };
+                    may.and_then(|()| self.copy_in(task, bytes, annex, options)).map(|mail| (mail, numbered))
                 }
                 Err(code) => Err(code),
             };
@@ -82,11 +85,6 @@ impl Core {
                     }
                     Posted::Full(mail, port) => {
                         let mail = MailId(self.mails.insert(mail));
-                        if let Numbered::Doubt(route, number) = numbered
-                            && !self.is_orphaned(route)
-                        {
-                            self.note_doubt(route, number, mail);
-                        }
                         self.ports[port.0].waiters().senders.push_back(lane);
                         self.wait(lane, Wait::Send { port, mail, then: want });
                         self.count_sent(task);
@@ -129,38 +127,15 @@ impl Core {
                 None => Posted::Sent,
                 Some(mail) => self.post(mail),
             },
-            Numbered::Doubt(route, number) => {
-                let Some(port) = mail.dest.port().filter(|&port| self.alive(port)) else { return self.post(mail) };
-                if self.is_orphaned(route) {
-                    let again = self.may_send_again(route, number);
-                    return match self.post(mail) {
-                        Posted::Full(mail, port) if again => {
-                            self.enqueue(port, mail);
-                            Posted::Sent
-                        }
-                        other => other,
-                    };
-                }
-                let queued = self.ports[port.0].queue.len();
-                let posted = self.post(mail);
-                if let Some(port) = self.ports.get(port.0)
-                    && port.barred()
-                    && port.queue.len() > queued
-                    && let Some(&mail) = port.queue.back()
-                {
-                    self.note_doubt(route, number, mail);
-                }
-                posted
-            }
+            Numbered::Doubt(route, number) => self.post_doubt(route, number, mail),
         }
     }
 
-    /// A message is about to go the kernel's way.
-    fn ordinary(&mut self, task: TaskId, bytes: &[u8]) {
-        if self.tasks[task.0].plane.agreed
-            && let Some(header) = Header::read(bytes)
-        {
-            self.bypassed(task, header.remote);
+    /// A message is about to go the kernel's way. It may have to wait until its sender has pulled its events.
+    fn ordinary(&mut self, task: TaskId, bytes: &[u8]) -> Result<(), Code> {
+        match Header::read(bytes) {
+            Some(header) if self.tasks[task.0].plane.agreed => self.bypassed(task, header.remote),
+            _ => Ok(()),
         }
     }
 
@@ -216,7 +191,7 @@ impl Core {
             }
             return Err(Code::MACH_SEND_TIMED_OUT);
         }
-        self.ordinary(task, bytes);
+        self.ordinary(task, bytes)?;
         if let Some(mail) = self.copy_in(task, bytes, annex, options)?
             && let Posted::Full(mail, port) = self.post(mail)
         {

@@ -83,7 +83,9 @@ pub(super) struct PortPlane {
     pub(super) routes: BTreeSet<RouteId>,
     /// Those that have not ended, by who sends.
     pub(super) live: BTreeMap<TaskId, RouteId>,
-    /// Those among them that the receiver has been told of.
+    /// Orphaned ones, likewise.
+    pub(super) orphans: BTreeMap<TaskId, RouteId>,
+    /// Those that have not ended that the receiver has been told of.
     pub(super) announced: u32,
     /// Ended routes that the receiver has not closed. While there are any, no mail is delivered.
     pub(super) barrier: u32,

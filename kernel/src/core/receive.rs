@@ -473,7 +473,7 @@ impl Core {
         }
     }
 
-    fn stop_waiting_to_send(&mut self, lane: LaneId, port: PortId) {
+    pub(super) fn stop_waiting_to_send(&mut self, lane: LaneId, port: PortId) {
         let port = &mut self.ports[port.0];
         unqueue(&mut port.waiters().senders, lane);
         port.tidy();

@@ -6,12 +6,18 @@
 //! * *Live*: both know. If mail of that sender's was still queued when it learnt of the route, the route opens when that mail has been received.
 //! * *Ended*: the sender is to stop; messages are on their way. Until the receiver has *closed* it the port stands behind a barrier: no mail is
 //!   delivered, and the route holds a send right, so that neither an order nor a no-senders notification can overtake what is in the ring.
-//! * *Closed*: what the receiver took is known. Goes when the sender has been told and no ticket is left. If the receiver died while the
-//!   port lives on (it moved), the sender knows from the link what was received; it sends the rest again under its numbers, tickets find
-//!   their places between, and the sender's acknowledgement ends the route. If the sender dies first, the tickets are mail like any other.
+//! * *Closed*: nothing of the route is in the receiver's hands any more. Each message that it took from the ring has been received by its program,
+//!   or is back in the port's queue. Goes when the sender has been told.
 //!
-//! A *ticket* is a message of a route that carries rights: the kernel keeps it, the ring has its number. What came after the last message
-//! that the receiver took goes into the port's queue, at the place where the queue ended when the first route of the barrier did.
+//! A route whose receiver died closes at once. If the port lives on (it moved, or somebody asked for it), the route is *orphaned*: the sender knows
+//! from the link what was received; it sends the rest again under its numbers, with the send right that the route still holds, and its
+//! acknowledgement ends the route. What it had sent through the
+//! kernel after the route's end is set aside until then, and its new messages to the port are refused ("in progress: pull your events"), so
+//! that it keeps nobody waiting but itself. If the sender dies first, what the kernel has of the route is mail like any other.
+//!
+//! A *ticket* is a message of a route that carries rights: the kernel keeps it, the ring has its number. Tickets find their places by themselves:
+//! in front of whatever comes back, or is sent again, with a higher number. What comes back goes into the port's queue at the place where the
+//! queue ended when the first route of the barrier did.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -23,15 +29,12 @@ use umach_abi::{Code, Name};
 
 use super::Core;
 use super::arena::Id;
-use super::effect::{LinkId, TaskId};
+use super::effect::{LaneId, LinkId, TaskId};
 use super::event::Note;
 use super::mail::MailId;
 use super::notify::Notice;
 use super::port::{PortId, Receiver};
 use super::send::parked_mail;
-
-/// [`Mail::origin`] of a message of which only its receiver knows the sender: no sender's next message may overtake it.
-pub(super) const ANYBODY: u64 = u64::MAX;
 
 /// A route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,8 +78,6 @@ pub(super) struct Route {
     pub(super) in_pulled: bool,
     /// An event of its end waits to be pulled by the receiver.
     pub(super) end_noted: bool,
-    /// Part of its link: has an index, and the sender knows of it or will.
-    pub(super) attached: bool,
     /// Messages with rights, by their number on the route.
     pub(super) tickets: BTreeMap<u32, MailId>,
     pub(super) last_ticket: u32,
@@ -84,8 +85,12 @@ pub(super) struct Route {
     pub(super) before: u32,
     /// The receiver is to be asked for room, and has not been told yet.
     pub(super) room_noted: bool,
-    /// Messages of a dead receiver's that were sent again: the last one's number, and how many.
-    pub(super) again: (u32, u32),
+    /// Number of the last message that came back from the receiver, or was sent again since that died.
+    pub(super) back: u32,
+    /// Mail of the sender's that comes after the messages of an orphaned route.
+    pub(super) aside: Vec<MailId>,
+    /// Messages that were sent again.
+    pub(super) again: u32,
     /// Mail that repeats a message of the route: not to be delivered if the receiver took that.
     pub(super) doubts: Vec<(u32, MailId)>,
 }
@@ -139,9 +144,7 @@ impl Core {
         let parked = port.waiters.iter().flat_map(|waiters| waiters.senders.iter().rev());
         let parked = parked.filter_map(|&lane| parked_mail(&self.lanes, lane));
         let origin = from.to_raw();
-        parked
-            .chain(port.queue.iter().rev().copied())
-            .find(|mail| matches!(self.mails[mail.0].origin, from if from == origin || from == ANYBODY))
+        parked.chain(port.queue.iter().rev().copied()).find(|mail| self.mails[mail.0].origin == origin)
     }
 
     /// How many messages of a task are queued at a port, or wait to be.
@@ -165,7 +168,6 @@ impl Core {
     pub(super) fn mail_gone(&mut self, id: PortId, mail: MailId) {
         loop {
             let Some(plane) = self.ports.get(id.0).and_then(|port| port.plane.as_ref()) else { return };
-            // Mail of which nobody knows the sender may be waited for by several.
             let Some(&(_, route)) = plane.held.iter().find(|(first, _)| *first == mail) else { return };
             let next = self.last_mail(id, self.routes[route.0].from);
             let plane = self.ports[id.0].plane();
@@ -181,15 +183,19 @@ impl Core {
     }
 
     /// A task sends through the kernel although it has a route: a thread of it did not know. The route ends, so that what the thread sends next
-    /// cannot overtake this.
-    pub(super) fn bypassed(&mut self, task: TaskId, name: Name) {
-        let Some(port) = self.tasks[task.0].space.get(name).and_then(|entry| entry.port()) else { return };
+    /// cannot overtake this. If the route is an orphan, this must not overtake what is to be sent again.
+    pub(super) fn bypassed(&mut self, task: TaskId, name: Name) -> Result<(), Code> {
+        let Some(port) = self.tasks[task.0].space.get(name).and_then(|entry| entry.port()) else { return Ok(()) };
+        if self.is_behind(task, port) {
+            return Err(Code::MACH_SEND_IN_PROGRESS);
+        }
         let plane = self.ports.get(port.0).and_then(|port| port.plane.as_ref());
         if let Some(&route) = plane.and_then(|plane| plane.live.get(&task))
             && self.routes[route.0].state == State::Live
         {
             self.end_route(route, undelivered::KEEP);
         }
+        Ok(())
     }
 
     /// The port's membership in a set is to be told.
@@ -234,10 +240,13 @@ impl Core {
                 return self.drop_route(id);
             }
             State::Live => {
-                // Mail that comes first is in the queue; what comes after it must go there too.
-                let route = &mut self.routes[id.0];
-                let held = route.opens_at.take();
+                // Mail that comes first is in the queue, or goes there now; what comes after it must go there too.
+                let held = self.routes[id.0].opens_at.take();
+                if held.is_some() {
+                    self.admit_all_of(port, from);
+                }
                 let what = if held.is_some() { what.max(undelivered::RETURN) } else { what };
+                let route = &mut self.routes[id.0];
                 route.state = State::Ended(what);
                 let side = route.side;
                 self.links[route.link.0].live[side] -= 1;
@@ -271,32 +280,23 @@ impl Core {
         }
     }
 
-    /// The receiver took the first `accepted` messages of an ended route; or it died and nobody knows.
+    /// The receiver took the first `accepted` messages of an ended route, and has none of them any more; or it died and nobody knows.
     pub(super) fn close_route(&mut self, id: RouteId, accepted: Option<u32>) {
         let route = &mut self.routes[id.0];
-        let (port, from, to, dead) = (route.port, route.from, route.to, accepted.is_none());
+        let (port, from, dead) = (route.port, route.from, accepted.is_none());
         let accepted = accepted.unwrap_or(u32::MAX);
         route.state = State::Closed { accepted, dead };
         let link = route.link;
         self.links[link.0].unclosed -= 1;
-        // Tickets that were taken are fetched later, by whoever took them. If that can no longer be, they are mail like any other.
-        let keeps = !dead && matches!(self.ports.get(port.0).map(|port| port.receiver), Some(Receiver::Space(task, _)) if task == to)
-            || self.is_orphaned(id);
-        let tickets = &mut self.routes[id.0].tickets;
-        let later = match (keeps, accepted.checked_add(1)) {
-            (true, Some(next)) => tickets.split_off(&next),
-            (true, None) => BTreeMap::new(),
-            (false, _) => std::mem::take(tickets),
-        };
-        self.tickets_fewer(id, later.len() as u32);
-        for mail in later.into_values() {
-            self.become_mail(mail);
-            self.insert_returned(port, mail);
-        }
         for (number, mail) in std::mem::take(&mut self.routes[id.0].doubts) {
             if number <= accepted {
                 self.drop_doubt(port, mail);
             }
+        }
+        let orphaned = self.is_orphaned(id);
+        match orphaned {
+            true => self.set_aside(id),
+            false => self.return_tickets(id, None),
         }
         self.change_routed(port, |plane| plane.barrier -= 1);
         self.refill_if_alive(port);
@@ -304,12 +304,14 @@ impl Core {
             self.raise(from, Note::Closed(id));
             self.settle_link(link);
         } else {
-            self.detach(id);
+            self.drop_route(id);
         }
         if self.ports.get(port.0).is_some_and(|port| !port.barred()) {
             self.pump(port);
         }
-        self.release_send(port);
+        if !orphaned {
+            self.release_send(port);
+        }
     }
 
     pub(super) fn refill_if_alive(&mut self, port: PortId) {
@@ -331,45 +333,68 @@ impl Core {
         port.queued_bytes += self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
     }
 
+    /// What a sender has waiting for room goes into the queue, in front of what comes back.
+    fn admit_all_of(&mut self, id: PortId, from: TaskId) {
+        let Some(port) = self.ports.get(id.0) else { return };
+        let at_end = !port.barred();
+        let lanes: Vec<LaneId> = port.waiters.iter().flat_map(|waiters| &waiters.senders).copied().collect();
+        for lane in lanes {
+            if parked_mail(&self.lanes, lane).is_some_and(|mail| self.mails[mail.0].origin == from.to_raw()) {
+                self.stop_waiting_to_send(lane, id);
+                let mail = self.sent(lane);
+                if at_end {
+                    let port = &mut self.ports[id.0];
+                    port.queue.push_back(mail);
+                    port.queued_bytes += self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
+                    self.mark_ready(id);
+                } else {
+                    self.insert_returned(id, mail);
+                }
+            }
+        }
+    }
+
     pub(super) fn tickets_fewer(&mut self, id: RouteId, count: u32) {
-        if let Some(link) = self.links.get_mut(self.routes[id.0].link.0).filter(|_| self.routes[id.0].attached) {
-            link.tickets -= count;
-        }
+        self.links[self.routes[id.0].link.0].tickets -= count;
     }
 
-    /// The sender knows how the route ended, or is dead: its index is free again.
-    pub(super) fn detach(&mut self, id: RouteId) {
-        let route = &mut self.routes[id.0];
-        if std::mem::take(&mut route.attached) {
-            let (link, side, index, state, tickets) = (route.link, route.side, route.index, route.state, route.tickets.len() as u32);
-            let entry = &mut self.links[link.0];
-            entry.routes.remove(&id);
-            entry.tickets -= tickets;
-            entry.unclosed -= u32::from(!matches!(state, State::Closed { .. }));
-            // What is left in the ring under the old number is not taken for messages of the next route in its place.
-            entry.indices[side].free.push_back(index.wrapping_add(link::ROUTES as u32));
-            self.settle_link(link);
-        }
-        let route = &self.routes[id.0];
-        if matches!(route.state, State::Closed { .. }) && route.tickets.is_empty() {
-            self.forget_route(id);
-        }
-    }
-
-    /// A route that nobody was told of, or that everybody knows is over.
+    /// Nobody was told of the route, or its sender knows how it ended, or is dead: its index is free again.
     pub(super) fn drop_route(&mut self, id: RouteId) {
-        self.detach(id);
-        self.forget_route(id);
-    }
-
-    pub(super) fn forget_route(&mut self, id: RouteId) {
-        let Some(route) = self.routes.remove(id.0) else { return };
-        debug_assert!(route.tickets.is_empty() && !route.attached);
+        if self.routes.get(id.0).is_none() {
+            return;
+        }
+        self.destroy_kept(id);
+        let route = self.routes.remove(id.0).expect("just seen");
+        let mut orphaned = false;
         if let Some(port) = self.ports.get_mut(route.port.0)
             && let Some(plane) = port.plane.as_mut()
         {
             plane.routes.remove(&id);
+            orphaned = plane.orphans.get(&route.from) == Some(&id);
+            if orphaned {
+                plane.orphans.remove(&route.from);
+            }
             port.tidy();
+        }
+        let link = &mut self.links[route.link.0];
+        link.routes.remove(&id);
+        link.unclosed -= u32::from(!matches!(route.state, State::Closed { .. }));
+        // What is left in the ring under the old number is not taken for messages of the next route in its place.
+        link.indices[route.side].free.push_back(route.index.wrapping_add(link::ROUTES as u32));
+        self.settle_link(route.link);
+        if orphaned {
+            self.release_send(route.port);
+        }
+    }
+
+    /// What the kernel has of a route to a dead port ends.
+    fn destroy_kept(&mut self, id: RouteId) {
+        let route = &mut self.routes[id.0];
+        let (tickets, aside) = (std::mem::take(&mut route.tickets), std::mem::take(&mut route.aside));
+        self.tickets_fewer(id, tickets.len() as u32);
+        for mail in tickets.into_values().chain(aside) {
+            let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
+            self.destroy_mail(mail);
         }
     }
 
@@ -407,7 +432,7 @@ impl Core {
         }
     }
 
-    /// The receive right leaves its space: like a recall. Tickets that were taken and not fetched go to the front of the queue.
+    /// The receive right leaves its space: like a recall.
     pub(super) fn port_leaves(&mut self, id: PortId) {
         self.ports[id.0].pinned = false;
         if self.ports[id.0].plane.is_none() {
@@ -419,48 +444,13 @@ impl Core {
             self.ring_mail(receiver);
         }
         self.recall(id);
-        let routes: Vec<RouteId> = self.ports[id.0].plane().routes.iter().rev().copied().collect();
-        for route in routes {
-            let Some(entry) = self.routes.get(route.0) else { continue };
-            if !matches!(entry.state, State::Closed { .. }) || self.is_orphaned(route) {
-                continue;
-            }
-            let entry = &mut self.routes[route.0];
-            let tickets = std::mem::take(&mut entry.tickets);
-            let (count, attached) = (tickets.len(), entry.attached);
-            if attached {
-                self.links[entry.link.0].tickets -= count as u32;
-            }
-            for (_, mail) in tickets.into_iter().rev() {
-                self.become_mail(mail);
-                let bytes = self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
-                let port = &mut self.ports[id.0];
-                port.queue.push_front(mail);
-                port.queued_bytes += bytes;
-                port.plane().place += 1;
-            }
-            if !attached {
-                self.forget_route(route);
-            }
-        }
     }
 
     /// One route of a dead port.
     pub(super) fn end_dead_route(&mut self, id: RouteId) {
-        let Some(route) = self.routes.get_mut(id.0) else { return };
-        let tickets = std::mem::take(&mut route.tickets);
-        let (link, attached, closed) = (route.link, route.attached, matches!(route.state, State::Closed { .. }));
-        if attached {
-            self.links[link.0].tickets -= tickets.len() as u32;
-        }
-        for (_, mail) in tickets {
-            let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
-            self.destroy_mail(mail);
-        }
-        match closed {
-            false => self.end_route(id, undelivered::DROP),
-            true if !attached => self.forget_route(id),
-            true => {}
+        if self.routes.get(id.0).is_some() {
+            self.destroy_kept(id);
+            self.end_route(id, undelivered::DROP);
         }
     }
 
@@ -476,10 +466,8 @@ impl Core {
             && matches!(route.state, State::Closed { .. })
             && !self.living(route.from)
         {
-            if matches!(route.state, State::Closed { dead: true, .. }) {
-                self.release_tickets(id, None);
-            }
-            self.detach(id);
+            self.release_orphan(id);
+            self.drop_route(id);
         }
     }
 

@@ -1,16 +1,16 @@
-//! Messages of a route that the kernel has: tickets, and messages whose sender is in doubt about whether they arrived.
+//! Messages of a route that the kernel has: tickets, what is sent again since their receiver died, and messages whose sender is in doubt about
+//! whether they arrived.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use umach_abi::{Code, Name, RightKind};
 
 use super::Core;
-use super::effect::TaskId;
+use super::effect::{LaneId, TaskId};
 use super::mail::{Mail, MailId, Right, Slot};
 use super::port::PortId;
 use super::route::{RouteId, State};
-use super::send::parked_mail;
-use super::task::unqueue;
+use super::send::{Posted, parked_mail};
 
 impl Core {
     /// Its receiver died and its port did not: what comes of it is the sender's to say.
@@ -19,17 +19,80 @@ impl Core {
         matches!(route.state, State::Closed { dead: true, .. }) && self.living(route.from) && self.alive(route.port)
     }
 
-    /// Tickets of an orphaned route become mail, up to this number.
-    pub(super) fn release_tickets(&mut self, id: RouteId, before: Option<u32>) {
+    /// Takes the tickets below this number, or all: they are ordinary mail from here on.
+    fn take_tickets(&mut self, id: RouteId, below: Option<u32>) -> impl Iterator<Item = MailId> + use<> {
         let tickets = &mut self.routes[id.0].tickets;
-        let rest = before.map_or_else(BTreeMap::new, |before| tickets.split_off(&before));
-        let released = std::mem::replace(tickets, rest);
-        self.tickets_fewer(id, released.len() as u32);
-        let port = self.routes[id.0].port;
-        for mail in released.into_values() {
+        let rest = below.map_or_else(BTreeMap::new, |below| tickets.split_off(&below));
+        let taken = std::mem::replace(tickets, rest);
+        self.tickets_fewer(id, taken.len() as u32);
+        for &mail in taken.values() {
             self.become_mail(mail);
-            let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
-            if self.alive(port) { self.enqueue(port, mail) } else { self.destroy_mail(mail) }
+        }
+        taken.into_values()
+    }
+
+    /// Tickets of an ended route that nobody has fetched go into the queue, up to this number.
+    pub(super) fn return_tickets(&mut self, id: RouteId, below: Option<u32>) {
+        let port = self.routes[id.0].port;
+        for mail in self.take_tickets(id, below) {
+            self.insert_returned(port, mail);
+        }
+    }
+
+    /// Tickets of an orphaned route go to the end of the queue, up to this number.
+    fn release_tickets(&mut self, id: RouteId, below: Option<u32>) {
+        for mail in self.take_tickets(id, below) {
+            self.release(self.routes[id.0].port, mail);
+        }
+    }
+
+    fn release(&mut self, port: PortId, mail: MailId) {
+        let mail = self.mails.remove(mail.0).expect("kept mail exists");
+        if self.alive(port) { self.enqueue(port, mail) } else { self.destroy_mail(mail) }
+    }
+
+    /// The route becomes an orphan: mail that its sender sent after its end waits until the messages before it have been sent again.
+    pub(super) fn set_aside(&mut self, id: RouteId) {
+        let (port_id, from) = (self.routes[id.0].port, self.routes[id.0].from);
+        let origin = from.to_raw();
+        let port = &mut self.ports[port_id.0];
+        let plane = port.plane.as_mut().expect("a port with an ended route has a plane");
+        plane.orphans.insert(from, id);
+        let (own, others): (VecDeque<MailId>, VecDeque<MailId>) =
+            port.queue.split_off(plane.place).into_iter().partition(|mail| self.mails[mail.0].origin == origin);
+        port.queue.extend(others);
+        let bytes = |mail: &MailId| self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
+        port.queued_bytes -= own.iter().map(bytes).sum::<u64>();
+        let mut aside = Vec::from(own);
+        let waiting: Vec<LaneId> = port.waiters.iter().flat_map(|waiters| &waiters.senders).copied().collect();
+        for lane in waiting {
+            if parked_mail(&self.lanes, lane).is_some_and(|mail| self.mails[mail.0].origin == origin) {
+                self.stop_waiting_to_send(lane, port_id);
+                aside.push(self.sent(lane));
+            }
+        }
+        self.routes[id.0].aside = aside;
+    }
+
+    /// Whether its port counts it among its orphans.
+    pub(super) fn is_held_orphan(&self, id: RouteId) -> bool {
+        let route = &self.routes[id.0];
+        let plane = self.ports.get(route.port.0).and_then(|port| port.plane.as_ref());
+        plane.is_some_and(|plane| plane.orphans.get(&route.from) == Some(&id))
+    }
+
+    /// Whether a task must pull its events before it may send to a port: what it had sent before is to be sent again.
+    pub(super) fn is_behind(&self, task: TaskId, port: PortId) -> bool {
+        self.ports.get(port.0).and_then(|port| port.plane.as_ref()).is_some_and(|plane| plane.orphans.contains_key(&task))
+    }
+
+    /// All that the kernel has of an orphaned route is mail.
+    pub(super) fn release_orphan(&mut self, id: RouteId) {
+        self.release_tickets(id, None);
+        let route = &mut self.routes[id.0];
+        let port = route.port;
+        for mail in std::mem::take(&mut route.aside) {
+            self.release(port, mail);
         }
     }
 
@@ -45,21 +108,25 @@ impl Core {
             let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
             self.destroy_mail(mail);
         }
-        self.release_tickets(id, None);
-        self.detach(id);
+        self.release_orphan(id);
+        self.drop_route(id);
         Ok(())
     }
 
-    /// May the sender of an orphaned route put its `number`-th message into the queue, full or not?
-    pub(super) fn may_send_again(&mut self, id: RouteId, number: u32) -> bool {
-        let route = &mut self.routes[id.0];
-        let (last, count) = route.again;
-        if number <= last || count >= route.credit {
-            return false;
+    /// Sends the `number`-th message of an orphaned route again: it goes into the queue, full or not. Its sender's own right may be gone.
+    pub(super) fn send_again(&mut self, task: TaskId, raw: u64, number: u32, message: (&[u8], &[u8])) -> Result<(), Code> {
+        let id = self.outgoing(task, raw).filter(|&id| self.is_held_orphan(id)).ok_or(Code::MACH_SEND_INVALID_DEST)?;
+        let route = &self.routes[id.0];
+        let port = route.port;
+        if number <= route.back || route.again >= route.credit {
+            return Err(Code::KERN_INVALID_VALUE);
         }
-        route.again = (number, count + 1);
+        let mail = self.mail_of(port, task, task, message, |_| (Right::Null, None))?;
+        let route = &mut self.routes[id.0];
+        (route.back, route.again) = (number, route.again + 1);
         self.release_tickets(id, Some(number));
-        true
+        self.release(port, mail);
+        Ok(())
     }
 
     /// A ticket is mail like any other from here on: its reply needs a right.
@@ -85,18 +152,11 @@ impl Core {
             return;
         }
         let Some(port) = self.ports.get_mut(id.0) else { return };
-        if let Some(at) = port.queue.iter().position(|&other| other == mail) {
-            port.queue.remove(at);
-            port.queued_bytes -= self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
-            let plane = port.plane.as_mut().expect("a port with an ended route has a plane");
-            plane.place -= usize::from(at < plane.place);
-        } else {
-            let waiting = port.waiters.as_ref().map(|waiters| waiters.senders.clone()).unwrap_or_default();
-            let Some(&lane) = waiting.iter().find(|&&lane| parked_mail(&self.lanes, lane) == Some(mail)) else { return };
-            unqueue(&mut port.waiters().senders, lane);
-            port.tidy();
-            self.sent(lane);
-        }
+        let Some(at) = port.queue.iter().position(|&other| other == mail) else { return };
+        port.queue.remove(at);
+        port.queued_bytes -= self.mails[mail.0].charge.as_ref().map_or(0, |charge| charge.amount());
+        let plane = port.plane.as_mut().expect("a port with an ended route has a plane");
+        plane.place -= usize::from(at < plane.place);
         let mut mail = self.mails.remove(mail.0).expect("just seen");
         let dest = std::mem::replace(&mut mail.dest, Right::Null);
         let reply = std::mem::replace(&mut mail.reply, Right::Null);
@@ -143,19 +203,15 @@ impl Core {
     pub(super) fn take_ticket(&mut self, id: RouteId, number: u32) -> (Mail, u32) {
         let mail = self.routes[id.0].tickets.remove(&number).expect("just found");
         self.tickets_fewer(id, 1);
-        let route = &self.routes[id.0];
-        let port = &mut self.ports[route.port.0];
+        let port = &mut self.ports[self.routes[id.0].port.0];
         let seqno = port.seqno;
         port.seqno = seqno.wrapping_add(1);
-        if !route.attached && route.tickets.is_empty() {
-            self.forget_route(id);
-        }
         let mail = self.mails.remove(mail.0).expect("a ticket's mail exists");
         // The receiver answers in the slot, which the record in the ring names.
         (Mail { slot: None, ..mail }, seqno)
     }
 
-    /// What becomes of a message that is sent again: `Err` if nothing is to be sent.
+    /// What becomes of a message in doubt: `Err` if nothing is to be sent.
     pub(super) fn check_doubt(&self, task: TaskId, route: u64, number: u32, remote: Name) -> Result<Option<RouteId>, Code> {
         let id = self.outgoing(task, route).ok_or(Code::MACH_SEND_IN_PROGRESS)?;
         let route = &self.routes[id.0];
@@ -163,17 +219,27 @@ impl Core {
             return Err(Code::KERN_INVALID_ARGUMENT);
         }
         match route.state {
-            State::Closed { dead: true, .. } => Ok(Some(id)),
+            // Whoever applies the end of the route sends it again.
+            State::Closed { dead: true, .. } => Err(Code::MACH_SEND_IN_PROGRESS),
             State::Closed { accepted, .. } if number <= accepted => Err(Code::SUCCESS),
             State::Closed { .. } => Ok(None),
             _ => Ok(Some(id)),
         }
     }
 
-    /// Remembers that mail repeats a message.
-    pub(super) fn note_doubt(&mut self, id: RouteId, number: u32, mail: MailId) {
-        if let Some(route) = self.routes.get_mut(id.0).filter(|route| route.open()) {
-            route.doubts.push((number, mail));
+    /// Mail that may repeat a message of a route that is not closed. It goes into the queue, full or not: its sender cannot be told that it was not
+    /// sent, for perhaps it was.
+    pub(super) fn post_doubt(&mut self, id: RouteId, number: u32, mail: Mail) -> Posted {
+        let port = mail.dest.port().filter(|&port| self.ports.get(port.0).is_some_and(|port| port.barred()));
+        let waits = self.routes.get(id.0).filter(|route| route.open() && (route.doubts.len() as u32) < route.credit);
+        let (Some(port), Some(_)) = (port, waits) else { return self.post(mail) };
+        if !self.settle_in(&mail, port) {
+            self.destroy_mail(mail);
+            return Posted::Sent;
         }
+        self.enqueue(port, mail);
+        let mail = *self.ports[port.0].queue.back().expect("just queued, behind a barrier");
+        self.routes[id.0].doubts.push((number, mail));
+        Posted::Sent
     }
 }

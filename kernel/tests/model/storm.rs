@@ -288,8 +288,8 @@ impl Storm {
             [&Header { local: if kind.is_multiple_of(2) { name } else { Name::NULL }, ..Header::default() }.to_bytes()[..], &[7; 8]]
                 .concat();
         for n in 0..small {
-            let size = if n == 1 { 0 } else { plain.len() as u32 };
-            let row = Frame { size, attach: kind % 3, options: n, status: route as u32, trailer: (route >> 32) as u32, ..Frame::default() };
+            let size = if n == 1 && kind.is_multiple_of(7) { 0 } else { plain.len() as u32 };
+            let row = Frame { size, attach: kind % 3, options: n, trailer: 1 + n, ..Frame::default() };
             row.write(&mut frames);
             frames.extend_from_slice(&plain[..size as usize]);
         }
@@ -309,7 +309,7 @@ impl Storm {
             70..71 => Call::FileNews(control::FileNews {}),
             71..73 => Call::LinkArena(control::LinkArena { link, size: u64::from(small) << 12 }),
             73..74 => Call::LinkArenaReady(control::LinkArenaReady { link, arena: small % 4 }),
-            74..80 => Call::PortUnreceive(control::PortUnreceive { name: mine, count: small, tail: &frames }),
+            74..80 => Call::Msg(numbered(msg_flags::AGAIN)),
             80..88 => Call::Msg(numbered(msg_flags::TICKET)),
             88..94 => Call::Msg(numbered(msg_flags::DOUBT)),
             _ => Call::Msg(numbered(msg_flags::BY_TICKET)),

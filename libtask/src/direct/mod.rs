@@ -4,11 +4,12 @@
 //! could be sent to one right. This module keeps what the kernel process said about both, writes and reads the rings, and waits. Every message
 //! could as well go through the kernel process; `crate::exchange` decides for each, and nobody above it notices.
 //!
-//! Read in this order: `table` (what is known), `shortcut`, `events` (how it becomes known), `send`, `read`, `receive`, `replies`, `wait`; and for memory
+//! Read in this order: `table` (what is known), `shortcut`, `events` (how it becomes known), `ends`, `send`, `read`, `receive`, `replies`, `wait`; and for memory
 //! `lend`, `borrow`, `contents`.
 
 mod borrow;
 mod contents;
+mod ends;
 mod events;
 mod lend;
 mod read;
@@ -103,6 +104,8 @@ impl Plane {
         if task.0.events_wait.load(Ordering::Relaxed) || self.control_word() != self.pulled.load(Ordering::Acquire) {
             self.settle(task)?;
             self.ring_due(task);
+        } else if self.due.any.load(Ordering::Relaxed) {
+            self.ring_due(task);
         }
         Ok(())
     }
@@ -116,7 +119,7 @@ impl Plane {
         Ok(())
     }
 
-    /// Wakes the peers that asked to be woken through the kernel process.
+    /// Wakes the peers that asked to be woken through the kernel process, and says which routes are closed.
     fn ring_due(&self, task: &Task) {
         if self.due.any.load(Ordering::Relaxed) && self.due.any.swap(false, Ordering::AcqRel) {
             let links = std::mem::take(&mut *self.due.links.lock());
@@ -126,6 +129,10 @@ impl Plane {
             let rooms = std::mem::take(&mut *self.due.rooms.lock());
             for route in rooms {
                 let _ = task.request(&RouteRoom { route }, |_, _| ());
+            }
+            let done = std::mem::take(&mut *self.due.done.lock());
+            for route in done {
+                self.acknowledge(task, &route);
             }
         }
     }

@@ -83,7 +83,7 @@ impl Plane {
         }
     }
 
-    fn stuck_on(&self, link: &Link) -> u32 {
+    pub(super) fn stuck_on(&self, link: &Link) -> u32 {
         match link.inbox.lock().ring.next() {
             Ok(Some(record)) => record.route,
             _ => 0,
@@ -167,16 +167,14 @@ impl Plane {
                 break;
             }
             check_length(&record)?;
-            route.accept(inbox.ring.looks())?;
             let reply = owe(link, &record)?.map(|(slot, generation)| Owed::new(link.clone(), slot, generation));
+            route.accept(inbox.ring.looks())?;
             let mut body = SmallVec::from_elem(0, record.len as usize);
             inbox.ring.payload_into(&record, &mut body);
             route.deliver();
-            if !route.ended.load(Ordering::Relaxed) {
-                credit::add(&*link.memory, link.mine, route.place(), 1);
-                if !credited.contains(&route.place()) {
-                    credited.push(route.place());
-                }
+            credit::add(&*link.memory, link.mine, route.place(), 1);
+            if !credited.contains(&route.place()) {
+                credited.push(route.place());
             }
             let (seqno, context) = (port.seqno.fetch_add(1, Ordering::Relaxed), port.context.load(Ordering::Relaxed));
             take(Received::over_link(task, port.name, link.sender(), record.id as i32, (seqno, context), reply, body));
@@ -280,8 +278,8 @@ fn read_record(inbox: &mut Inbox, route: &Arc<InRoute>, record: &Record) -> Resu
         },
         kind => return Err(Evidence { rule: violation::RECORD, found: kind as u64, expected: record::MESSAGE as u64 }),
     };
-    let number = route.accept(inbox.ring.looks())?;
     let reply = owe(&route.link, record)?;
+    let number = route.accept(inbox.ring.looks())?;
     Ok(Some(Item { route: route.clone(), number, id: record.id as i32, reply, body }))
 }
 
@@ -347,7 +345,7 @@ impl Place {
 /// What is counted of a route changes under its link's inbox only; whoever calls these has that lock.
 impl InRoute {
     /// One more message was taken from the ring: its number. More than there was credit for when it was published is a lie: all that was seen at one look
-    /// was published before anything of it was delivered.
+    /// was published before anything of it was delivered. Comes after all other checks: a message that counts must be delivered, or the route never ends.
     #[inline]
     fn accept(&self, look: u32) -> Result<u32, Evidence> {
         if self.look.load(Ordering::Relaxed) != look {
@@ -369,16 +367,32 @@ impl InRoute {
     }
 
     /// The program has a message that was in a queue: its sender may send one more.
-    pub(super) fn received(&self) {
+    pub(super) fn received(self: &Arc<InRoute>) {
         self.give_credit(&mut self.link.inbox.lock());
     }
 
     /// The same for whoever reads the ring.
-    fn give_credit(&self, _inbox: &mut Inbox) {
+    fn give_credit(self: &Arc<InRoute>, inbox: &mut Inbox) {
         self.deliver();
         self.give_room();
-        if !self.ended.load(Ordering::Relaxed) {
-            self.link.ring(credit::delivered(&*self.link.memory, self.link.mine, self.place()));
+        // Also of a route that has ended: if this task dies, its sender looks here.
+        self.link.ring(credit::delivered(&*self.link.memory, self.link.mine, self.place()));
+        self.perhaps_done(inbox);
+    }
+
+    /// So many messages went back to the kernel process.
+    pub(super) fn returned(&self, messages: u32, _inbox: &mut Inbox) {
+        self.delivered.store(self.delivered.load(Ordering::Relaxed).wrapping_add(messages), Ordering::Relaxed);
+    }
+
+    /// With its last message out of this task's hands, the route is closed.
+    pub(super) fn perhaps_done(self: &Arc<InRoute>, _inbox: &mut Inbox) {
+        if self.complete.load(Ordering::Relaxed)
+            && self.delivered.load(Ordering::Relaxed) == self.accepted.load(Ordering::Relaxed)
+            && !self.done.swap(true, Ordering::Relaxed)
+        {
+            self.link.due.done.lock().push(self.clone());
+            self.link.due.any.store(true, Ordering::Release);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Receiving where messages may come both over links and from the kernel process.
 //!
 //! Messages from rings wait in private queues, one for each port; mail waits at the kernel process, and its attention word says when to ask. Older mail goes
-//! before what came over a route (the route is held until then), and messages of a route that has ended go before newer mail of its sender
-//! (the port's `of_ended`); otherwise the two take turns.
+//! before what came over a route (the route is held until then), and newer mail waits at the kernel process until the last message of a route that has
+//! ended has been received; otherwise the two take turns.
 
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -122,7 +122,7 @@ impl Plane {
             let mail = self.mail_word();
             let has_mail = place.asked.load(Ordering::Acquire) != mail as u64;
             let received = place.received.load(Ordering::Relaxed);
-            if has_mail && received.is_multiple_of(TURN) && !place.must_wait() {
+            if has_mail && received.is_multiple_of(TURN) {
                 place.received.store(received.wrapping_add(1), Ordering::Relaxed);
                 return Ok(Came::Ask { place: place.clone(), mail, control });
             }
@@ -322,13 +322,13 @@ impl Plane {
 
     /// It was not received, and is the next one again.
     pub(crate) fn not_fetched(&self, ticket: Ticket) {
-        let Ticket { item } = ticket;
-        let port = item.route.port.clone();
+        let port = ticket.item.route.port.clone();
         let mut queue = port.queue.lock();
-        if item.route.ended.load(Ordering::Relaxed) {
-            port.of_ended.fetch_add(1, Ordering::AcqRel);
+        if ticket.item.route.returning.load(Ordering::Relaxed) {
+            drop(queue);
+            return self.went_away(ticket);
         }
-        queue.push_front(item);
+        queue.push_front(ticket.item);
         port.queued.store(queue.len(), Ordering::Release);
     }
 
@@ -343,9 +343,6 @@ impl Plane {
     fn pop(&self, port: &Port, queue: &mut std::collections::VecDeque<Item>) -> Option<Item> {
         let item = queue.pop_front()?;
         port.queued.store(queue.len(), Ordering::Release);
-        if port.of_ended.load(Ordering::Relaxed) > 0 && item.route.ended.load(Ordering::Relaxed) {
-            port.of_ended.fetch_sub(1, Ordering::AcqRel);
-        }
         Some(item)
     }
 

@@ -330,6 +330,7 @@ impl Plane {
                 link.count(counter::TICKETS, 1);
                 let pushed = link.outbox.lock().push_reserved(head, &[]);
                 link.ring(pushed);
+                drop(sending);
                 self.ring_due(task);
                 let open = reply.map(|(slot, generation)| Open { route: route.clone(), slot, generation });
                 return Ok(Ticketed::Done(posted?.1, open));

@@ -64,6 +64,8 @@ pub(super) struct Due {
     pub(super) links: Mutex<Vec<u64>>,
     /// Routes on which there is room, for senders that asked.
     pub(super) rooms: Mutex<Vec<u64>>,
+    /// Ended routes of which this task has no message any more: the kernel process must hear that they are closed.
+    pub(super) done: Mutex<Vec<Arc<InRoute>>>,
 }
 
 /// The consumer's side of a link.
@@ -153,7 +155,7 @@ pub(super) enum Fate {
     Moved(Name),
     /// The route was closed before the request was taken.
     NotTaken,
-    /// The request is with the kernel process, and the receiver is dead: the answer will come to a port.
+    /// The request was with the kernel process when the receiver died: the answer will come to a port, if it still was.
     Moving,
     /// The link is over.
     Died,
@@ -367,8 +369,14 @@ pub(super) struct InRoute {
     pub(super) before: AtomicU32,
     /// Messages that must wait until older mail has been received.
     pub(super) held: Holding,
-    /// Closed and acknowledged.
+    /// Closed: its sender sees that what it publishes now may be too late.
     pub(super) ended: AtomicBool,
+    /// Closed and read to the end: no message is taken any more.
+    pub(super) complete: AtomicBool,
+    /// Its messages go back to the kernel process; changed under the port's queue.
+    pub(super) returning: AtomicBool,
+    /// The kernel process hears, or has heard, that it is closed.
+    pub(super) done: AtomicBool,
     /// The sender asked to be told when it has credit.
     pub(super) room_wanted: AtomicBool,
 }
@@ -416,8 +424,6 @@ pub(super) struct Port {
     pub(super) queue: Mutex<VecDeque<Item>>,
     /// Messages in `queue`, readable without the lock.
     pub(super) queued: AtomicUsize,
-    /// Of those, messages of routes that have ended: mail of their senders must not overtake them.
-    pub(super) of_ended: AtomicUsize,
     /// Where threads wait for its messages: itself first, then sets.
     pub(super) places: RwLock<Vec<Arc<Place>>>,
 }
@@ -461,10 +467,6 @@ impl Place {
     pub(super) fn takes(&self, port: &Arc<Port>) -> bool {
         let is = |member: &Arc<Port>| Arc::ptr_eq(member, port);
         self.port.get().map_or_else(|| self.members.read().iter().any(is), is)
-    }
-    /// Mail of theirs might overtake messages that came before it.
-    pub(super) fn must_wait(&self) -> bool {
-        self.members.read().iter().any(|port| port.of_ended.load(Ordering::Acquire) > 0)
     }
 }
 
@@ -541,7 +543,6 @@ impl Tables {
             recalled: AtomicBool::new(false),
             queue: Mutex::default(),
             queued: AtomicUsize::new(0),
-            of_ended: AtomicUsize::new(0),
             places: RwLock::new(vec![place.clone()]),
         });
         place.members.write().push(port.clone());

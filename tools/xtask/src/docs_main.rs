@@ -27,8 +27,8 @@ answer   | op u16 | attached u16 | seq u32 | length u32 | status u32 | fields, t
 ```
 
 `length` counts the whole packet; `seq` is chosen by the task and repeated in the answer; `attached` says how many file descriptors came
-along (kernel to task only). When `status` is not success the fields are absent, except in answers to `Msg` and `SendMany` (and to `RouteReturn` and
-`PortUnreceive`, which may have them). Bit 15 of an answer's `op` says that the task has events to pull (`Events`).
+along (kernel to task only). When `status` is not success the fields are absent, except in answers to `Msg` and `SendMany` (and to `RouteReturn`,
+which may have them). Bit 15 of an answer's `op` says that the task has events to pull (`Events`).
 A `bytes` field is always the last one and takes all that is left. A `name` is a `u32`.
 
 The first request of a task is `Hello`. A message inside `Msg` has XNU's LP64 layout (`kernel/abi/src/message.rs`).

@@ -43,9 +43,7 @@ fn barrier_holds_mail_back_and_returned_messages_go_where_the_queue_ended() {
     pair.world.send(other, theirs, b"new!");
     assert_eq!(pair.end(), (Some(undelivered::RETURN), true));
     assert_eq!(pair.poll(), None);
-    let mut tail = frame(&simple(Name::NULL, b"ring"), 0, 0);
-    tail.extend(frame(&[], 0, 2));
-    assert_eq!(pair.give_back(route, 2, &tail), Code::SUCCESS);
+    assert_eq!(pair.give_back(route, 1, &frame(&simple(Name::NULL, b"ring"), 1, 0, 0)), Code::SUCCESS);
     assert_eq!(pair.poll(), None);
     pair.ack(route, 2);
     let got: Vec<Vec<u8>> = (0..4).map(|_| pair.poll().unwrap()).collect();
@@ -78,7 +76,7 @@ fn port_that_moves_takes_its_messages_along() {
     let second = pair.world.second_lane(heir);
     pair.world.start(second, msg(Options::RCV, there, &[]));
     assert!(pair.world.answer(second).is_none(), "behind the barrier, and not its own to lift");
-    assert_eq!(pair.give_back(route, 1, &frame(&simple(Name::NULL, b"ring"), 0, 0)), Code::SUCCESS);
+    assert_eq!(pair.give_back(route, 1, &frame(&simple(Name::NULL, b"ring"), 1, 0, 0)), Code::SUCCESS);
     assert!(pair.world.answer(second).is_none());
     pair.ack(route, 1);
     let answer = pair.world.answer(second).expect("lifted");
@@ -90,7 +88,7 @@ fn port_that_moves_takes_its_messages_along() {
 fn returned_message_is_vouched_for_by_nobody() {
     let (mut pair, route) = Pair::routed();
     pair.recall();
-    pair.give_back(route, 1, &frame(&simple(Name::NULL, b"ring"), 0, 0));
+    pair.give_back(route, 1, &frame(&simple(Name::NULL, b"ring"), 1, 0, 0));
     pair.ack(route, 1);
     let mail = pair.world.core.mails.iter().next().unwrap().1;
     assert_eq!((mail.sender.uid, mail.sender.gid, mail.sender.pid, mail.sender.task), (u32::MAX, u32::MAX, 0, 0));
@@ -130,6 +128,26 @@ fn route_behind_mail_ends_with_its_messages_returned() {
     pair.world.events(pair.server);
     pair.forget();
     assert_eq!(pair.end().0, Some(undelivered::RETURN), "the mail comes first and is not the receiver's yet");
+}
+
+#[test]
+fn mail_that_waits_for_room_is_in_front_of_what_came_over_the_route() {
+    let mut pair = Pair::new(Direct::Always);
+    pair.post(b"mail");
+    for _ in 0..4 {
+        pair.post(b"fill");
+    }
+    let second = pair.world.second_lane(pair.client);
+    pair.world.start(second, msg(Options::SEND, Name::NULL, &simple(pair.send, b"park")));
+    let route = pair.world.events(pair.client).iter().find(|event| event.kind == event::ROUTE_OUT).expect("a route").route;
+    pair.world.events(pair.server);
+    pair.recall();
+    assert_eq!(pair.world.answer(second).expect("there is room").status, Code::SUCCESS);
+    assert_eq!(pair.end().0, Some(undelivered::RETURN));
+    pair.give_back(route, 1, &frame(&simple(Name::NULL, b"ring"), 1, 0, 0));
+    pair.ack(route, 1);
+    let got: Vec<Vec<u8>> = std::iter::from_fn(|| pair.poll()).collect();
+    assert_eq!(got, [&b"mail"[..], b"fill", b"fill", b"fill", b"fill", b"park", b"ring"]);
 }
 
 #[test]
@@ -205,32 +223,33 @@ fn ticket_for_a_route_that_has_ended_is_not_taken() {
 }
 
 #[test]
-fn ticket_that_was_taken_stays_to_be_fetched_and_one_that_was_not_is_mail() {
+fn ticket_that_nobody_fetched_is_mail_once_the_route_is_closed() {
     let (mut pair, route) = Pair::routed();
     pair.ticket(route, 1, b"one!");
     pair.ticket(route, 2, b"two!");
     pair.forget();
     pair.end();
+    assert!(pair.fetch(route, 1).message().unwrap().ends_with(b"one!"));
     pair.ack(route, 1);
     assert_eq!(pair.closed(), Some((1, 0)));
     assert!(pair.poll().unwrap().ends_with(b"two!"));
-    assert!(pair.fetch(route, 1).message().unwrap().ends_with(b"one!"));
     assert!(!pair.granted());
 }
 
 #[test]
-fn ticket_that_was_taken_goes_with_a_port_that_moves() {
+fn ticket_that_was_not_fetched_comes_before_what_is_handed_back_behind_it() {
     let (mut pair, route) = Pair::routed();
-    pair.ticket(route, 1, b"tick");
-    pair.forget();
-    pair.end();
-    pair.ack(route, 1);
-    pair.closed();
+    pair.ticket(route, 1, b"one!");
+    pair.ticket(route, 3, b"tri!");
     let heir = pair.world.task();
     let there = pair.world.give(pair.server, pair.port, 16, heir);
-    pair.world.check();
-    assert!(!pair.granted());
-    assert!(poll(&mut pair.world, heir, there).unwrap().ends_with(b"tick"));
+    // A thread of the server's is on its way to fetch the first.
+    assert_eq!(pair.give_back(route, 1, &frame(&simple(Name::NULL, b"two!"), 2, 0, 0)), Code::SUCCESS);
+    assert_eq!(pair.fetch(route, 1).status, Code::MACH_RCV_INVALID_NAME);
+    pair.ack(route, 3);
+    for body in [b"one!", b"two!", b"tri!"] {
+        assert!(poll(&mut pair.world, heir, there).unwrap().ends_with(body));
+    }
 }
 
 #[test]
@@ -251,23 +270,17 @@ fn message_in_doubt_arrives_once() {
 }
 
 #[test]
-fn message_in_doubt_that_waits_for_room_is_done_when_it_had_arrived() {
+fn message_in_doubt_is_not_refused_when_the_queue_is_full() {
     let (mut pair, route) = Pair::routed();
     pair.recall();
-    for number in 2..=6 {
-        pair.doubt(route, number, b"fill");
-    }
-    let second = pair.world.second_lane(pair.client);
-    let bytes = simple(pair.send, b"last");
-    pair.world.start(second, with_flags(msg(Options::SEND, Name::NULL, &bytes), msg_flags::DOUBT, route, 1));
-    assert!(pair.world.answer(second).is_none());
-    pair.ack(route, 1);
-    assert_eq!(pair.world.answer(second).expect("done").status, Code::SUCCESS);
-    pair.world.check();
     for _ in 0..5 {
-        assert_eq!(pair.poll().as_deref(), Some(&b"fill"[..]));
+        pair.post(b"fill");
     }
-    assert_eq!(pair.poll(), None);
+    assert_eq!(pair.doubt(route, 1, b"one!"), Code::SUCCESS, "it may have arrived, and is not to be called unsent");
+    assert_eq!(pair.doubt(route, 2, b"two!"), Code::SUCCESS);
+    pair.ack(route, 1);
+    let got: Vec<Vec<u8>> = std::iter::from_fn(|| pair.poll()).collect();
+    assert_eq!(got, [&b"fill"[..], b"fill", b"fill", b"fill", b"fill", b"two!"]);
 }
 
 // Deaths.
@@ -290,31 +303,136 @@ fn sender_that_dies_leaves_its_messages() {
     pair.kill(pair.client);
     let told: Vec<_> = pair.world.events(pair.server).iter().map(|event| (event.kind, event.value)).collect();
     assert_eq!(told, [(event::ROUTE_END, undelivered::KEEP)], "the link is not over before its routes are closed");
-    pair.ack(route, 1);
     assert!(pair.fetch(route, 1).message().unwrap().ends_with(b"tick"));
+    pair.ack(route, 1);
     assert_eq!(pair.world.kinds(pair.server), [event::LINK_DOWN]);
     pair.world.finish();
     assert_eq!((pair.world.core.links.len(), pair.world.core.routes.len()), (0, 0));
 }
 
-#[test]
-fn receiver_that_dies_after_its_port_has_moved_leaves_its_routes_to_their_sender() {
-    let (mut pair, route) = Pair::routed();
+/// The server has given its port away and died; the heir, and its name for the port.
+fn orphan(pair: &mut Pair) -> (LaneId, Name) {
     let heir = pair.world.task();
-    pair.ticket(route, 3, b"tick");
     let there = pair.world.give(pair.server, pair.port, 16, heir);
     pair.world.check();
     pair.kill(pair.server);
+    (heir, there)
+}
+
+fn again(pair: &mut Pair, route: u64, number: u32, body: &[u8]) -> Code {
+    let bytes = simple(pair.send, body);
+    let request = with_flags(msg(Options::SEND, Name::NULL, &bytes), msg_flags::AGAIN, route, number);
+    let status = pair.world.call(pair.client, request).status;
+    pair.world.check();
+    status
+}
+
+#[test]
+fn receiver_that_dies_after_its_port_has_moved_leaves_its_routes_to_their_sender() {
+    let (mut pair, route) = Pair::routed();
+    pair.ticket(route, 3, b"tick");
+    let (heir, there) = orphan(&mut pair);
     assert_eq!(pair.closed(), Some((0, 1)));
     assert_eq!(poll(&mut pair.world, heir, there), None);
     // It had received the first two.
-    assert_eq!(pair.doubt(route, 4, b"ring"), Code::SUCCESS);
+    assert_eq!(again(&mut pair, route, 4, b"ring"), Code::SUCCESS);
+    assert_eq!(again(&mut pair, route, 4, b"ring"), Code::KERN_INVALID_VALUE, "numbers rise");
     assert_eq!(pair.world.ack(pair.client, route, 2), Code::SUCCESS);
     pair.world.check();
     assert!(poll(&mut pair.world, heir, there).unwrap().ends_with(b"tick"), "the ticket's turn comes first");
-    assert_eq!(poll(&mut pair.world, heir, there).as_deref(), Some(&b"ring"[..]));
+    let answer = pair.world.poll(heir, there);
+    assert!(answer.message().unwrap().ends_with(b"ring"));
     assert_eq!(poll(&mut pair.world, heir, there), None);
     assert!(pair.world.core.routes.get(Id::from_raw(route)).is_none());
+}
+
+#[test]
+fn orphans_sender_overtakes_itself_neither_with_old_mail_nor_with_new() {
+    let (mut pair, route) = Pair::routed();
+    let other = pair.world.task();
+    let theirs = pair.world.give(pair.server, pair.port, 20, other);
+    pair.recall();
+    // Sent after the route's end, and one more that waits for room.
+    for _ in 0..4 {
+        pair.post(b"late");
+    }
+    pair.world.send(other, theirs, b"else");
+    let second = pair.world.second_lane(pair.client);
+    pair.world.start(second, msg(Options::SEND, Name::NULL, &simple(pair.send, b"last")));
+    let (heir, there) = orphan(&mut pair);
+    assert_eq!(pair.world.answer(second).expect("set aside").status, Code::SUCCESS);
+    assert_eq!(poll(&mut pair.world, heir, there).as_deref(), Some(&b"else"[..]), "nobody else waits for it");
+    assert_eq!(poll(&mut pair.world, heir, there), None);
+    assert_eq!(pair.world.send(pair.client, pair.send, b"new!").status, Code::MACH_SEND_IN_PROGRESS);
+    assert_eq!(pair.doubt(route, 1, b"ring"), Code::MACH_SEND_IN_PROGRESS);
+    assert_eq!(pair.closed(), Some((0, 1)));
+    assert_eq!(pair.world.send(pair.client, pair.send, b"new!").status, Code::MACH_SEND_IN_PROGRESS, "before it has sent again");
+    assert_eq!(again(&mut pair, route, 1, b"ring"), Code::SUCCESS);
+    assert_eq!(pair.world.ack(pair.client, route, 0), Code::SUCCESS);
+    pair.world.check();
+    let got: Vec<Vec<u8>> = std::iter::from_fn(|| poll(&mut pair.world, heir, there)).collect();
+    assert_eq!(got, [&b"ring"[..], b"late", b"late", b"late", b"late", b"last"]);
+    pair.post(b"new!");
+}
+
+#[test]
+fn orphans_sender_that_dies_leaves_its_mail() {
+    let (mut pair, route) = Pair::routed();
+    pair.ticket(route, 1, b"tick");
+    pair.recall();
+    pair.post(b"late");
+    let (heir, there) = orphan(&mut pair);
+    pair.kill(pair.client);
+    assert!(poll(&mut pair.world, heir, there).unwrap().ends_with(b"tick"));
+    assert_eq!(poll(&mut pair.world, heir, there).as_deref(), Some(&b"late"[..]));
+    assert_eq!((pair.world.core.links.len(), pair.world.core.routes.len()), (0, 0));
+}
+
+#[test]
+fn orphans_port_that_dies_takes_everything_with_it() {
+    let (mut pair, route) = Pair::routed();
+    pair.ticket(route, 1, b"tick");
+    pair.recall();
+    pair.post(b"late");
+    let (heir, there) = orphan(&mut pair);
+    pair.world.ok(heir, Request::PortDestroy(control::PortDestroy { task: Name::NULL, name: there }));
+    assert_eq!(again(&mut pair, route, 2, b"ring"), Code::MACH_SEND_INVALID_DEST);
+    pair.world.finish();
+    assert_eq!(pair.closed(), Some((0, 1)));
+    pair.world.finish();
+    assert_eq!((pair.world.core.links.len(), pair.world.core.routes.len(), pair.world.core.mails.len()), (0, 0, 0));
+}
+
+#[test]
+fn orphans_messages_are_sent_again_without_the_right_that_they_were_sent_with() {
+    let (mut pair, route) = Pair::routed();
+    let (heir, there) = orphan(&mut pair);
+    let inbox = pair.world.port(heir);
+    let id = notify::NO_SENDERS as u32;
+    let request = control::PortRequestNotification { task: Name::NULL, name: there, id, sync: 0, notify: inbox, disposition: 21 };
+    pair.world.ok(heir, Request::PortRequestNotification(request));
+    pair.forget();
+    assert_eq!(pair.closed(), Some((0, 1)));
+    assert_eq!(again(&mut pair, route, 1, b"ring"), Code::SUCCESS);
+    assert_eq!(poll(&mut pair.world, heir, there).as_deref(), Some(&b"ring"[..]));
+    assert_eq!(poll(&mut pair.world, heir, inbox), None, "there may be more");
+    assert_eq!(pair.world.ack(pair.client, route, 0), Code::SUCCESS);
+    pair.world.check();
+    let answer = pair.world.poll(heir, inbox);
+    assert!(matches!(Notification::parse(answer.message().unwrap()), Some(Notification::NoSenders(_))));
+}
+
+#[test]
+fn message_that_came_back_before_its_receiver_died_is_not_sent_again() {
+    let (mut pair, route) = Pair::routed();
+    pair.recall();
+    assert_eq!(pair.give_back(route, 1, &frame(&simple(Name::NULL, b"tri!"), 3, 0, 0)), Code::SUCCESS);
+    let (heir, there) = orphan(&mut pair);
+    assert_eq!(pair.closed(), Some((3, 1)));
+    assert_eq!(again(&mut pair, route, 3, b"tri!"), Code::KERN_INVALID_VALUE);
+    assert_eq!(again(&mut pair, route, 4, b"four"), Code::SUCCESS);
+    assert_eq!(poll(&mut pair.world, heir, there).as_deref(), Some(&b"tri!"[..]));
+    assert_eq!(poll(&mut pair.world, heir, there).as_deref(), Some(&b"four"[..]));
 }
 
 #[test]

@@ -76,26 +76,6 @@ fn route_opens_when_the_mail_it_waits_for_is_given_up() {
 }
 
 #[test]
-fn routes_of_all_senders_wait_for_mail_that_nobody_knows_the_sender_of() {
-    let mut pair = Pair::new(Direct::Always);
-    let other = pair.world.task();
-    let theirs = pair.world.give(pair.server, pair.port, 20, other);
-    pair.post(b"mail");
-    pair.world.send(other, theirs, b"mail");
-    pair.poll();
-    pair.poll();
-    let request = control::PortUnreceive { name: pair.port, count: 1, tail: &frame(&simple(Name::NULL, b"back"), 0, 0) };
-    pair.world.ok(pair.server, Request::PortUnreceive(request));
-    pair.world.check();
-    pair.world.events(pair.client);
-    pair.world.events(other);
-    let into = pair.world.events(pair.server);
-    assert_eq!(into.iter().filter(|event| event.kind == event::ROUTE_IN && event.flags & 1 == 1).count(), 2);
-    assert_eq!(pair.poll().as_deref(), Some(&b"back"[..]));
-    assert_eq!(pair.world.kinds(pair.server), [event::ROUTE_OPEN, event::ROUTE_OPEN]);
-}
-
-#[test]
 fn route_needs_two_tasks_that_can() {
     for (server_can, client_can) in [(false, true), (true, false)] {
         let mut world = World::new(Direct::Always);

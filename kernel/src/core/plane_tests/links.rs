@@ -86,7 +86,7 @@ fn reply_made_explicit_is_a_port_of_the_callers() {
 fn call_that_is_returned_keeps_its_reply() {
     let (mut pair, route) = Pair::routed();
     pair.recall();
-    assert_eq!(pair.give_back(route, 1, &frame(&simple(Name::NULL, b"call"), 1 + 7, 30)), Code::SUCCESS);
+    assert_eq!(pair.give_back(route, 1, &frame(&simple(Name::NULL, b"call"), 1, 1 + 7, 30)), Code::SUCCESS);
     pair.ack(route, 1);
     let told = pair.world.events(pair.client);
     let moved = told.iter().find(|event| event.kind == event::REPLY_MOVED).unwrap();

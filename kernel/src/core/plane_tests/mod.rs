@@ -181,9 +181,9 @@ fn carrying(remote: Name, carried: Name, how: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Frames for `RouteReturn`.
-fn frame(bytes: &[u8], attach: u32, options: u32) -> Vec<u8> {
+fn frame(bytes: &[u8], number: u32, attach: u32, options: u32) -> Vec<u8> {
     let mut out = Vec::new();
-    Frame { size: bytes.len() as u32, attach, options, ..Frame::default() }.write(&mut out);
+    Frame { size: bytes.len() as u32, trailer: number, attach, options, ..Frame::default() }.write(&mut out);
     out.extend_from_slice(bytes);
     out
 }

@@ -66,7 +66,8 @@ pub(super) struct In {
     pub(super) open: bool,
     pub(super) taken: u32,
     pub(super) delivered: u32,
-    pub(super) inbox: VecDeque<Record>,
+    /// With their numbers on the route.
+    pub(super) inbox: VecDeque<(u32, Record)>,
     pub(super) end: Option<u32>,
 }
 
@@ -94,14 +95,12 @@ pub(super) struct Actor {
     pub(super) ins: BTreeMap<u64, In>,
     /// Routes that are closed, as it was told.
     pub(super) accepted: BTreeMap<u64, (u32, bool)>,
-    /// Routes whose receiver died: what is to be sent again.
-    pub(super) orphans: VecDeque<(u64, Out)>,
+    /// Routes whose receiver died: what is to be sent again, and how much of it had come back.
+    pub(super) orphans: VecDeque<(u64, Out, u32)>,
     pub(super) middle: Option<Middle>,
     pub(super) news: bool,
     /// The word for mail when a receive on a port was put off.
     pub(super) put_off: BTreeMap<Name, u32>,
-    /// Messages of routes that it closed before it delivered them, by port.
-    pub(super) kept: BTreeMap<Name, VecDeque<(u64, Record)>>,
     /// A set, and who is in it.
     pub(super) set: Name,
     pub(super) members: BTreeSet<Name>,
@@ -119,19 +118,24 @@ pub(super) struct Storm {
     pub(super) sent: BTreeMap<(u32, u32), u32>,
     pub(super) got: BTreeMap<(u32, u32), u32>,
     pub(super) seen: BTreeSet<Stamp>,
-    /// Ports whose messages somebody had who died: they may come in another order.
-    pub(super) lossy: BTreeSet<u32>,
+    /// Sender and port, where sender and receiver of a route died before its messages were received.
+    pub(super) lossy: BTreeSet<(u32, u32)>,
     pub(super) next: u32,
     pub(super) deaths: bool,
-    /// Receivers close routes at once and deliver what is left later; else the other way round.
-    pub(super) early: bool,
+    /// Gets the ports of those who die, and its port for that.
+    pub(super) guardian: (LaneId, Name),
+    /// The guardian's names for ports.
+    pub(super) wards: BTreeMap<Name, u32>,
     pub(super) steps: u64,
 }
 
 impl Storm {
     fn new(seed: u64, direct: Direct, deaths: bool) -> Storm {
+        let mut world = World::new(direct);
+        let guardian = world.task();
+        let notify = world.port(guardian);
         let mut storm = Storm {
-            world: World::new(direct),
+            world,
             rng: Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             actors: Vec::new(),
             memory: BTreeMap::new(),
@@ -143,7 +147,8 @@ impl Storm {
             lossy: BTreeSet::new(),
             next: 1,
             deaths,
-            early: seed.is_multiple_of(2),
+            guardian: (guardian, notify),
+            wards: BTreeMap::new(),
             steps: 0,
         };
         for _ in 0..4 {
@@ -172,7 +177,6 @@ impl Storm {
             middle: None,
             news: false,
             put_off: BTreeMap::new(),
-            kept: BTreeMap::new(),
             set,
             members: BTreeSet::new(),
             token,
@@ -187,6 +191,39 @@ impl Storm {
         let port = self.next;
         self.next += 1;
         self.actors[at].holds.insert(port, name);
+        if self.deaths && self.rng.one_in(2) {
+            let (guardian, _) = self.guardian;
+            let ward = self.world.give(self.actors[at].lane, name, 20, guardian);
+            self.wards.insert(ward, port);
+            self.guard(self.actors[at].lane, name);
+        }
+    }
+
+    /// The guardian is to get the port when its holder dies.
+    fn guard(&mut self, lane: LaneId, name: Name) {
+        let (guardian, notify) = self.guardian;
+        let (notify, disposition) = if lane == guardian { (notify, 21) } else { (self.world.give(guardian, notify, 21, lane), 18) };
+        let id = umach_abi::notify::PORT_DESTROYED as u32;
+        let request = control::PortRequestNotification { task: Name::NULL, name, id, sync: 0, notify, disposition };
+        self.world.ok(lane, Request::PortRequestNotification(request));
+    }
+
+    /// Hands on a port whose holder died.
+    fn rescue(&mut self) {
+        let (guardian, notify) = self.guardian;
+        let answer = self.world.poll(guardian, notify);
+        let Some(message) = answer.message() else { return };
+        let Some((_, Ok(Descriptor::Port { name, .. }))) = umach_abi::message::descriptors(message).next() else { panic!("a port") };
+        let port = self.wards[&name];
+        let Some(to) = (0..self.actors.len()).find(|&to| !self.in_middle(to) && !self.actors[to].knows.contains_key(&port)) else {
+            // Everybody sends to it: it has lived long enough.
+            self.world.ok(guardian, Request::PortModRefs(control::PortModRefs { task: Name::NULL, name, right: 1, delta: -1 }));
+            return;
+        };
+        self.guard(guardian, name);
+        self.log(|| format!("{} gets {port}", self.actors[to].number));
+        let there = self.world.give(guardian, name, 16, self.actors[to].lane);
+        self.actors[to].holds.insert(port, there);
     }
 
     pub(super) fn log(&self, what: impl FnOnce() -> String) {
@@ -210,6 +247,7 @@ impl Storm {
             37 if self.rng.one_in(6) => self.destroy(at),
             38 if self.deaths && self.rng.one_in(60) => self.die(at),
             39 if self.rng.one_in(40) => self.idle(at),
+            39 if self.deaths => self.rescue(),
             _ => {
                 self.world.core.work(2, &mut self.world.effects);
             }
@@ -283,7 +321,7 @@ impl Storm {
         if self.actors[to].knows.contains_key(&port) {
             return;
         }
-        if self.early || self.rng.one_in(2) {
+        if self.rng.one_in(2) {
             self.recall_port(at, name);
         }
         self.log(|| format!("{} hands {port} to {}", self.actors[at].number, self.actors[to].number));
@@ -297,35 +335,14 @@ impl Storm {
     fn gone(&mut self, at: usize, name: Name) {
         self.actors[at].put_off.remove(&name);
         self.actors[at].members.remove(&name);
-        self.actors[at].kept.remove(&name);
     }
 
     fn recall_port(&mut self, at: usize, name: Name) {
         self.world.ok(self.actors[at].lane, Request::PortRecall(control::PortRecall { name, seqno: 3 }));
         self.actors[at].news = true;
-        if self.early {
+        if self.rng.one_in(2) {
             self.pull(at);
-            self.unreceive(at, name);
         }
-    }
-
-    /// Puts messages of closed routes back at the front of the queue.
-    pub(super) fn unreceive(&mut self, at: usize, name: Name) {
-        let mut tail = Vec::new();
-        let kept = self.actors[at].kept.remove(&name).unwrap_or_default();
-        let count = kept.len() as u32;
-        for (route, record) in kept {
-            match record {
-                Record::Message(stamp) => tail.extend(frame(&simple(Name::NULL, &bytes_of(stamp)), 0, 0)),
-                Record::Ticket(number, _) => {
-                    let (status, trailer) = (route as u32, (route >> 32) as u32);
-                    Frame { status, trailer, options: number, ..Frame::default() }.write(&mut tail);
-                }
-            }
-        }
-        let request = control::PortUnreceive { name, count, tail: &tail };
-        let answer = self.world.ok(self.actors[at].lane, Request::PortUnreceive(request));
-        assert_eq!(answer::PortUnreceive::take(&answer.fields).unwrap().taken, count);
     }
 
     /// Puts a port into the set, or takes it out.
@@ -361,19 +378,28 @@ impl Storm {
 
     fn die(&mut self, at: usize) {
         let task = self.actors[at].task;
-        for way in self.actors[at].ins.values() {
-            // What it has not returned of a port that has moved is lost.
-            self.lossy.extend(way.inbox.iter().map(|record| match record {
-                Record::Message(stamp) | Record::Ticket(_, stamp) => stamp[1],
-            }));
-        }
         let raw = task.to_raw();
+        let stamp_of = |record: &Record| match record {
+            Record::Message(stamp) | Record::Ticket(_, stamp) => *stamp,
+        };
+        // What it had not received comes again, unless the sender is dead as well.
         let reads = |link: u64| self.world.core.links.get(Id::from_raw(link)).is_some_and(|link| link.side_of(task).is_some());
-        for (_, memory) in self.memory.iter().filter(|((link, sender), _)| *sender != raw && reads(*link)) {
-            self.lossy.extend(memory.ring.iter().map(|(_, record)| match record {
-                Record::Message(stamp) | Record::Ticket(_, stamp) => stamp[1],
-            }));
-        }
+        let rings = self.memory.iter().filter(|((link, sender), _)| *sender != raw && reads(*link));
+        let ring = rings.flat_map(|(_, memory)| memory.ring.iter().map(|(_, record)| stamp_of(record)));
+        let inbox = self.actors[at].ins.values().flat_map(|way| way.inbox.iter().map(|(_, record)| stamp_of(record)));
+        let alive: BTreeSet<u32> = self.actors.iter().map(|actor| actor.number).collect();
+        let lost: Vec<Stamp> = ring.chain(inbox).filter(|stamp| !alive.contains(&stamp[0])).collect();
+        self.lossy.extend(lost.into_iter().map(|stamp| (stamp[0], stamp[1])));
+        // What it had not sent again.
+        let actor = &self.actors[at];
+        let orphaned = actor.outs.iter().filter(|(route, _)| {
+            let id = crate::core::route::RouteId(Id::from_raw(**route));
+            self.world.core.routes.get(id.0).is_some() && self.world.core.is_held_orphan(id)
+        });
+        let outs = orphaned.map(|(_, out)| out).chain(actor.orphans.iter().map(|(_, out, _)| out));
+        let lost: Vec<(u32, u32)> = outs.flat_map(|out| out.log.iter().map(|(_, stamp)| (stamp[0], stamp[1]))).collect();
+        self.lossy.extend(lost);
+        self.log(|| format!("{} dies", self.actors[at].number));
         self.world.core.end_task(task, &mut self.world.effects);
         self.actors.swap_remove(at);
         self.add_actor();
@@ -402,6 +428,7 @@ impl Storm {
                 self.take_answers();
             }
             self.world.core.work(16, &mut self.world.effects);
+            self.rescue();
         }
         self.world.check();
         for at in 0..self.actors.len() {
@@ -409,7 +436,7 @@ impl Storm {
             let me = self.actors[at].number;
             let held: Vec<u32> = self.actors.iter().flat_map(|actor| actor.holds.keys().copied()).collect();
             for (&(from, port), &sent) in self.sent.iter().filter(|((from, _), _)| *from == me) {
-                if held.contains(&port) && !self.lossy.contains(&port) {
+                if held.contains(&port) && !self.lossy.contains(&(from, port)) {
                     assert_eq!(self.got.get(&(from, port)).copied().unwrap_or(0), sent, "messages of {from} to {port} arrived");
                 }
             }
@@ -430,10 +457,13 @@ fn storm(seed: u64, direct: Direct, deaths: bool, steps: usize) -> (u64, u64) {
 
 fn storms(direct: impl Fn(u64) -> Direct, deaths: bool) {
     let scale = std::env::var("UMACH_STORMS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let mut total = 0;
     for seed in 1..=10 * scale {
         let (routes, got) = storm(seed, direct(seed), deaths, 4000);
-        assert!(routes > 1 && got > 100, "seed {seed}: {routes} routes, {got} messages");
+        assert!(routes > 1 && got > 0, "seed {seed}: {routes} routes, {got} messages");
+        total += got;
     }
+    assert!(total > 2000 * scale, "{total} messages in {} storms", 10 * scale);
 }
 
 #[test]

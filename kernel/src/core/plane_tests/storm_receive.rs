@@ -18,7 +18,7 @@ impl Storm {
                 Some(_) if self.closed.contains(&route) => {} // published after it was closed
                 Some(way) => {
                     way.taken += 1;
-                    way.inbox.push_back(record);
+                    way.inbox.push_back((way.taken, record));
                 }
                 None if self.closed.contains(&route) => {}
                 None => later.push_back((route, record)), // not told of it yet
@@ -31,14 +31,14 @@ impl Storm {
         self.log(|| format!("deliver {stamp:?}"));
         assert!(self.seen.insert(stamp), "{stamp:?} came twice");
         let got = self.got.entry((stamp[0], stamp[1])).or_default();
-        assert!(stamp[2] == *got + 1 || self.lossy.contains(&stamp[1]), "{stamp:?} came after {got}");
+        assert!(stamp[2] == *got + 1 || self.lossy.contains(&(stamp[0], stamp[1])), "{stamp:?} came after {got}");
         *got = stamp[2];
     }
 
     /// One message of a route, if it may be delivered.
     pub(super) fn deliver_from(&mut self, at: usize, route: u64) -> bool {
         let Some(way) = self.actors[at].ins.get_mut(&route).filter(|way| way.open) else { return false };
-        let Some(&record) = way.inbox.front() else { return false };
+        let Some(&(_, record)) = way.inbox.front() else { return false };
         let name = way.name;
         self.deliver_record(at, route, name, record);
         let way = self.actors[at].ins.get_mut(&route).unwrap();
@@ -79,11 +79,6 @@ impl Storm {
         };
         for &(_, link, sender) in &ways {
             self.drain(at, link, sender);
-        }
-        for &port in &ports {
-            if let Some((route, record)) = self.actors[at].kept.get_mut(&port).and_then(VecDeque::pop_front) {
-                return self.deliver_record(at, route, port, record);
-            }
         }
         if self.rng.one_in(2) {
             for &(route, ..) in &ways {
@@ -149,7 +144,7 @@ impl Storm {
             event::ROUTE_CLOSED => {
                 let out = actor.outs.remove(&event.route);
                 if event.flags == 1 {
-                    actor.orphans.extend(out.map(|out| (event.route, out)));
+                    actor.orphans.extend(out.map(|out| (event.route, out, event.value)));
                 }
                 actor.accepted.insert(event.route, (event.value, event.flags == 1));
             }
@@ -174,21 +169,22 @@ impl Storm {
         for (route, what) in ended {
             let way = self.actors[at].ins.get_mut(&route).unwrap();
             match what {
-                undelivered::KEEP if self.early => {
-                    let kept = std::mem::take(&mut way.inbox).into_iter().map(|record| (route, record));
-                    let name = way.name;
-                    self.actors[at].kept.entry(name).or_default().extend(kept);
-                }
                 undelivered::KEEP if !way.inbox.is_empty() => continue,
                 undelivered::RETURN => {
-                    let mut tail = Vec::new();
-                    let count = way.inbox.len() as u32;
-                    for record in way.inbox.drain(..) {
-                        match record {
-                            Record::Message(stamp) => tail.extend(frame(&simple(Name::NULL, &bytes_of(stamp)), 0, 0)),
-                            Record::Ticket(number, _) => tail.extend(frame(&[], 0, number)),
-                        }
+                    // Tickets find their places by themselves.
+                    let plain = way.inbox.drain(..).filter_map(|(number, record)| match record {
+                        Record::Message(stamp) => Some(frame(&simple(Name::NULL, &bytes_of(stamp)), number, 0, 0)),
+                        Record::Ticket(..) => None,
+                    });
+                    let mut frames: Vec<Vec<u8>> = plain.collect();
+                    if self.rng.one_in(8) {
+                        // Not all at once.
+                        let rest = frames.split_off(frames.len() / 2);
+                        let (count, tail) = (frames.len() as u32, frames.concat());
+                        self.world.ok(lane, Request::RouteReturn(control::RouteReturn { route, count, tail: &tail }));
+                        frames = rest;
                     }
+                    let (count, tail) = (frames.len() as u32, frames.concat());
                     let answer = self.world.ok(lane, Request::RouteReturn(control::RouteReturn { route, count, tail: &tail }));
                     assert_eq!(answer::RouteReturn::take(&answer.fields).unwrap().taken, count);
                 }

@@ -31,8 +31,8 @@ impl Storm {
             }
             None => {}
         }
-        if let Some((route, out)) = self.actors[at].orphans.pop_front() {
-            return self.bury(at, route, &out);
+        if let Some((route, out, back)) = self.actors[at].orphans.pop_front() {
+            return self.bury(at, route, &out, back);
         }
         let known: Vec<(u32, Name)> = self.actors[at].knows.iter().map(|(&port, &name)| (port, name)).collect();
         if known.is_empty() {
@@ -77,19 +77,14 @@ impl Storm {
     }
 
     /// The receiver died: what it had not delivered is sent again.
-    pub(super) fn bury(&mut self, at: usize, route: u64, out: &Out) {
-        let delivered = self.delivered.get(&route).copied().unwrap_or(0);
+    pub(super) fn bury(&mut self, at: usize, route: u64, out: &Out, back: u32) {
+        let delivered = self.delivered.get(&route).copied().unwrap_or(0).max(back);
         for &(number, stamp) in out.log.iter().filter(|(number, _)| *number > delivered) {
             let lane = self.actors[at].sends;
             let bytes = simple(out.name, &bytes_of(stamp));
-            let flags = msg_flags::DOUBT | msg_flags::TRY_SEND;
-            let answer = self.world.call(lane, with_flags(msg(Options::SEND, Name::NULL, &bytes), flags, route, number));
-            match answer.status {
-                Code::SUCCESS => {}
-                // The port died too, or the right is gone; then so are the messages.
-                Code::MACH_SEND_INVALID_DEST | Code::MACH_SEND_IN_PROGRESS => drop(self.lossy.insert(stamp[1])),
-                other => panic!("{other}"),
-            }
+            let answer = self.world.call(lane, with_flags(msg(Options::SEND, Name::NULL, &bytes), msg_flags::AGAIN, route, number));
+            // Or the port died too.
+            assert!(matches!(answer.status, Code::SUCCESS | Code::MACH_SEND_INVALID_DEST), "{}", answer.status);
         }
         let ack = Request::RouteAck(control::RouteAck { route, accepted: delivered });
         self.world.call(self.actors[at].sends, ack);
@@ -124,6 +119,9 @@ impl Storm {
                 match answer.status {
                     Code::SUCCESS => {}
                     Code::MACH_SEND_INVALID_DEST => self.unsend(at, stamp[1]),
+                    // Its receiver died. A message in doubt is sent again with the others; one that is new must wait.
+                    Code::MACH_SEND_IN_PROGRESS if flags != 0 => {}
+                    Code::MACH_SEND_IN_PROGRESS => *self.sent.get_mut(&(self.actors[at].number, stamp[1])).unwrap() -= 1,
                     other => panic!("{other}"),
                 }
             }
