@@ -514,9 +514,8 @@ impl<'t, 'm> Mixed<'t, 'm> {
             return Ok(Some(Answered { code, source: Source::Lane(lane) }));
         }
         if matches!(code.plain(), Code::MACH_RCV_INVALID_DATA | Code::MACH_RCV_INVALID_NAME) {
-            // Its port has moved meanwhile, and the message with it.
             drop(lane);
-            self.plane.went_away(ticket);
+            self.plane.not_there(self.task, ticket, code);
             return Ok(None);
         }
         let (reply, seqno) = self.plane.fetched(ticket);

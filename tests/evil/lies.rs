@@ -108,8 +108,8 @@ pub(crate) const OF_CLIENTS: &[Lie] = &[
         let head = [0, record::MESSAGE, route.index, 1, 5, 1];
         route.link.records(&[head, head], route.start() + 2 * HEAD);
     }),
-    quiet("a ticket that was never sent", |_, route| route.record(record::TICKET, route.index, 0, 0)),
-    quiet("a ticket for an answer that was never asked for", |_, route| route.record(record::TICKET, route.index, 3, 9)),
+    lie("a ticket that was never sent", &["ticket"], |_, route| route.record(record::TICKET, route.index, 0, 0)),
+    lie("a ticket for an answer that was never asked for", &["ticket"], |_, route| route.record(record::TICKET, route.index, 3, 9)),
     lie("a lease of nothing", &["lease"], |_, route| route.record(record::LEASE, route.index, 0, 0)),
     lie("more messages than credit", &["credit"], |_, route| {
         let heads = vec![[0, record::MESSAGE, route.index, 0, 0, 1]; route.limit as usize + 40];

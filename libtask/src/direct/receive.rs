@@ -11,9 +11,10 @@ use std::time::Instant;
 use smallvec::SmallVec;
 use umach_abi::link::{self, bell, counter};
 use umach_abi::message::{HEADER, Header, Options, Trailer, TrailerRequest};
+use umach_abi::records::violation;
 use umach_abi::rights::received;
 use umach_abi::{Code, Name};
-use umach_link::futex;
+use umach_link::{Evidence, futex};
 
 use super::Plane;
 use super::borrow::Borrowed;
@@ -310,8 +311,19 @@ impl Plane {
         (reply, port.seqno.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The kernel process has no such message (for this task): its port has moved meanwhile, and the message with it. Or it never had one.
+    pub(crate) fn not_there(&self, task: &Task, ticket: Ticket, code: Code) {
+        let route = ticket.item.route.clone();
+        let found = ticket.number() as u64;
+        let moves = route.returning.load(Ordering::Acquire);
+        self.went_away(ticket);
+        if code.plain() == Code::MACH_RCV_INVALID_DATA && !moves {
+            self.accuse(task, &route.link, &Evidence { rule: violation::TICKET, found, expected: 0 });
+        }
+    }
+
     /// The message is somebody else's to receive, and to answer.
-    pub(crate) fn went_away(&self, ticket: Ticket) {
+    fn went_away(&self, ticket: Ticket) {
         let Ticket { item } = ticket;
         item.route.received();
     }
