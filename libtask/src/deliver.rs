@@ -18,7 +18,7 @@ use umach_abi::message::{Descriptor, Header, Options, Place, TRAILER_MAX, Traile
 use umach_abi::rights::received;
 use umach_abi::{Code, Disposition, Name, RightKind};
 
-use crate::direct::Owed;
+use crate::direct::{Finished, Open, Owed};
 use crate::error::{Error, Result, RightLabel, SendError};
 use crate::exchange::{
     self, Answered, Called, Either, Exchange, Post, answer_frames, call_plain, delivered, doubted, drop_reply_port, exchange,
@@ -328,33 +328,32 @@ pub(crate) fn call(held: &Held, message: Message, timeout: Option<Duration>) -> 
     call_staged(held, message, timeout).map_err(given_back)
 }
 
+const CALLING: &str = "calling";
+
+/// The exchange of a call, its message not yet given.
+fn calling(timeout: Option<Duration>) -> Exchange<'static> {
+    let receiving = receiving(Name::NULL, 1, timeout);
+    let flags = if timeout == Some(Duration::ZERO) { msg_flags::TRY_SEND | msg_flags::TRY_RECEIVE } else { 0 };
+    Exchange { options: receiving.options | Options::SEND.bits(), flags, call: true, ..receiving }
+}
+
 fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> Result<Received, SendError> {
-    const WHAT: &str = "calling";
     let task = held.task();
     let intact = |error, message| Err(SendError { error, message: Some(Box::new(message)) });
     if message.reply.is_some() {
         let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
         return intact(error, message);
     }
-    let exchange_within = |timeout: Option<Duration>| {
-        let receiving = receiving(Name::NULL, 1, timeout);
-        let flags = if timeout == Some(Duration::ZERO) { msg_flags::TRY_SEND | msg_flags::TRY_RECEIVE } else { 0 };
-        Exchange { options: receiving.options | Options::SEND.bits(), flags, call: true, ..receiving }
-    };
-    let mut want = exchange_within(timeout);
+    let mut want = calling(timeout);
     let mut unfinished = None;
     if let Some(mut body) = message.plain(&mut [0; 4]) {
         trace::calling(task, held.label(), &message);
         match call_plain(task, held, message.id(), &mut body, &want) {
             Ok(None) => {}
             Ok(Some(Called::Else(finished))) => unfinished = Some(finished),
-            Ok(Some(Called::Answered(answer))) => {
-                trace::received(&answer);
-                task.0.plane.look(task).map_err(|error| SendError { error, message: None })?;
-                return Ok(answer);
-            }
+            Ok(Some(Called::Answered(answer))) => return answered_plainly(task, answer),
             Ok(Some(Called::Code(code))) => {
-                let error = Error::on(code, WHAT, held.kind(), held.name());
+                let error = Error::on(code, CALLING, held.kind(), held.name());
                 // Sent, and no answer; or not sent at all.
                 let message = if is_receive_error(code) { None } else { Some(Box::new(message)) };
                 return Err(SendError { error, message });
@@ -363,11 +362,23 @@ fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> 
         }
     } else {
         want = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
-            Ok(timeout) => exchange_within(timeout),
+            Ok(timeout) => calling(timeout),
             Err(error) => return intact(error, message),
         };
         trace::calling(task, held.label(), &message);
     }
+    conclude_call(held, message, want, unfinished)
+}
+
+fn answered_plainly(task: &Task, answer: Received) -> Result<Received, SendError> {
+    trace::received(&answer);
+    task.0.plane.look(task).map_err(|error| SendError { error, message: None })?;
+    Ok(answer)
+}
+
+/// What a plain call over a link does not decide alone, or all of a call.
+fn conclude_call(held: &Held, mut message: Message, want: Exchange<'_>, unfinished: Option<Finished>) -> Result<Received, SendError> {
+    let task = held.task();
     let answered = with_bytes(task, &mut message, (held.name(), Disposition::CopySend), |post| {
         let want = Exchange { post: Some(post), ..want };
         match unfinished {
@@ -388,7 +399,7 @@ fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> 
         finished.map_err(gone)?;
         let received = received.map_err(gone)?;
         if received.is_send_once_notification() {
-            return Err(gone(Error::on(Code::MIG_SERVER_DIED, WHAT, held.kind(), held.name())));
+            return Err(gone(Error::on(Code::MIG_SERVER_DIED, CALLING, held.kind(), held.name())));
         }
         return Ok(received);
     }
@@ -399,9 +410,9 @@ fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> 
         }
         drop(answered);
         message.sent();
-        return Err(gone(Error::on(code, WHAT, held.kind(), held.name())));
+        return Err(gone(Error::on(code, CALLING, held.kind(), held.name())));
     }
-    let (error, message) = send_failed(&mut answered, task, WHAT, held.label(), message);
+    let (error, message) = send_failed(&mut answered, task, CALLING, held.label(), message);
     if let Some(lane) = answered.lane()
         && (message.is_none() || error.is_timed_out() || code.plain() == Code::MACH_SEND_INTERRUPTED)
     {
@@ -410,6 +421,69 @@ fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> 
     }
     drop(answered);
     Err(SendError { error, message: message.map(Box::new) })
+}
+
+/// A call that is on its way.
+pub(crate) enum Begun {
+    /// The answer comes in a slot. The message is kept, for its receiver may not take it.
+    Slot(Open, Box<Message>),
+    /// The answer comes to this port.
+    Port(ReceiveRight),
+}
+
+pub(crate) fn begin_call(held: &Held, message: Message, timeout: Option<Duration>) -> Result<Begun, SendError> {
+    let task = held.task();
+    if message.reply.is_none()
+        && let Some(mut body) = message.plain(&mut [0; 4])
+    {
+        trace::calling(task, held.label(), &message);
+        match exchange::begin_plain(task, held, message.id(), &mut body, &calling(timeout)) {
+            Ok(None) => {}
+            Ok(Some(Ok(open))) => return Ok(Begun::Slot(open, Box::new(message))),
+            Ok(Some(Err(code))) => {
+                let error = Error::on(code, CALLING, held.kind(), held.name());
+                return Err(SendError { error, message: Some(Box::new(message)) });
+            }
+            Err(error) => return Err(not_sent(error, message)),
+        }
+    }
+    if message.reply.is_some() {
+        let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
+        return Err(SendError { error, message: Some(Box::new(message)) });
+    }
+    match task.new_port() {
+        Ok(port) => send(held, Disposition::CopySend, message.reply_to(&port), timeout).map(|()| Begun::Port(port)),
+        Err(error) => Err(SendError { error, message: Some(Box::new(message)) }),
+    }
+}
+
+pub(crate) fn finish_call(held: &Held, begun: Begun, timeout: Option<Duration>) -> Result<Received> {
+    let task = held.task();
+    let answered = match begun {
+        Begun::Slot(open, message) => {
+            let want = calling(timeout);
+            match exchange::finish_plain(task, open, &want)? {
+                Called::Answered(answer) => answered_plainly(task, answer),
+                Called::Code(code) => return Err(Error::on(code, CALLING, held.kind(), held.name())),
+                Called::Else(finished) => conclude_call(held, *message, want, Some(finished)),
+            }
+        }
+        Begun::Port(port) => {
+            let answer = receive(&port.held, timeout)?;
+            if answer.is_send_once_notification() {
+                return Err(Error::on(Code::MIG_SERVER_DIED, CALLING, held.kind(), held.name()));
+            }
+            return Ok(answer);
+        }
+    };
+    answered.map_err(|failed| failed.error)
+}
+
+/// Nobody wants the answer.
+pub(crate) fn give_up_call(held: &Held, begun: &Begun) {
+    if let Begun::Slot(open, _) = begun {
+        held.task().0.plane.give_up_call(open);
+    }
 }
 
 pub(crate) fn serve<N: Into<Next>>(held: &Held, mut handler: impl FnMut(&mut Received) -> N) -> Result<()> {
@@ -448,6 +522,13 @@ fn answer_or_keep(task: &Task, answer: Answer, mut message: Message) -> Option<(
     }
     let right = answer.into_right(task)?;
     match message.prepare(task, right.held().name()) {
+        // What it lends is not to be held until the next request comes.
+        Ok(()) if !message.rooms().is_empty() => {
+            if let Err(error) = right.send(message) {
+                tracing::debug!(task = task.id(), %error, "an answer found nobody");
+            }
+            None
+        }
         Ok(()) => Some((right, message)),
         // Its right goes unused, so the caller is told that there is no answer.
         Err(error) => {

@@ -182,17 +182,37 @@ pub(crate) enum Called {
 
 /// Calls with a plain message over a link, if its destination has a route. `None`: by [`exchange`], and nothing has happened.
 pub(crate) fn call_plain(task: &Task, held: &Held, id: i32, body: &mut Carry<'_>, want: &Exchange<'_>) -> Result<Option<Called>> {
+    match begin_plain(task, held, id, body, want)? {
+        None => Ok(None),
+        Some(Ok(open)) => finish_plain(task, open, want).map(Some),
+        Some(Err(code)) => Ok(Some(Called::Code(code))),
+    }
+}
+
+/// The first half of it: the request is on its way, or it was too late.
+pub(crate) fn begin_plain(
+    task: &Task,
+    held: &Held,
+    id: i32,
+    body: &mut Carry<'_>,
+    want: &Exchange<'_>,
+) -> Result<Option<Result<Open, Code>>> {
     let Some(this) = Mixed::quick(task, want)? else { return Ok(None) };
-    let open = match this.plane.begin_call(task, held.name(), id, body, this.send_until(), this.patient())? {
-        Ok(open) => open,
-        Err(Sent::Late) => return Ok(Some(Called::Code(Code::MACH_SEND_TIMED_OUT))),
-        Err(_) => return Ok(None),
-    };
-    Ok(Some(match this.plane.finish_call(task, open, this.receive_until())? {
+    Ok(match this.plane.begin_call(task, held.name(), id, body, this.send_until(), this.patient())? {
+        Ok(open) => Some(Ok(open)),
+        Err(Sent::Late) => Some(Err(Code::MACH_SEND_TIMED_OUT)),
+        Err(_) => None,
+    })
+}
+
+/// The second half: waits for the answer.
+pub(crate) fn finish_plain(task: &Task, open: Open, want: &Exchange<'_>) -> Result<Called> {
+    let this = Mixed::new(task, want);
+    Ok(match this.plane.finish_call(task, open, this.receive_until())? {
         Finished::Answered(message) => Called::Answered(message),
         Finished::Late => Called::Code(Code::MACH_RCV_TIMED_OUT),
         other => Called::Else(other),
-    }))
+    })
 }
 
 /// Finishes what [`send_plain`] left in doubt.

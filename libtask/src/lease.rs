@@ -67,6 +67,23 @@ impl Lease {
             Inner::Own(memory) => memory.to_vec(),
         }
     }
+    /// Appends a copy of all bytes.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        match &self.0 {
+            Inner::Lent(lent) => {
+                let (memory, at) = lent.memory().expect("a lease that is mapped");
+                memory.append_to(at, lent.len(), out);
+            }
+            Inner::Own(memory) => out.extend_from_slice(memory),
+        }
+    }
+    /// The memory, if it is this task's own already.
+    pub fn into_own(self) -> Result<Memory, Lease> {
+        match self.0 {
+            Inner::Own(memory) => Ok(memory),
+            lent => Err(Lease(lent)),
+        }
+    }
     /// Shows all bytes in order and each once, in blocks of some KiB (multiples of 64 bytes but for the last): the quickest way to read them.
     pub fn blocks(&self, look: impl FnMut(&[u8])) {
         match &self.0 {

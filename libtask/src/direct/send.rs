@@ -429,6 +429,11 @@ impl Plane {
         Ok(result)
     }
 
+    /// Nobody waits for the answer of a call any more: one that comes finds another generation.
+    pub(crate) fn give_up_call(&self, open: &Open) {
+        open.route.link.calls.lock().end(open.slot);
+    }
+
     /// The answer, if it is there.
     #[inline]
     fn poll_answer(&self, task: &Task, open: &Open) -> Option<Finished> {

@@ -1,13 +1,14 @@
 //! A file handle, and the standard library's reader and writer over one.
 
-use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 
 use libtask::{Memory, Message, SendRight};
 
 use crate::error::{FileError, Subject};
 use crate::protocol::{self, Access, Append, GetStat, INLINE_MAX, Narrow, READ_MAX, Stat, Sync, Truncate, WRITE_MAX, call};
+use crate::reader::Reader;
 
-/// How much a [`Reader`] fetches at once, and a whole-file read or a long write moves per message: large enough that the cost of a message is
+/// How much a whole-file read or a long write moves per message: large enough that the cost of a message is
 /// small beside it, small enough that other clients of the server get their turn.
 const PIECE: usize = 4 << 20;
 
@@ -157,9 +158,9 @@ impl File {
         self.narrow(Access::READ)
     }
 
-    /// A reader from the start. It fetches megabytes ahead and lends them as they came ([`BufRead`]), so no buffer around it is needed.
+    /// A reader from the start. It asks for what comes next while the program looks at what came ([`BufRead`](io::BufRead)), so no buffer around it is needed.
     pub fn reader(&self) -> Reader {
-        Reader { file: self.duplicate(), position: 0, start: 0, piece: None }
+        Reader::new(self.duplicate())
     }
     /// A writer from the start. Each write is a message, so put a `BufWriter` around it for small ones.
     pub fn writer(&self) -> Writer {
@@ -171,47 +172,6 @@ fn checked(written: u64, given: usize, subject: Subject) -> Result<usize, FileEr
     match usize::try_from(written) {
         Ok(written) if written <= given => Ok(written),
         _ => Err(FileError::Protocol { on: subject, detail: "more bytes were written than given" }),
-    }
-}
-
-/// Reads a file from a position on; see [`File::reader`].
-#[derive(Debug)]
-pub struct Reader {
-    file: File,
-    position: u64,
-    /// Offset of `piece` in the file.
-    start: u64,
-    piece: Option<Memory>,
-}
-
-impl BufRead for Reader {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let within = |start: u64, piece: &Memory, position: u64| position >= start && position - start < piece.len() as u64;
-        if !self.piece.as_ref().is_some_and(|piece| within(self.start, piece, self.position)) {
-            self.piece = None;
-            self.piece = Some(self.file.read_range(self.position, PIECE as u64)?);
-            self.start = self.position;
-        }
-        let piece = self.piece.as_deref().unwrap_or_default();
-        Ok(&piece[(self.position - self.start) as usize..])
-    }
-    fn consume(&mut self, amount: usize) {
-        self.position += amount as u64;
-    }
-}
-
-impl Read for Reader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.fill_buf()?.read(buffer)?;
-        self.consume(n);
-        Ok(n)
-    }
-}
-
-impl Seek for Reader {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.position = seek(&self.file, self.position, to)?;
-        Ok(self.position)
     }
 }
 
@@ -241,7 +201,7 @@ impl Seek for Writer {
     }
 }
 
-fn seek(file: &File, position: u64, to: SeekFrom) -> io::Result<u64> {
+pub(crate) fn seek(file: &File, position: u64, to: SeekFrom) -> io::Result<u64> {
     let (base, delta) = match to {
         SeekFrom::Start(at) => return Ok(at),
         SeekFrom::Current(delta) => (position, delta),

@@ -30,8 +30,10 @@ mod dir;
 pub mod error;
 mod file;
 pub mod protocol;
+mod reader;
 
 pub use dir::{Dir, Entries, Entry, OpenOptions};
 pub use error::{Fault, FileError};
-pub use file::{File, Reader, Writer};
+pub use file::{File, Writer};
 pub use protocol::{Access, Kind, Stat, Timestamp};
+pub use reader::Reader;

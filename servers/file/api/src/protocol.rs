@@ -22,7 +22,7 @@
 //! the handle itself.
 
 use bitflags::bitflags;
-use libtask::{Memory, Message, Received, SendRight};
+use libtask::{Memory, Message, PendingCall, Received, SendRight};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -316,10 +316,27 @@ pub(crate) fn call<R: Request>(
     add: impl FnOnce(Message) -> Message,
 ) -> Result<(R::Reply, Received), FileError> {
     let message = add(Message::new(R::OP as i32).body(request));
-    let answer = right.call(message).map_err(|source| {
-        let on = subject.clone();
-        if source.is_dead() || source.is_server_died() { FileError::Gone { on, source } } else { FileError::Ipc { on, source } }
-    })?;
+    let answer = right.call(message).map_err(|source| failed(source, subject))?;
+    read_answer::<R>(answer, subject)
+}
+
+/// A request without anything attached, whose answer is read later.
+pub(crate) fn begin<R: Request>(right: &SendRight, request: &R, subject: &Subject) -> Result<PendingCall, FileError> {
+    right.begin_call(Message::new(R::OP as i32).body(request)).map_err(|source| failed(source.error, subject))
+}
+
+/// Its answer.
+pub(crate) fn finish<R: Request>(call: PendingCall, subject: &Subject) -> Result<(R::Reply, Received), FileError> {
+    let answer = call.finish().map_err(|source| failed(source, subject))?;
+    read_answer::<R>(answer, subject)
+}
+
+fn failed(source: libtask::Error, subject: &Subject) -> FileError {
+    let on = subject.clone();
+    if source.is_dead() || source.is_server_died() { FileError::Gone { on, source } } else { FileError::Ipc { on, source } }
+}
+
+fn read_answer<R: Request>(answer: Received, subject: &Subject) -> Result<(R::Reply, Received), FileError> {
     let malformed = |detail| FileError::Protocol { on: subject.clone(), detail };
     if answer.id() != R::OP as i32 + REPLY {
         return Err(malformed("it answers another request"));
