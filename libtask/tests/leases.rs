@@ -18,7 +18,11 @@ struct Pair {
 
 /// Two tasks of which one has a route to the other.
 fn pair() -> Pair {
-    let kernel = LocalKernel::with_direct(Default::default(), Direct::Always);
+    pair_in(Direct::Always)
+}
+
+fn pair_in(direct: Direct) -> Pair {
+    let kernel = LocalKernel::with_direct(Default::default(), direct);
     let server = kernel.task("server").unwrap();
     let port = server.new_port().unwrap();
     server.set_bootstrap(&port.make_send().unwrap()).unwrap();
@@ -222,5 +226,40 @@ fn lent_memory_goes_with_a_port_that_moves() {
         let (seen, in_place) = bytes_of(&mut got, 0);
         assert!(!in_place && seen == vec![n + 1; 100_000]);
         assert_eq!(got.memory(1).unwrap()[..], [n; 50]);
+    }
+}
+
+#[test]
+fn calls_that_are_begun_have_each_its_own_answer() {
+    for direct in [Direct::Always, Direct::Off] {
+        let pair = pair_in(direct);
+        let server = thread::spawn(move || {
+            pair.port.serve(|request| match request.id() {
+                9 => Next::ReplyAndStop(Message::new(10)),
+                8 => Next::Continue,
+                _ => {
+                    let n: u32 = request.body().unwrap();
+                    let mut loan = request.loan(10_000);
+                    loan.fill(n as u8);
+                    Next::Reply(Message::new(101).body(&n).loan(loan))
+                }
+            })
+        });
+        for round in 0..30u32 {
+            let begin = |n: u32| pair.right.begin_call(Message::new(100).body(&n)).unwrap();
+            let mut calls: Vec<_> = (0..4).map(|n| (round * 4 + n, begin(round * 4 + n))).collect();
+            // Not in their order, and not all of them.
+            calls.rotate_left(round as usize % 4);
+            drop(calls.pop());
+            for (n, call) in calls {
+                let mut answer = call.finish_within(SOON).unwrap();
+                assert_eq!(answer.body::<u32>().unwrap(), n);
+                assert_eq!(answer.memory(0).unwrap()[..], [n as u8; 10_000]);
+            }
+        }
+        let dropped = pair.right.begin_call(Message::new(8)).unwrap().finish_within(SOON).unwrap_err();
+        assert!(dropped.is_server_died(), "{dropped}");
+        pair.right.call_within(Message::new(9), SOON).unwrap();
+        server.join().unwrap().unwrap();
     }
 }

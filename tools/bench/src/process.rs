@@ -156,6 +156,8 @@ const LIMITS: &str = "task-ports=4M,task-names=8M,task-notifications=4M,user-tas
 pub(crate) enum Direct {
     Off,
     Always,
+    /// After some messages.
+    Auto,
 }
 
 impl Kernel {
@@ -164,6 +166,7 @@ impl Kernel {
         let mode = match direct {
             Direct::Off => "off",
             Direct::Always => "always",
+            Direct::Auto => "auto",
         };
         let role = ["kernel", "--lane", "0", "--exit-when-idle", "--log", "error", "--limits", LIMITS, "--direct", mode];
         let process = Process::start(&role, theirs, Stdio::null())?;

@@ -47,6 +47,10 @@ fn unreadable_bodies_are_refused() {
     for op in Op::ALL {
         for right in [&root, file.right()] {
             for body in [&b""[..], &[0xff; 3], &[0xff; 16], &[0xff; 1000], &[0x80; 60_000], &[0; 60_000]] {
+                // Nothing is all that this one says.
+                if *op == Op::Descriptor && body.is_empty() {
+                    continue;
+                }
                 let answer = call(right, Message::new(*op as i32).bytes(body));
                 assert!(refused(&answer).is_some(), "{op:?} took {} bytes of garbage", body.len());
             }
@@ -73,7 +77,7 @@ fn lying_lengths_are_refused() {
 fn unknown_operations_are_refused() {
     let world = world();
     let root = world.client("hostile").root_right();
-    for id in [0, 1, 70, 72, -1, i32::MAX, i32::MIN, 4199, 4213, 4300] {
+    for id in [0, 1, 70, 72, -1, i32::MAX, i32::MIN, 4199, 4214, 4300] {
         assert_eq!(refused(&call(&root, Message::new(id))), Some(Fault::UnknownOperation), "{id}");
     }
     assert_serves(&world);

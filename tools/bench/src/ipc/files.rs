@@ -88,9 +88,9 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     std::fs::write(&small, [7; SMALL])?;
     let len = if wants_large { bench.scale(1 << 30, 8 << 20) } else { 0 };
     let total = make(&large, len).context("making a large file")?;
-    let served = [Direct::Always, Direct::Off].map(|direct| Served::start(folder.path(), direct));
-    let [direct, kernel] = served;
-    let (direct, kernel) = (direct?, kernel?);
+    let served = [Direct::Always, Direct::Off, Direct::Auto].map(|direct| Served::start(folder.path(), direct));
+    let [direct, kernel, auto] = served;
+    let (direct, kernel, auto) = (direct?, kernel?, auto?);
 
     if wants_large {
         let mut buffer = vec![0; PIECE];
@@ -124,7 +124,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
         ));
     }
     if wants_small {
-        let mut measured: [Measured; 3] = std::array::from_fn(|_| Measured::new(Unit::Microseconds));
+        let mut measured: [Measured; 4] = std::array::from_fn(|_| Measured::new(Unit::Microseconds));
         for round in 0..=bench.rounds(20) {
             for (n, measured) in measured.iter_mut().enumerate() {
                 watch::beat("a file server");
@@ -133,6 +133,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
                     (0..count).try_for_each(|_| match n {
                         0 => direct.open_read_close(),
                         1 => kernel.open_read_close(),
+                        2 => auto.open_read_close(),
                         _ => open_read_close(&small),
                     })?;
                     Ok(start.elapsed())
@@ -140,7 +141,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
                 measured.take_turn(&mut step, Duration::from_millis(10), round > 0)?;
             }
         }
-        let [direct, kernel, floor] = measured.map(Measured::figure);
+        let [direct, kernel, auto, floor] = measured.map(Measured::figure);
         bench.report.sections.push(section(
             "file-open-read-close",
             "a file opened, 4 KiB read, and closed",
@@ -149,6 +150,8 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
             vec![
                 figure("umach", "umach, file server", Kind::Umach, direct.0, Some(direct.1)),
                 figure("umach-kernel", "umach through its kernel", Kind::Umach, kernel.0, Some(kernel.1)),
+                // A handle that is used once is not worth a route, and gets none.
+                figure("umach-auto", "umach, links as they pay", Kind::Umach, auto.0, Some(auto.1)),
                 figure("system-calls", "the bare system calls", Kind::Floor, floor.0, Some(floor.1)),
             ],
         ));
