@@ -48,7 +48,7 @@ pub struct KernelArgs {
     pub label: Option<String>,
 
     /// What tasks may hold; may be given several times. Keys: task-ports, task-names, task-queued-bytes, task-regions, task-region-bytes,
-    /// task-notifications, task-lanes, task-links, user-tasks, user-factor. Values may end in K, M or G (1024 each)
+    /// task-notifications, task-lanes, task-links, task-lane-bytes, user-tasks, user-factor. Values may end in K, M or G (1024 each)
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',')]
     pub limits: Vec<String>,
 
@@ -140,6 +140,7 @@ fn set_limit(limits: &mut Limits, text: &str) -> Result<(), String> {
         "task-notifications" => &mut limits.task_notifications,
         "task-lanes" => &mut limits.task_lanes,
         "task-links" => &mut limits.task_links,
+        "task-lane-bytes" => &mut limits.task_lane_bytes,
         "user-tasks" => &mut limits.user_tasks,
         "user-factor" => &mut limits.user_factor,
         _ => return Err("no such limit; see --help".into()),

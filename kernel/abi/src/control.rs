@@ -344,6 +344,13 @@ protocol! {
     /// answered with the timed-out code of its phase, or interrupted if `interrupted` is 1. A blocked request in another phase goes on
     /// and only tries, without waiting, when it reaches the phase that was given up. No answer of its own.
     3 Cancel { seq: u32, phases: u32, interrupted: u32 } => {};
+    /// Asks for memory for this lane, through which short requests and their answers may go (`kernel/abi/src/lane.rs`). Its memfd comes attached. Once
+    /// for a lane.
+    4 LaneMemory {} => {};
+    /// Something was put into the lane's memory while the kernel process did not look at it. No answer of its own.
+    5 LaneBell {} => {};
+    /// Answered once every right whose name was put into the lane's memory before has been released.
+    6 LaneFlush {} => {};
 
     /// Sends, receives, or both (`mach_msg`). `flags`: 1 do not wait in the send, 2 do not wait in the receive. `count`: take at most so
     /// many messages that are ready now (0 counts as 1). The tail is `send_size` bytes of message, then `annex` bytes of annex.

@@ -10,6 +10,7 @@
 
 pub mod control;
 pub mod error;
+pub mod lane;
 pub mod limits;
 pub mod link;
 pub mod message;

@@ -402,6 +402,8 @@ pub mod violation {
     pub const REPLY: u32 = 7;
     /// A lease outside its arena.
     pub const LEASE: u32 = 8;
+    /// A request in a lane's memory that is out of turn, or longer than any; or more names to release than there can be.
+    pub const LANE: u32 = 9;
     /// A name for people.
     pub const fn name(why: u32) -> &'static str {
         match why {
@@ -414,6 +416,7 @@ pub mod violation {
             SLOT => "slot",
             REPLY => "reply",
             LEASE => "lease",
+            LANE => "lane memory",
             _ => "unknown rule",
         }
     }

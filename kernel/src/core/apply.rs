@@ -46,7 +46,7 @@ impl Core {
         self.requests += 1;
         if let Request::Cancel(cancel) = request {
             self.cancel(lane, cancel.seq, cancel.phases, cancel.interrupted != 0);
-        } else {
+        } else if !matches!(request, Request::LaneBell(_)) {
             if let Some(pending) = &entry.pending {
                 return Err(Violation::InFlight { op: head.op, pending: pending.op });
             }
@@ -67,6 +67,19 @@ impl Core {
         }
         self.settle(if busy { 0 } else { OWN_WORK }, effects);
         Ok(())
+    }
+
+    /// Names that the task of this lane wants released, in order ([`Core::request`] of `PortDeallocate` for each, without answers).
+    pub fn release(&mut self, lane: LaneId, names: &[Name], effects: &mut Effects) {
+        let Some(task) = self.task_of(lane) else { return };
+        let busy = !self.work.is_empty();
+        self.pulled.clear();
+        self.requests += 1;
+        for &name in names {
+            // A name that is not one is the task's own loss.
+            let _ = self.port_deallocate(task, name);
+        }
+        self.settle(if busy { 0 } else { OWN_WORK }, effects);
     }
 
     /// The far end of this lane is closed. If it was the task's first one, the task ends.
@@ -100,6 +113,7 @@ impl Core {
                 }
             }
             Attach::NewFileLane { lane, .. } => self.undo_file_lane(lane),
+            Attach::LaneMemory(lane) => self.undo_lane_memory(lane),
             Attach::NewArena { link, side, number, .. } => self.undo_arena(link, side, number),
             Attach::Region(_) | Attach::Link(_) | Attach::Attention { .. } | Attach::Arena { .. } => {
                 self.events_failed(lane, attach);
@@ -124,6 +138,12 @@ impl Core {
             }
             Some(None) => self.drop_region(id),
             None => {}
+        }
+    }
+
+    fn undo_lane_memory(&mut self, lane: LaneId) {
+        if let Some(charge) = self.lanes.get_mut(lane.0).and_then(|lane| lane.memory.take()) {
+            self.ledger.release(charge);
         }
     }
 
@@ -208,9 +228,19 @@ impl Core {
     pub(super) fn new_lane(&mut self, task: TaskId) -> Option<LaneId> {
         let account = self.tasks[task.0].account;
         let charge = self.ledger.charge(account, Kind::Lanes, 1)?;
-        let lane = LaneId(self.lanes.insert(Lane { task, pending: None, last: (0, 0), files: Vec::new(), charge }));
+        let lane = LaneId(self.lanes.insert(Lane { task, pending: None, last: (0, 0), files: Vec::new(), charge, memory: None }));
         self.tasks[task.0].lanes.push(lane);
         Some(lane)
+    }
+
+    /// A lane gets memory, once.
+    fn lane_memory(&mut self, lane: LaneId, task: TaskId) -> Result<(), Code> {
+        if self.lanes[lane.0].memory.is_some() {
+            return Err(Code::KERN_FAILURE);
+        }
+        let charge = self.ledger.charge(self.tasks[task.0].account, Kind::LaneBytes, umach_abi::lane::SIZE as u64);
+        self.lanes[lane.0].memory = Some(charge.ok_or(Code::KERN_RESOURCE_SHORTAGE)?);
+        Ok(())
     }
 
     fn dispatch(&mut self, lane: LaneId, task: TaskId, request: &Request<'_>) -> Result<(), Violation> {
@@ -233,7 +263,13 @@ impl Core {
                 Some(new) => self.reply_with(lane, answer::LaneOpen { lane: new.0.index() }, Attach::NewLane(new)),
                 None => self.reply::<answer::LaneOpen>(lane, Err(Code::KERN_RESOURCE_SHORTAGE)),
             },
-            Request::Cancel(_) => unreachable!("served before"),
+            Request::LaneMemory(_) => match self.lane_memory(lane, task) {
+                Ok(()) => self.reply_with(lane, answer::LaneMemory {}, Attach::LaneMemory(lane)),
+                Err(code) => self.reply::<answer::LaneMemory>(lane, Err(code)),
+            },
+            // Whoever drives the core has released what was to be.
+            Request::LaneFlush(_) => self.reply(lane, Ok(answer::LaneFlush {})),
+            Request::Cancel(_) | Request::LaneBell(_) => unreachable!("served before"),
             Request::Msg(r) => return self.msg(lane, task, r),
             Request::SendMany(r) => return self.send_many(lane, task, r),
             Request::PortAllocate(r) => on!(r, |t| self.port_allocate(t, r.right, r.name)),

@@ -102,7 +102,7 @@ impl Core {
         for (_, task) in self.tasks.iter() {
             all.push(&task.names);
         }
-        all.extend(self.lanes.iter().map(|(_, lane)| &lane.charge));
+        all.extend(self.lanes.iter().flat_map(|(_, lane)| std::iter::once(&lane.charge).chain(&lane.memory)));
         all.extend(self.sets.iter().map(|(_, set)| &set.charge));
         all.extend(self.regions.iter().flat_map(|(_, region)| [&region.count, &region.bytes]));
         all.extend(self.mails.iter().filter_map(|(_, mail)| mail.charge.as_ref()));

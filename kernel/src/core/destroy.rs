@@ -234,6 +234,9 @@ impl Core {
         self.resumed.retain(|(other, _)| *other != id);
         self.files_read(lane.files);
         self.ledger.release(lane.charge);
+        if let Some(memory) = lane.memory {
+            self.ledger.release(memory);
+        }
         if let Some(task) = self.tasks.get_mut(lane.task.0) {
             task.lanes.retain(|&other| other != id);
         }

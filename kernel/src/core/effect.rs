@@ -67,6 +67,9 @@ pub enum Attach {
     },
     /// Make this new lane and hand its far end over. If that fails, report [`super::Core::attach_failed`].
     NewLane(LaneId),
+    /// Make the memory of this lane, which the answer goes to, and keep it until the lane is closed. If that fails, report
+    /// [`super::Core::attach_failed`].
+    LaneMemory(LaneId),
     /// The memfd of this link; make it first if it is not there. Kept until [`Effect::DropLink`].
     Link(LinkId),
     /// The attention page of this task, with these values to begin with; make it first if it is not there. Kept until the task is gone.

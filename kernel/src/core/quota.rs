@@ -35,6 +35,8 @@ pub struct Limits {
     pub task_lanes: u64,
     /// Links of one task.
     pub task_links: u64,
+    /// Bytes of lanes' memory of one task.
+    pub task_lane_bytes: u64,
     /// Tasks of one user.
     pub user_tasks: u64,
     /// The other limits, over all tasks of a user, as a multiple of the task's. Lanes: at least two for each task of the user.
@@ -52,6 +54,7 @@ impl Default for Limits {
             task_notifications: 1024 * 1024,
             task_lanes: 64,
             task_links: 4096,
+            task_lane_bytes: 4 << 20,
             user_tasks: 4096,
             user_factor: 4,
         }
@@ -70,9 +73,10 @@ pub(super) enum Kind {
     Notifications,
     Lanes,
     Links,
+    LaneBytes,
 }
 
-const KINDS: usize = 8;
+const KINDS: usize = 9;
 
 /// The id of an account.
 pub(super) type AccountId = Id;
@@ -147,6 +151,7 @@ impl Ledger {
             limits.task_notifications,
             limits.task_lanes,
             limits.task_links,
+            limits.task_lane_bytes,
         ];
         let mut user_limits = task_limits.map(|limit| limit.saturating_mul(limits.user_factor));
         // Every task needs a lane, and one more as soon as it waits.

@@ -85,6 +85,8 @@ pub(super) struct Lane {
     /// Lanes of the open files in its last answer, which may not have been read.
     pub(super) files: Vec<FileLaneId>,
     pub(super) charge: Charge,
+    /// For its memory, if it has some.
+    pub(super) memory: Option<Charge>,
 }
 
 /// The request that a lane is waiting for.

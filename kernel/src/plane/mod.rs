@@ -93,7 +93,7 @@ impl Plane {
                 let at = files.arenas.iter().position(|kept| (kept.0, kept.1) == (side, number)).ok_or_else(missing)?;
                 Ok(files.arenas.swap_remove(at).2)
             }
-            Attach::Region(_) | Attach::NewRegion { .. } | Attach::NewLane(_) => Err(missing()),
+            Attach::Region(_) | Attach::NewRegion { .. } | Attach::NewLane(_) | Attach::LaneMemory(_) => Err(missing()),
         }
     }
 

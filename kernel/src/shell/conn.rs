@@ -15,6 +15,7 @@ use rustix::net::{
 use smallvec::SmallVec;
 use umach_abi::limits::{ATTACH_MAX, PACKET_MAX};
 
+use super::looking::LaneMemory;
 use super::reaper::Region;
 use super::sys;
 
@@ -27,6 +28,8 @@ pub(super) struct Conn {
     pub(super) stage: Stage,
     /// The answer that Linux did not take yet.
     pub(super) owed: Option<Box<Owed>>,
+    /// Its memory, if the task asked for some.
+    pub(super) memory: Option<Box<LaneMemory>>,
 }
 
 /// How far a lane has come.
@@ -84,7 +87,7 @@ pub(super) enum Sent {
 impl Conn {
     /// A lane in use, or about to be.
     pub(super) fn new(socket: OwnedFd, stage: Stage) -> Conn {
-        Conn { socket, stage, owed: None }
+        Conn { socket, stage, owed: None, memory: None }
     }
 
     /// Sends an answer if Linux takes it now. Never blocks.
@@ -156,6 +159,13 @@ impl Sockets {
 
 fn raw_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Whoever waits in the lane's memory looks at the socket, and finds it closed.
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.memory.iter_mut().for_each(|memory| memory.end());
+    }
 }
 
 #[cfg(test)]

@@ -57,6 +57,13 @@ impl Shell {
     fn answer(&mut self, lane: LaneId, packet: Vec<u8>, along: AlongList) {
         let Some(conn) = self.lanes.get_mut(lane) else { return };
         debug_assert!(conn.owed.is_none(), "a lane owes one answer at most");
+        self.answered = Some(lane);
+        if along.is_empty()
+            && packet.len() <= umach_abi::lane::ANSWER_MAX
+            && let Some(memory) = conn.memory.as_deref_mut().filter(|memory| memory.is_open())
+        {
+            return memory.answer(&packet);
+        }
         match conn.send(&packet, &along) {
             Sent::Done => {}
             Sent::Gone(why) => self.lost(lane, why),
@@ -90,6 +97,7 @@ impl Shell {
     /// Watches for room, or arms the timer. No request is read from the lane meanwhile.
     #[cold]
     fn wait_to_send(&mut self, lane: LaneId, wait: &Sent) {
+        self.blind(lane);
         let Some(conn) = self.lanes.get(lane) else { return };
         let ready = if matches!(wait, Sent::Full) { Ready::OUT } else { Ready::empty() };
         if let Err(why) = self.poller.change(&conn.socket, Token::Lane(lane), ready) {
@@ -173,6 +181,7 @@ impl Shell {
                 self.lanes.insert(id, Conn::new(ours, if for_new_task { Stage::Unidentified } else { Stage::Open }));
                 Ok(Along::Lane(theirs))
             }
+            Attach::LaneMemory(id) => self.make_lane_memory(id).map(Along::Lane),
             other => self.plane.attach(other).map(Along::Lane),
         }
     }

@@ -17,6 +17,7 @@ use super::conn::{Conn, Sockets, Stage};
 use super::listen::{Arrival, Listener};
 use super::lobby::Lobby;
 use super::log::Throttle;
+use super::looking::{Look, Looker};
 use super::poll::{Poller, Ready, Token};
 use super::reaper::{Reaper, Region};
 use super::signals::Signals;
@@ -69,12 +70,15 @@ pub(super) struct Shell {
     pub(super) retry_at: Option<Instant>,
     /// A task has ended in this turn.
     pub(super) task_gone: bool,
+    /// The lane that was answered last.
+    pub(super) answered: Option<LaneId>,
+    pub(super) looker: Looker,
     lobby: Lobby,
     listener: Option<Listener>,
     /// The listener is not watched until then.
     rest_until: Option<Instant>,
     signals: Signals,
-    packet: Vec<u8>,
+    pub(super) packet: Vec<u8>,
     more_work: bool,
     exit_when_idle: bool,
     checker: Checker,
@@ -114,6 +118,8 @@ impl Shell {
             short: Vec::new(),
             retry_at: None,
             task_gone: false,
+            answered: None,
+            looker: Looker::default(),
             lobby: Lobby::new(config.hello_within),
             listener,
             rest_until: None,
@@ -175,7 +181,13 @@ impl Shell {
     fn turns(&mut self) -> Result<(), ShellError> {
         let mut failures = 0;
         loop {
-            let count = match self.poller.wait(self.timeout()) {
+            let look = self.look();
+            let timeout = match look {
+                Look::Nothing => self.timeout(),
+                Look::Memory | Look::Sockets => Some(Duration::ZERO),
+            };
+            let polled = if look == Look::Memory { Ok(0) } else { self.poller.wait(timeout) };
+            let count = match polled {
                 Ok(count) => count,
                 Err(source) if failures < 100 => {
                     failures += 1;
@@ -186,6 +198,9 @@ impl Shell {
                 Err(source) => return Err(ShellError::System { what: "wait for events", source }),
             };
             failures = 0;
+            if look != Look::Memory {
+                self.looker.polled(count);
+            }
             for n in 0..count {
                 let (token, ready) = self.poller.event(n);
                 match token {
@@ -200,6 +215,7 @@ impl Shell {
                     }
                 }
             }
+            self.serve_memories();
             if self.next_deadline().is_some() {
                 self.keep_deadlines(Instant::now());
             }
@@ -209,6 +225,10 @@ impl Shell {
                 return Ok(());
             }
         }
+    }
+
+    pub(super) fn more_work(&self) -> bool {
+        self.more_work
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -231,8 +251,9 @@ impl Shell {
             self.retry_at = None;
             for lane in std::mem::take(&mut self.short) {
                 self.send_owed(lane);
+                self.execute();
+                self.serve_memory(lane);
             }
-            self.execute();
         }
         if self.rest_until.is_some_and(|until| until <= now) {
             self.rest_until = None;
@@ -324,6 +345,7 @@ impl Shell {
             if ready.contains(Ready::OUT) {
                 self.send_owed(lane);
                 self.execute();
+                self.serve_memory(lane);
             } else if ready.intersects(Ready::HUP | Ready::ERR) {
                 self.hang_up(lane);
             }
@@ -345,9 +367,12 @@ impl Shell {
     }
 
     /// One request, in `self.packet`. This and `execute` are the fast path.
-    fn serve(&mut self, lane: LaneId, len: usize) {
+    pub(super) fn serve(&mut self, lane: LaneId, len: usize) {
+        self.release_first(lane);
+        self.answered = None;
         match Request::decode(&self.packet[..len]) {
             Ok((head, request)) => match self.core.request(lane, head, &request, &mut self.effects) {
+                Ok(()) if matches!(request, Request::LaneBell(_)) => return self.bell(lane, len),
                 Ok(()) => {}
                 Err(violation) => return self.end_offender(lane, &violation, len),
             },
@@ -355,11 +380,27 @@ impl Shell {
         }
         self.execute();
         self.checker.look(&self.core);
-        if let Some(conn) = self.lanes.get_mut(lane)
-            && let Stage::Lobby(place) = conn.stage
-        {
+        let Some(conn) = self.lanes.get_mut(lane) else { return };
+        if let Stage::Lobby(place) = conn.stage {
             conn.stage = Stage::Open;
             self.lobby.leave(place);
+        }
+        if let Some(memory) = conn.memory.as_deref_mut() {
+            if memory.is_open() {
+                // Its answer is kept back, or has gone with something attached.
+                memory.answer_elsewhere();
+            } else if self.answered == Some(lane) && conn.owed.is_none() {
+                self.warm(lane);
+            }
+        }
+    }
+
+    /// A task says that it has put something into a lane's memory.
+    #[cold]
+    fn bell(&mut self, lane: LaneId, len: usize) {
+        match self.lanes.get(lane) {
+            Some(conn) if conn.memory.is_none() => self.end_offender(lane, &"a bell for memory that the lane does not have", len),
+            _ => self.serve_memory(lane),
         }
     }
 
@@ -400,6 +441,7 @@ impl Shell {
 
     /// The far end of a lane is closed, or is treated as such.
     pub(super) fn hang_up(&mut self, lane: LaneId) {
+        self.release_first(lane);
         self.forget_lane(lane);
         self.core.hang_up(lane, &mut self.effects);
         self.execute();
@@ -407,6 +449,7 @@ impl Shell {
 
     /// Closes our end. Epoll forgets it by itself.
     pub(super) fn forget_lane(&mut self, lane: LaneId) {
+        self.looker.forget(lane);
         if let Some(Conn { stage: Stage::Lobby(place), .. }) = self.lanes.remove(lane) {
             self.lobby.leave(place);
         }
@@ -414,7 +457,7 @@ impl Shell {
 
     /// Ends the task on whose lane something came that no well-behaved task sends; `len` bytes of it are in `self.packet`.
     #[cold]
-    fn end_offender(&mut self, lane: LaneId, why: &dyn fmt::Display, len: usize) {
+    pub(super) fn end_offender(&mut self, lane: LaneId, why: &dyn fmt::Display, len: usize) {
         let task = self.core.task_of(lane);
         let peer = task.and_then(|task| self.tasks.get(task)).map_or(Peer::default(), |process| process.peer);
         if let Some(held) = self.complaints.pass(Instant::now()) {

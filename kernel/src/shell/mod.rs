@@ -15,7 +15,7 @@
 //! 6. A protocol error ends the task that made it, and the log says who and what.
 //!
 //! Files, in the order to read them: `sys` (system calls), `identity`, `conn` (lanes), `listen` and `lobby` (newcomers), [`objects`] and
-//! `reaper` (memory), `poll`, `table`, `event_loop`, `effects`.
+//! `reaper` (memory), `poll`, `table`, `event_loop`, `effects`, `looking` (lanes' memory).
 
 pub(crate) mod checker;
 mod conn;
@@ -26,6 +26,7 @@ mod limits;
 mod listen;
 mod lobby;
 mod log;
+mod looking;
 pub mod objects;
 mod poll;
 mod reaper;

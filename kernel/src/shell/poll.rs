@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -88,6 +89,13 @@ impl Poller {
             Err(rustix::io::Errno::INTR) => Ok(0),
             Err(other) => Err(other.into()),
         }
+    }
+
+    /// Whether there would be events. None is taken.
+    pub(super) fn has_events(&self) -> bool {
+        let mut one = [MaybeUninit::<Event>::uninit()];
+        let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+        epoll::wait(&self.epoll, &mut one, Some(&none)).is_ok_and(|(events, _)| !events.is_empty())
     }
 
     /// The `n`-th event of this turn.

@@ -20,6 +20,7 @@ const LIMITS: Limits = Limits {
     task_notifications: 6,
     task_lanes: 5,
     task_links: 8,
+    task_lane_bytes: 1 << 20,
     user_tasks: 4,
     user_factor: 3,
 };

@@ -56,6 +56,14 @@ pub enum Fence {
     CreditWanted,
     /// Consumer: route closed, then what is published? (`Published`)
     Close,
+    /// Task: request or name published, then does the kernel process look? (`Rests`)
+    Asked,
+    /// Kernel process: looks no more, then is anything published? (`Asked`)
+    Rests,
+    /// Kernel process: answered, then does the task sleep? (`AnswerWanted`)
+    Replied,
+    /// Task: about to sleep, then is there an answer? (`Replied`)
+    AnswerWanted,
 }
 
 /// Memory of a link.

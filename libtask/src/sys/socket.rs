@@ -85,6 +85,13 @@ impl Socket {
         }
     }
 
+    /// Whether the other end is closed, and nothing is left to read.
+    pub(crate) fn is_closed(&self) -> bool {
+        let mut byte = [0u8];
+        let peeked = rustix::net::recv(&self.fd, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT).map(|(bytes, _)| bytes);
+        matches!(peeked, Ok(0) | Err(Errno::CONNRESET | Errno::PIPE))
+    }
+
     fn receive_attached(&self, buffer: &mut [u8], into: &mut Vec<OwnedFd>) -> Result<Result<usize, Errno>> {
         let mut space = [MaybeUninit::uninit(); CONTROL];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -5,6 +5,7 @@
 //! Deadlines are this side's business: when one passes, `Cancel` goes out and the one answer that the kernel owes is read. So a lane is
 //! always in step, and an answer that crossed with the cancel is simply the answer.
 
+mod memory;
 pub(crate) mod pool;
 
 use std::os::fd::OwnedFd;
@@ -13,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use umach_abi::control::{
-    Call, Cancel, EVENTS_WAIT, Events, EventsWait, FileInbox, FileLane, Head, HostLinkMap, LaneOpen, LinkArena, Malformed, RegionCreate,
-    RegionMap, Reply, TaskCreate, phase,
+    Call, Cancel, EVENTS_WAIT, Events, EventsWait, FileInbox, FileLane, Head, HostLinkMap, LaneFlush, LaneMemory, LaneOpen, LinkArena,
+    Malformed, RegionCreate, RegionMap, Reply, TaskCreate, phase,
 };
 use umach_abi::limits::PACKET_MAX;
 use umach_abi::{Code, Name};
@@ -22,6 +23,8 @@ use umach_kernel::local::{Answer, Attached as LocalAttached, LocalLane};
 
 use crate::error::{Error, Result};
 use crate::sys::socket::{Socket, Waited};
+use memory::{Memory, Use};
+use umach_link::lane::{Given, Outcome};
 
 /// How long to wait for an answer, and what to give up then.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,6 +64,7 @@ pub(crate) const fn attaches<C: Call>() -> bool {
     matches!(
         C::OP,
         LaneOpen::OP
+            | LaneMemory::OP
             | TaskCreate::OP
             | RegionCreate::OP
             | RegionMap::OP
@@ -88,6 +92,9 @@ impl Link {
 
 pub(crate) struct Lane {
     link: Link,
+    /// Its memory, or how much it is used until it has some. Neither if the kernel process gives none.
+    memory: Option<Memory>,
+    usage: Option<Use>,
     seq: u32,
     /// The request being written.
     out: Vec<u8>,
@@ -108,9 +115,11 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(link: Link, events_wait: Arc<AtomicBool>) -> Lane {
         // The local kernel hands whole packets over; a socket needs room for the largest. Untouched pages of it cost nothing.
-        let input = if link.is_local() { Vec::new() } else { vec![0; PACKET_MAX] };
+        let (input, usage) = if link.is_local() { (Vec::new(), None) } else { (vec![0; PACKET_MAX], Some(Use::new())) };
         Lane {
             link,
+            memory: None,
+            usage,
             seq: 0,
             out: Vec::with_capacity(256),
             input,
@@ -130,6 +139,10 @@ impl Lane {
 
     /// Starts a request. The rest of a long tail may be appended to the returned packet; [`Lane::exchange`] sets the length.
     pub(crate) fn begin(&mut self, request: &impl Call) -> &mut Vec<u8> {
+        if self.usage.as_mut().is_some_and(Use::is_often) {
+            self.usage = None;
+            self.ask_for_memory();
+        }
         self.seq = self.seq.wrapping_add(1);
         request.encode(self.seq, &mut self.out);
         &mut self.out
@@ -140,8 +153,9 @@ impl Lane {
         self.attached.clear();
         Head::finish(&mut self.out);
         self.in_flight = true;
-        self.send_packet()?;
-        self.read_answer(wait, attachments)?;
+        if !self.exchange_in_memory()? {
+            self.read_answer(wait, attachments)?;
+        }
         self.in_flight = false;
         let op = u16::from_le_bytes([self.out[0], self.out[1]]);
         let (mut head, _) = Head::read(&self.input[..self.len]).map_err(Error::Protocol)?;
@@ -176,6 +190,41 @@ impl Lane {
             return Ok(Err(head.status));
         }
         Reply::take(self.fields()).map(Ok).map_err(Error::Protocol)
+    }
+
+    /// It is used much. Without memory it goes on as it is.
+    #[cold]
+    fn ask_for_memory(&mut self) {
+        if let Ok(Ok(_)) = self.request(&LaneMemory {})
+            && let Some(Attached::Fd(fd)) = self.attached.pop()
+        {
+            self.memory = Memory::map(&fd);
+        }
+    }
+
+    /// Sends the request. True if its answer has been read already.
+    fn exchange_in_memory(&mut self) -> Result<bool> {
+        if let (Link::Socket(socket), Some(memory)) = (&self.link, &mut self.memory)
+            && memory.takes(&self.out)
+        {
+            let Outcome::Here(len) = memory.exchange(&self.out, socket)? else { return Ok(false) };
+            memory.read(&mut self.input[..len]);
+            self.len = len;
+            return Ok(true);
+        }
+        self.send_packet().map(|()| false)
+    }
+
+    /// Has the kernel process release a right with nobody waiting for it. False if it must be asked.
+    fn release_in_memory(&mut self, name: Name) -> bool {
+        match self.memory.as_mut().map_or(Given::Full, |memory| memory.release(name)) {
+            Given::Seen => true,
+            Given::Unseen => {
+                let _ = self.request(&LaneFlush {});
+                true
+            }
+            Given::Full => false,
+        }
     }
 
     fn send_packet(&mut self) -> Result<()> {

@@ -222,6 +222,9 @@ impl Drop for Loan<'_> {
 impl Lane {
     fn release(&mut self, task: Name, release: Release) {
         let Release { kind, name, guard } = release;
+        if matches!(kind, RightKind::Send | RightKind::SendOnce | RightKind::DeadName) && self.release_in_memory(name) {
+            return;
+        }
         let _ = match (kind, guard) {
             (RightKind::Receive, Some(guard)) => self.request(&PortDestruct { task, name, srdelta: 0, guard }).map(drop),
             (RightKind::Receive | RightKind::PortSet, _) => {

@@ -92,6 +92,11 @@ pub fn wake(word: &AtomicU32, n: u32) {
     wake_in(word, n, Scope::Shared);
 }
 
+/// [`wake`] all, where a failure hurts only those who sleep: Linux fails if somebody else takes the word's page away just now.
+pub fn try_wake(word: &AtomicU32) {
+    let _ = linux::wake(word, flags(Scope::Shared), i32::MAX as u32);
+}
+
 /// Wakes up to `n` threads that sleep on a word of this scope; gives how many.
 pub fn wake_in(word: &AtomicU32, n: u32, scope: Scope) -> usize {
     // Linux counts in i32.
