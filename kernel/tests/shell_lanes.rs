@@ -182,8 +182,10 @@ fn names_that_are_none_are_released_without_harm() {
     task.exchange_with_itself();
 }
 
+type Misuse = fn(&mut Shared);
+
 /// Each does something that no well-behaved task does.
-fn misuses() -> Vec<(&'static str, fn(&mut Shared))> {
+fn misuses() -> Vec<(&'static str, Misuse)> {
     vec![
         ("a length beyond the memory", |task| {
             task.word(lane::ASKED_LEN).store(u32::MAX, Ordering::Relaxed);

@@ -504,8 +504,8 @@ impl<'t, 'm> Mixed<'t, 'm> {
         Ok(Answered { code, source: Source::Lane(lane) })
     }
 
-    /// Fetches a message whose ticket came. `None`: it is not there any more.
-    fn fetch(&self, ticket: Ticket) -> Result<Option<Answered<'t>>> {
+    /// Fetches messages whose tickets came. `None`: the first is not there any more.
+    fn fetch(&self, mut ticket: Ticket) -> Result<Option<Answered<'t>>> {
         let asked = self.task.lane(Need::Prompt).and_then(|mut lane| {
             lane.begin(&Msg {
                 options: self.want.options & !Options::SEND.bits(),
@@ -514,7 +514,7 @@ impl<'t, 'm> Mixed<'t, 'm> {
                 limit: self.want.limit,
                 route: ticket.route(),
                 number: ticket.number(),
-                count: 1,
+                count: ticket.count(),
                 send_size: 0,
                 annex: 0,
                 tail: &[],
@@ -535,11 +535,12 @@ impl<'t, 'm> Mixed<'t, 'm> {
         }
         if matches!(code.plain(), Code::MACH_RCV_INVALID_DATA | Code::MACH_RCV_INVALID_NAME) {
             drop(lane);
-            self.plane.not_there(self.task, ticket, code);
+            self.plane.not_there(self.task, &mut ticket, code);
+            self.plane.not_fetched(ticket);
             return Ok(None);
         }
-        let (reply, seqno) = self.plane.fetched(ticket);
         patch_frames(&mut lane, |_, message, trailer| {
+            let Some((reply, seqno)) = self.plane.fetched(&mut ticket) else { return };
             if let (Some(reply), Some(mut header)) = (reply, Header::read(message)) {
                 header.bits |= received::SEND_ONCE as u32;
                 header.remote = reply;
@@ -547,6 +548,8 @@ impl<'t, 'm> Mixed<'t, 'm> {
             }
             set_seqno(trailer, seqno);
         });
+        // There was no room for those in the answer, or one between them is not there any more.
+        self.plane.not_fetched(ticket);
         Ok(Some(Answered { code, source: Source::Lane(lane) }))
     }
 

@@ -356,7 +356,7 @@ protocol! {
     /// many messages that are ready now (0 counts as 1). The tail is `send_size` bytes of message, then `annex` bytes of annex.
     /// `route` and `number` are zero except on a link's behalf: flag 4 sends the message as the `number`-th of that route, to be fetched when the
     /// receiver comes to its place in the ring (`receive` is 1 + the slot that its reply goes to, or null, and `limit` that slot's generation); flag 8 sends a message again that was published as the `number`-th of a route that was being
-    /// closed; flag 16 receives the message that was sent so as the `number`-th (the receive never waits).
+    /// closed; flag 16 receives the message that was sent so as the `number`-th, and up to `count` in all that follow it (the receive never waits).
     /// A receive from a port that has routes to the caller, or a set with such a port, does not wait here: if there is no mail it is answered
     /// `MACH_RCV_IN_PROGRESS`, and the task's attention tells when to ask again. Flag 32 asks for that whatever the port. A receive also does not
     /// wait while there are events to pull: it is answered `MACH_RCV_IN_PROGRESS`, and so is one that waits when an event comes up.

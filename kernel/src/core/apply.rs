@@ -70,7 +70,7 @@ impl Core {
     }
 
     /// Names that the task of this lane wants released, in order ([`Core::request`] of `PortDeallocate` for each, without answers).
-    pub fn release(&mut self, lane: LaneId, names: &[Name], effects: &mut Effects) {
+    pub fn release_names(&mut self, lane: LaneId, names: &[Name], effects: &mut Effects) {
         let Some(task) = self.task_of(lane) else { return };
         let busy = !self.work.is_empty();
         self.pulled.clear();

@@ -87,9 +87,7 @@ impl Core {
         let mut taken = 1;
         while status.is_ok() && taken < want.count {
             let Some(next) = self.next_ready(from) else { break };
-            let (size, annex, attached) = self.measure(next, want);
-            let fits = packet.len() + Frame::SIZE + size + annex <= PACKET_MAX && packet.attached() + attached <= ATTACH_MAX;
-            if !fits || size > want.limit as usize {
+            if !self.fits(self.measure(next, want), want, &packet) {
                 break;
             }
             if !self.take_one(task, next, want, &mut packet).is_ok() {
@@ -98,6 +96,12 @@ impl Core {
             taken += 1;
         }
         self.answer(lane, packet, status);
+    }
+
+    /// Whether one more message goes into an answer.
+    fn fits(&self, (size, annex, attached): (usize, usize, usize), want: &Receive, packet: &Packet) -> bool {
+        let room = packet.len() + Frame::SIZE + size + annex <= PACKET_MAX && packet.attached() + attached <= ATTACH_MAX;
+        room && size <= want.limit as usize
     }
 
     /// Size with trailer, annex and attachments of the message at the head of a port.
@@ -117,7 +121,7 @@ impl Core {
         self.take_mail(task, id, mail, want, packet, |core| core.dequeue(id))
     }
 
-    /// A receive of a ticket.
+    /// A receive of a ticket, and of as many more that follow it as were asked for and fit.
     fn receive_ticket(&mut self, lane: LaneId, from: Source, route: RouteId, number: u32, want: &Receive) {
         let task = self.lanes[lane.0].task;
         let Source::Port(port) = from else { return self.finish_receive(lane, Code::MACH_RCV_INVALID_NAME) };
@@ -126,6 +130,17 @@ impl Core {
         };
         let mut packet = self.open_packet(lane);
         let status = self.take_mail(task, port, mail, want, &mut packet, |core| core.take_ticket(route, number));
+        let mut next = number;
+        for _ in 1..want.count {
+            next = next.wrapping_add(1);
+            let Some(mail) = self.find_ticket(task, port, route, next).filter(|_| status.is_ok()) else { break };
+            if !self.fits(self.measure_mail(mail, want), want, &packet) {
+                break;
+            }
+            if !self.take_mail(task, port, mail, want, &mut packet, |core| core.take_ticket(route, next)).is_ok() {
+                break; // its frame says what is wrong
+            }
+        }
         self.answer(lane, packet, status);
     }
 

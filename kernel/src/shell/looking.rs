@@ -225,7 +225,7 @@ impl Shell {
         match taken {
             None | Some(Ok(0)) => {}
             Some(Ok(_)) => {
-                self.core.release(lane, &names, &mut self.effects);
+                self.core.release_names(lane, &names, &mut self.effects);
                 self.execute();
             }
             Some(Err(evidence)) => self.end_offender(lane, &evidence, 0),

@@ -4,6 +4,7 @@
 //! before what came over a route (the route is held until then), and newer mail waits at the kernel process until the last message of a route that has
 //! ended has been received; otherwise the two take turns.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
@@ -65,24 +66,28 @@ impl Frame {
     }
 }
 
-/// A message that is to be fetched.
+/// Messages that are to be fetched: one, or several of one route that follow each other.
 pub(crate) struct Ticket {
-    item: Item,
+    items: VecDeque<Item>,
 }
 
 impl Ticket {
     pub(crate) fn port(&self) -> Name {
-        self.item.route.port.name
+        self.items[0].route.port.name
     }
     pub(crate) fn route(&self) -> u64 {
-        self.item.route.id
+        self.items[0].route.id
     }
     pub(crate) fn number(&self) -> u32 {
-        self.item.number
+        self.items[0].number
+    }
+    pub(crate) fn count(&self) -> u32 {
+        self.items.len() as u32
     }
 }
 
 /// What to do next.
+#[allow(clippy::large_enum_variant)] // it is not stored anywhere
 pub(crate) enum Came {
     /// Messages, at least one.
     Messages(SmallVec<[Received; 1]>),
@@ -94,6 +99,11 @@ pub(crate) enum Came {
     Ask { place: Arc<Place>, mail: u32, control: u32 },
     /// Nothing until the deadline.
     Late,
+}
+
+/// Whether both are tickets, and `next` is the one after `item` on the same route.
+fn follows(item: &Item, next: &Item) -> bool {
+    matches!(next.body, Body::Ticket) && Arc::ptr_eq(&item.route, &next.route) && next.number == item.number.wrapping_add(1)
 }
 
 impl Plane {
@@ -283,7 +293,14 @@ impl Plane {
         }
         let item = self.pop(port, &mut queue)?;
         if matches!(item.body, Body::Ticket) {
-            return Some(Came::Ticket(Ticket { item }));
+            let mut items = VecDeque::from_iter([item]);
+            while items.len() < want.count as usize
+                && let Some(next) = queue.front()
+                && follows(&items[items.len() - 1], next)
+            {
+                items.extend(self.pop(port, &mut queue));
+            }
+            return Some(Came::Ticket(Ticket { items }));
         }
         drop(queue);
         item.route.received();
@@ -302,45 +319,43 @@ impl Plane {
         Some(Came::Frame(Frame { status: Code::SUCCESS, message, trailer, annex, leases }))
     }
 
-    /// The ticket's message was received: what it answers to, and its sequence number.
-    pub(crate) fn fetched(&self, ticket: Ticket) -> (Option<Name>, u32) {
-        let Ticket { item } = ticket;
+    /// The first message of the ticket was received: what it answers to, and its sequence number.
+    pub(crate) fn fetched(&self, ticket: &mut Ticket) -> Option<(Option<Name>, u32)> {
+        let item = ticket.items.pop_front()?;
         let port = item.route.port.clone();
         item.route.received();
         let reply = self.reply_of(&item);
-        (reply, port.seqno.fetch_add(1, Ordering::Relaxed))
+        Some((reply, port.seqno.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// The kernel process has no such message (for this task): its port has moved meanwhile, and the message with it. Or it never had one.
-    pub(crate) fn not_there(&self, task: &Task, ticket: Ticket, code: Code) {
-        let route = ticket.item.route.clone();
-        let found = ticket.number() as u64;
-        let moves = route.returning.load(Ordering::Acquire);
-        self.went_away(ticket);
-        if code.plain() == Code::MACH_RCV_INVALID_DATA && !moves {
-            self.accuse(task, &route.link, &Evidence { rule: violation::TICKET, found, expected: 0 });
-        }
-    }
-
-    /// The message is somebody else's to receive, and to answer.
-    fn went_away(&self, ticket: Ticket) {
-        let Ticket { item } = ticket;
+    /// The kernel process has no such message as the first (for this task): its port has moved meanwhile, and the message with it. Or it never had one.
+    pub(crate) fn not_there(&self, task: &Task, ticket: &mut Ticket, code: Code) {
+        let Some(item) = ticket.items.pop_front() else { return };
+        let moves = item.route.returning.load(Ordering::Acquire);
+        // It is somebody else's to receive, and to answer.
         item.route.received();
+        if code.plain() == Code::MACH_RCV_INVALID_DATA && !moves {
+            self.accuse(task, &item.route.link, &Evidence { rule: violation::TICKET, found: item.number as u64, expected: 0 });
+        }
     }
 
     fn reply_of(&self, item: &Item) -> Option<Name> {
         item.reply.map(|(slot, generation)| self.replies.add(Owed::new(item.route.link.clone(), slot, generation)))
     }
 
-    /// It was not received, and is the next one again.
+    /// What is left of it was not received, and comes next again.
     pub(crate) fn not_fetched(&self, ticket: Ticket) {
-        let port = ticket.item.route.port.clone();
-        let mut queue = port.queue.lock();
-        if ticket.item.route.returning.load(Ordering::Relaxed) {
+        let Some(first) = ticket.items.front() else { return };
+        let route = first.route.clone();
+        let mut queue = route.port.queue.lock();
+        if route.returning.load(Ordering::Relaxed) {
             drop(queue);
-            return self.went_away(ticket);
+            return ticket.items.iter().for_each(|_| route.received());
         }
-        queue.push_front(ticket.item);
+        for item in ticket.items.into_iter().rev() {
+            queue.push_front(item);
+        }
+        let port = &route.port;
         port.queued.store(queue.len(), Ordering::Release);
     }
 
@@ -352,7 +367,7 @@ impl Plane {
         }
     }
 
-    fn pop(&self, port: &Port, queue: &mut std::collections::VecDeque<Item>) -> Option<Item> {
+    fn pop(&self, port: &Port, queue: &mut VecDeque<Item>) -> Option<Item> {
         let item = queue.pop_front()?;
         port.queued.store(queue.len(), Ordering::Release);
         Some(item)

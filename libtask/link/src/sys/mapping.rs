@@ -19,12 +19,10 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlag
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
     /// It is not as long as it should be.
-    #[error("the file has {found} bytes where {expected} are needed: it is something else, or of another version")]
+    #[error("the file has {found} bytes, and should have others: it is something else, or of another version")]
     Size {
         /// How long it is.
         found: u64,
-        /// How long it should be.
-        expected: usize,
     },
     /// It could change its size.
     #[error("the file has seals {found:?} where at least {SEALS:?} are needed: do not trust who gave it")]
@@ -85,7 +83,7 @@ impl<const SIZE: usize> Mapping<SIZE> {
         }
         let stat = rustix::fs::fstat(&fd).map_err(system("read the size of"))?;
         if stat.st_size != SIZE as i64 {
-            return Err(MapError::Size { found: stat.st_size as u64, expected: SIZE });
+            return Err(MapError::Size { found: stat.st_size as u64 });
         }
         // SAFETY:
         // * a new mapping at an address that Linux chooses replaces nothing;
