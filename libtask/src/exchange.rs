@@ -22,7 +22,7 @@ use umach_abi::rights::received;
 use umach_abi::{Code, Disposition, Name, RightKind};
 
 use crate::direct::{
-    Answer, Came, Carry, Doubt, Finished, ForKernel, Frame, Open, Plane, Room, Sent, Shortcut, Ticket, Ticketed, Until, Want,
+    Answer, Came, Carry, Doubt, Finished, ForKernel, Frame, Lazy, Open, Plane, Room, Sent, Shortcut, Ticket, Ticketed, Until, Want,
 };
 use crate::error::{Error, Result};
 use crate::received::{Frames, RawFrame, Received, Sender};
@@ -197,8 +197,13 @@ pub(crate) fn begin_plain(
     body: &mut Carry<'_>,
     want: &Exchange<'_>,
 ) -> Result<Option<Result<Open, Code>>> {
-    let Some(this) = Mixed::quick(task, want)? else { return Ok(None) };
-    Ok(match this.plane.begin_call(task, held.name(), id, body, this.send_until(), this.patient())? {
+    task.check_fork()?;
+    let plane = &task.0.plane;
+    if !plane.is_active() {
+        return Ok(None);
+    }
+    let patient = want.flags & msg_flags::TRY_SEND == 0;
+    Ok(match plane.begin_call(task, held.name(), id, body, &Lazy::new(|| until(want)), patient)? {
         Ok(open) => Some(Ok(open)),
         Err(Sent::Late) => Some(Err(Code::MACH_SEND_TIMED_OUT)),
         Err(_) => None,
@@ -207,8 +212,8 @@ pub(crate) fn begin_plain(
 
 /// The second half: waits for the answer.
 pub(crate) fn finish_plain(task: &Task, open: Open, want: &Exchange<'_>) -> Result<Called> {
-    let this = Mixed::new(task, want);
-    Ok(match this.plane.finish_call(task, open, this.receive_until())? {
+    let receive_until = || if want.flags & msg_flags::TRY_RECEIVE != 0 { Some(Instant::now()) } else { until(want) };
+    Ok(match task.0.plane.finish_call(task, open, &Lazy::new(receive_until))? {
         Finished::Answered(message) => Called::Answered(message),
         Finished::Late => Called::Code(Code::MACH_RCV_TIMED_OUT),
         other => Called::Else(other),
@@ -225,6 +230,11 @@ pub(crate) fn finish<'t>(task: &'t Task, want: &Exchange<'_>, post: Post<'_>, fi
     Mixed::new(task, want).finished(finished, post)
 }
 
+/// When all of it must have ended.
+fn until(want: &Exchange<'_>) -> Until {
+    want.wait.timeout.filter(|_| want.wait.timed != 0).map(|timeout| Instant::now() + timeout)
+}
+
 /// An exchange of a task that has links.
 struct Mixed<'t, 'm> {
     task: &'t Task,
@@ -235,8 +245,7 @@ struct Mixed<'t, 'm> {
 
 impl<'t, 'm> Mixed<'t, 'm> {
     fn new(task: &'t Task, want: &'m Exchange<'m>) -> Mixed<'t, 'm> {
-        let until = want.wait.timeout.filter(|_| want.wait.timed != 0).map(|timeout| Instant::now() + timeout);
-        Mixed { task, plane: &task.0.plane, want, until }
+        Mixed { task, plane: &task.0.plane, want, until: until(want) }
     }
 
     /// The same if there are links.
@@ -306,9 +315,26 @@ impl<'t, 'm> Mixed<'t, 'm> {
     fn send(&self, header: &Header, post: Post<'_>) -> Result<Option<Answered<'t>>> {
         let (task, plane) = (self.task, self.plane);
         let no_reply = header.local_disposition() == 0 && header.local == Name::NULL;
+        if self.is_own_call(header)
+            && plane.is_reply_port(header.local)
+            && let Some(mut carry) = self.carry(header, post, RECORD_MAX)
+        {
+            match plane.begin_call(task, header.remote, header.id, &mut carry, &Lazy::new(|| self.send_until()), self.patient())? {
+                Ok(open) => return self.receive_answer(header.local, open, post).map(Some),
+                Err(Sent::Late) => return Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
+                Err(_) => {}
+            }
+        }
         if let Some(mut carry) = self.carry(header, post, RECORD_MAX).filter(|_| self.want.call || no_reply) {
             if self.want.call {
-                return match plane.begin_call(task, header.remote, header.id, &mut carry, self.send_until(), self.patient())? {
+                return match plane.begin_call(
+                    task,
+                    header.remote,
+                    header.id,
+                    &mut carry,
+                    &Lazy::new(|| self.send_until()),
+                    self.patient(),
+                )? {
                     Ok(open) => self.finish_call(open, post).map(Some),
                     Err(Sent::Late) => Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
                     Err(_) => self.send_ticket(header, post),
@@ -322,6 +348,37 @@ impl<'t, 'm> Mixed<'t, 'm> {
             };
         }
         self.send_ticket(header, post)
+    }
+
+    /// A send-once right made from a port of the program's own, and a receive from it: a call.
+    fn is_own_call(&self, header: &Header) -> bool {
+        header.local_disposition() == Disposition::MakeSendOnce as u8
+            && self.receives()
+            && !self.want.call
+            && header.local == self.want.receive
+    }
+
+    /// The answer to a call with a reply port of the program's own, or whatever comes to that port before it.
+    fn receive_answer(&self, port: Name, open: Open, post: Post<'_>) -> Result<Answered<'t>> {
+        match self.plane.glance_at(self.task, open) {
+            Ok(finished) => self.came_to(port, finished, post),
+            Err(open) => {
+                self.plane.add_pending(port, open, &post.bytes[..post.send_size as usize]);
+                self.receive()
+            }
+        }
+    }
+
+    /// An answer as a message that came to this port.
+    fn came_to(&self, port: Name, finished: Finished, post: Post<'_>) -> Result<Answered<'t>> {
+        let mut answered = self.finished(finished, post)?;
+        match &mut answered.source {
+            Source::Messages(messages, _) => messages.iter_mut().for_each(|message| message.set_port(port)),
+            Source::Frames(frames) => frames.iter_mut().for_each(|frame| set_port(&mut frame.message, port)),
+            Source::Lane(lane) => patch_frames(lane, |_, message, _| set_port(message, port)),
+            Source::Nothing => {}
+        }
+        Ok(answered)
     }
 
     /// A message that may or may not have been taken before its route was closed.
@@ -356,6 +413,7 @@ impl<'t, 'm> Mixed<'t, 'm> {
         })?;
         if matches!(ticketed, Ticketed::Done(..)) {
             self.used(&made.known);
+            self.learn_reply_port(header);
         }
         Ok(Some(match ticketed {
             Ticketed::NoRoute => return Ok(None),
@@ -369,7 +427,7 @@ impl<'t, 'm> Mixed<'t, 'm> {
     }
 
     fn finish_call(&self, open: Open, post: Post<'_>) -> Result<Answered<'t>> {
-        let finished = self.plane.finish_call(self.task, open, self.receive_until())?;
+        let finished = self.plane.finish_call(self.task, open, &Lazy::new(|| self.receive_until()))?;
         self.finished(finished, post)
     }
 
@@ -465,6 +523,36 @@ impl<'t, 'm> Mixed<'t, 'm> {
                         }
                     }
                     return Ok(answered);
+                }
+                Came::Finished(Finished::NotTaken, post) => {
+                    // As it was to be sent, with its own reply port; the receive goes on here.
+                    let post = Post { bytes: &post, send_size: post.len() as u32, rooms: &[] };
+                    let send = Exchange { options: Options::SEND.bits(), post: Some(post), receive: Name::NULL, ..*self.want };
+                    let answered = Mixed { want: &send, ..*self }.send_through_kernel(post, 0, 0, 0)?;
+                    if !answered.code.is_ok() {
+                        drop(answered);
+                        return self.came_to(name, Finished::Died, post);
+                    }
+                }
+                Came::Finished(finished, post) => {
+                    let post = Post { bytes: &post, send_size: post.len() as u32, rooms: &[] };
+                    return self.came_to(name, finished, post);
+                }
+                Came::Moved { place, name: moved, mail } => {
+                    let mut answered = self.ask(moved, msg_flags::WATCH, 0, until)?;
+                    match answered.code.plain() {
+                        Code::MACH_RCV_IN_PROGRESS => self.plane.pending_asked(&place, moved, mail),
+                        Code::MACH_RCV_IN_PROGRESS_TIMED => {}
+                        // It stays there.
+                        Code::MACH_RCV_TOO_LARGE if self.want.options & Options::RCV_LARGE.bits() != 0 => return Ok(answered),
+                        _ => {
+                            if let Source::Lane(lane) = &mut answered.source {
+                                patch_frames(lane, |_, message, _| set_port(message, name));
+                            }
+                            self.plane.pending_came(self.task, &place, moved);
+                            return Ok(answered);
+                        }
+                    }
                 }
                 Came::Late => return Ok(Answered::just(Code::MACH_RCV_TIMED_OUT)),
                 Came::Ticket(ticket) => {
@@ -614,6 +702,9 @@ impl<'t, 'm> Mixed<'t, 'm> {
         made.settle(code);
         if code.is_ok() || is_receive_error(code) {
             self.used(&made.known);
+            if let Some(header) = Header::read(post.bytes) {
+                self.learn_reply_port(&header);
+            }
         }
         if code.plain() == Code::MACH_RCV_IN_PROGRESS {
             // Sent; the receive goes on here.
@@ -701,6 +792,13 @@ impl<'t, 'm> Mixed<'t, 'm> {
         }
         bytes.extend_from_slice(&copied.annex);
         Ok((Post { bytes, send_size: post.send_size, rooms: &[] }, Made { known: before, copied }))
+    }
+
+    /// The kernel process has taken a send-once right made from it.
+    fn learn_reply_port(&self, header: &Header) {
+        if self.is_own_call(header) {
+            self.plane.know_reply_port(header.local);
+        }
     }
 
     /// These rights are no longer this task's.
@@ -808,6 +906,13 @@ pub(crate) fn drop_reply_port(lane: &mut Lane, task: &Task) {
     let name = std::mem::replace(&mut lane.reply_port, Name::NULL);
     if name.is_valid() {
         let _ = lane.request(&PortModRefs { task: task.0.task_self, name, right: RightKind::Receive as u32, delta: -1 });
+    }
+}
+
+fn set_port(message: &mut [u8], port: Name) {
+    if let Some(mut header) = Header::read(message) {
+        header.local = port;
+        message[..HEADER].copy_from_slice(&header.to_bytes());
     }
 }
 

@@ -348,6 +348,10 @@ impl Received {
         let inner = Inner { header, trailer, body, slots: SmallVec::new(), reply, notification: None };
         Received { task: task.clone(), inner: Pooled::new(inner) }
     }
+    /// It counts as having come on this port.
+    pub(crate) fn set_port(&mut self, port: Name) {
+        self.inner.header.local = port;
+    }
     /// What Mach sends in place of an answer that will not come.
     pub(crate) fn no_answer(task: &Task) -> Received {
         let kernel = Sender { task: 0, pid: 0, uid: notify::KERNEL_ID, gid: notify::KERNEL_ID };

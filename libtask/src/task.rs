@@ -230,6 +230,10 @@ impl Task {
         call: &C,
         read: impl for<'r> FnOnce(C::Answer<'r>, &mut Vec<Attached>) -> T,
     ) -> Result<Result<T, Code>> {
+        // What may give a receive right up.
+        if const { C::OP == control::PortDestroy::OP || C::OP == control::PortDestruct::OP || C::OP == control::PortModRefs::OP } {
+            self.0.plane.forget_reply_ports();
+        }
         let read = self.request_alone(call, read);
         if self.0.events_wait.load(std::sync::atomic::Ordering::Relaxed) && C::OP < control::Events::OP && !self.0.pool.is_held_here() {
             self.0.plane.settle_if_free(self);
@@ -278,6 +282,9 @@ impl Task {
             return;
         }
         let name = self.0.plane.forget_reply(name).unwrap_or(name);
+        if kind == RightKind::Receive {
+            self.0.plane.forget_reply_ports();
+        }
         self.0.pool.release(Release { kind, name, guard });
         if matches!(kind, RightKind::Receive | RightKind::PortSet) && !self.0.pool.is_held_here() {
             self.0.plane.ended(self, name);

@@ -157,6 +157,10 @@ impl Plane {
         if !self.is_active() {
             return Ok(());
         }
+        self.forget_reply_ports();
+        if let Some(place) = self.place(name).filter(|place| place.has_pending.load(Ordering::Acquire)) {
+            self.drop_pending(task, name, &place, true);
+        }
         let Some(port) = self.tables.read().ports.get(&name).cloned() else { return Ok(()) };
         if port.recalled.swap(true, Ordering::AcqRel) {
             return Ok(());

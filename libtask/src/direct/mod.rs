@@ -4,14 +4,15 @@
 //! could be sent to one right. This module keeps what the kernel process said about both, writes and reads the rings, and waits. Every message
 //! could as well go through the kernel process; `crate::exchange` decides for each, and nobody above it notices.
 //!
-//! Read in this order: `table` (what is known), `shortcut`, `events` (how it becomes known), `ends`, `send`, `read`, `receive`, `replies`, `wait`; and for memory
-//! `lend`, `borrow`, `contents`.
+//! Read in this order: `table` (what is known), `shortcut`, `events` (how it becomes known), `ends`, `send`, `read`, `receive`, `replies`, `pending`, `wait`;
+//! and for memory `lend`, `borrow`, `contents`.
 
 mod borrow;
 mod contents;
 mod ends;
 mod events;
 mod lend;
+mod pending;
 mod read;
 mod receive;
 mod replies;
@@ -33,7 +34,7 @@ pub(crate) use contents::ForKernel;
 pub(crate) use lend::Room;
 pub(crate) use receive::{Came, Frame, Ticket, Want};
 pub(crate) use replies::Owed;
-pub(crate) use send::{Answer, Carry, Doubt, Finished, Open, Sent, Ticketed, Until};
+pub(crate) use send::{Answer, Carry, Doubt, Finished, Lazy, Open, Sent, Ticketed, Until};
 pub(crate) use shortcut::Shortcut;
 
 use crate::error::Result;
@@ -60,6 +61,8 @@ pub(crate) struct Plane {
     due: Arc<table::Due>,
     replies: replies::Replies,
     floor: wait::Floor,
+    /// See `pending`.
+    epoch: pending::Epoch,
     /// 1 + the CPU of whom the last message came from.
     partner: AtomicU32,
     /// Which link to look at first.

@@ -336,6 +336,11 @@ impl Inbox {
 }
 
 impl Place {
+    pub(super) fn wake_all(&self) {
+        for waiter in std::mem::take(&mut *self.waiters.lock()) {
+            waiter.wake();
+        }
+    }
     fn pop_waiter(&self) -> Option<Arc<super::wait::Waiter>> {
         let mut waiters = self.waiters.lock();
         if waiters.is_empty() { None } else { Some(waiters.remove(0)) }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -19,9 +19,10 @@ use umach_link::{Evidence, futex};
 
 use super::Plane;
 use super::borrow::Borrowed;
+use super::pending::Looked;
 use super::replies::Owed;
-use super::send::Until;
-use super::table::{Body, Item, Link, Place, Port};
+use super::send::{Finished, Until};
+use super::table::{Body, Item, Place, Port};
 use super::wait::{self, Waiter};
 use crate::error::Result;
 use crate::received::Received;
@@ -97,6 +98,10 @@ pub(crate) enum Came {
     Ticket(Ticket),
     /// The kernel process may have mail: ask it, without waiting. [`Plane::asked`] takes the outcome.
     Ask { place: Arc<Place>, mail: u32, control: u32 },
+    /// A call of the program's own by `mach_msg` has ended so; its request is here.
+    Finished(Finished, Vec<u8>),
+    /// The answer of such a call comes to this port of ours: ask there, and say whether it came ([`Plane::pending_came`], [`Plane::pending_asked`]).
+    Moved { place: Arc<Place>, name: Name, mail: u64 },
     /// Nothing until the deadline.
     Late,
 }
@@ -130,6 +135,13 @@ impl Plane {
         loop {
             self.look(task)?;
             let control = self.pulled.load(Ordering::Acquire);
+            if place.has_pending.load(Ordering::Acquire) {
+                match self.look_at_pending(task, place) {
+                    Looked::Nothing => {}
+                    Looked::Finished(finished, post) => return Ok(Came::Finished(finished, post)),
+                    Looked::Ask(name, mail) => return Ok(Came::Moved { place: place.clone(), name, mail }),
+                }
+            }
             let mail = self.mail_word();
             let has_mail = place.asked.load(Ordering::Acquire) != mail as u64;
             let received = place.received.load(Ordering::Relaxed);
@@ -137,15 +149,13 @@ impl Plane {
                 place.received.store(received.wrapping_add(1), Ordering::Relaxed);
                 return Ok(Came::Ask { place: place.clone(), mail, control });
             }
-            let warm = self.warm.read().clone();
             let queued = if place.has_messages() { self.take(place, want, false) } else { None };
-            let came = match queued.or_else(|| self.draw_any(task, &warm, place, want)) {
-                Some(came) => Some(came),
-                None => {
-                    self.poll(task, &warm)?;
-                    self.take(place, want, false)
-                }
-            };
+            let mut came = queued.or_else(|| self.draw_any(task, place, want));
+            let warm = if came.is_none() { Some(self.warm.read().clone()) } else { None };
+            if let Some(warm) = &warm {
+                self.poll(task, warm)?;
+                came = self.take(place, want, false);
+            }
             if let Some(came) = came {
                 place.received.store(received.wrapping_add(1), Ordering::Relaxed);
                 return Ok(came);
@@ -154,8 +164,13 @@ impl Plane {
                 return Ok(Came::Ask { place: place.clone(), mail, control });
             }
             if until.is_some_and(|at| at <= Instant::now()) {
+                if place.has_pending.load(Ordering::Acquire) {
+                    // Threads that sleep here do not know of it.
+                    place.wake_all();
+                }
                 return Ok(Came::Late);
             }
+            let warm = warm.unwrap_or_default();
             let mut looks = 0u32;
             let ready = || {
                 looks = looks.wrapping_add(1);
@@ -165,13 +180,14 @@ impl Plane {
                     || self.has_missed.load(Ordering::Relaxed)
                     // Only another thread of this task puts something there.
                     || (looks.is_multiple_of(8) && place.has_messages())
+                    || place.pending_came()
             };
             if wait::look(|cpu| self.partner.load(Ordering::Relaxed) == cpu.wrapping_add(1), until, ready) {
                 continue;
             }
             let start = Instant::now();
             *slept = true;
-            self.sleep_for_message(place, control, mail, Plane::nap(until).0);
+            place.pending_words(|words| self.sleep_for_message(place, control, mail, words, Plane::nap(until).0));
             wait::learn(start.elapsed());
             self.check_kernel(task, start.elapsed())?;
         }
@@ -179,8 +195,10 @@ impl Plane {
 
     /// Messages straight out of the rings.
     #[inline]
-    fn draw_any(&self, task: &Task, warm: &[Arc<Link>], place: &Place, want: &Want) -> Option<Came> {
+    fn draw_any(&self, task: &Task, place: &Place, want: &Want) -> Option<Came> {
         let mut messages = SmallVec::new();
+        let mut accused = None;
+        let warm = self.warm.read();
         let first = self.first.load(Ordering::Relaxed) as usize;
         for n in 0..warm.len() {
             let link = &warm[(first + n) % warm.len()];
@@ -190,7 +208,8 @@ impl Plane {
             self.met(link);
             let room = want.count.max(1) as usize - messages.len();
             if let Err(evidence) = self.draw(task, link, place, want, room, &mut |message| messages.push(message)) {
-                self.accuse(task, link, &evidence);
+                accused = Some((link.clone(), evidence));
+                break;
             }
             if messages.len() >= want.count as usize {
                 // The next one begins with the next link.
@@ -198,10 +217,15 @@ impl Plane {
                 break;
             }
         }
+        drop(warm);
+        if let Some((link, evidence)) = accused {
+            self.accuse(task, &link, &evidence);
+        }
         (!messages.is_empty()).then_some(Came::Messages(messages))
     }
 
-    fn sleep_for_message(&self, place: &Arc<Place>, control: u32, mail: u32, until: Instant) {
+    /// Sleeps until there is something for this place; `more` are words to sleep on besides.
+    fn sleep_for_message(&self, place: &Arc<Place>, control: u32, mail: u32, more: &[(&AtomicU32, u32)], until: Instant) {
         let Some(attention) = self.attention.get() else { return };
         let me = Waiter::of_this_thread();
         me.word.store(0, Ordering::Relaxed);
@@ -216,10 +240,11 @@ impl Plane {
                 warm.clone()
             };
             fence(Ordering::SeqCst);
-            let mut words: SmallVec<[(&std::sync::atomic::AtomicU32, u32); 8]> = SmallVec::new();
+            let mut words: SmallVec<[(&AtomicU32, u32); 8]> = SmallVec::new();
             words.push((&me.word, 0));
             words.push((attention.control(), control));
             words.push((attention.mail(), mail));
+            words.extend_from_slice(more);
             for link in warm.iter() {
                 words.push((link.theirs(link::TAIL), link.read_to.load(Ordering::Acquire)));
             }
@@ -237,7 +262,10 @@ impl Plane {
             self.floor.leave_post();
         } else {
             if !place.has_messages() {
-                futex::wait(&[(&me.word, 0), (attention.control(), control), (attention.mail(), mail)], Some(until));
+                let mut words: SmallVec<[(&AtomicU32, u32); 4]> = SmallVec::new();
+                words.extend([(&me.word, 0), (attention.control(), control), (attention.mail(), mail)]);
+                words.extend_from_slice(more);
+                futex::wait(&words, Some(until));
             }
             self.floor.rise(&me);
         }
@@ -412,10 +440,9 @@ impl Plane {
     pub(crate) fn ended(&self, task: &Task, name: Name) {
         if let Some(place) = self.place(name) {
             let _ = self.look(task);
+            self.drop_pending(task, name, &place, false);
             place.asked.store(Place::UNKNOWN, Ordering::Release);
-            for waiter in std::mem::take(&mut *place.waiters.lock()) {
-                waiter.wake();
-            }
+            place.wake_all();
         }
     }
 }

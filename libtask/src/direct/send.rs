@@ -5,6 +5,7 @@
 //! published, and the receiver's count of closings looked at once more: if it has changed, the route may have been closed before this record was
 //! seen, and the kernel process, which hears from the receiver how many it took, gets the message again under its number.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
@@ -93,6 +94,9 @@ impl Carry<'_> {
 
 /// Until when a send may wait; `None` for ever.
 pub(crate) type Until = Option<Instant>;
+
+/// The same, reckoned when somebody has to wait: most calls end before a clock could be read.
+pub(crate) type Lazy<F> = LazyCell<Until, F>;
 
 /// One try.
 enum Try {
@@ -356,7 +360,7 @@ impl Plane {
         name: Name,
         id: i32,
         carry: &mut Carry<'_>,
-        until: Until,
+        until: &Lazy<impl FnOnce() -> Until>,
         patient: bool,
     ) -> Result<Result<Open, Sent>> {
         loop {
@@ -373,7 +377,7 @@ impl Plane {
                 Try::NoCredit => true,
                 Try::NoSpace => false,
             };
-            if !patient || !self.wait_for_room(task, &route, no_credit, until)? {
+            if !patient || !self.wait_for_room(task, &route, no_credit, **until)? {
                 return Ok(Err(Sent::Late));
             }
             self.remember(route);
@@ -381,11 +385,13 @@ impl Plane {
     }
 
     /// Waits for the answer of a call.
-    pub(crate) fn finish_call(&self, task: &Task, open: Open, until: Until) -> Result<Finished> {
+    pub(crate) fn finish_call(&self, task: &Task, open: Open, until: &Lazy<impl FnOnce() -> Until>) -> Result<Finished> {
+        if let Some(finished) = self.glance_at_answer(task, &open) {
+            self.end_call(open);
+            return Ok(finished);
+        }
         let link = &open.route.link;
-        let word = link.memory_word(1 - link.mine, open.slot);
-        link.show(link::state::RUNS, wait::cpu());
-        wait::glance(|| slot::is_of(word.load(Ordering::Acquire), open.generation));
+        let word = link.slot_word(open.slot);
         let result = loop {
             let control = self.pulled.load(Ordering::Acquire);
             let seen = word.load(Ordering::Acquire);
@@ -396,8 +402,7 @@ impl Plane {
                 self.settle(task)?;
                 continue;
             }
-            let fate = link.calls.lock().open.get(open.slot).map_or(Fate::Died, |call: &Call| call.fate);
-            match fate {
+            match self.fate_of(&open) {
                 Fate::Open | Fate::Moving => {}
                 Fate::Moved(name) => break Finished::Moved(name),
                 Fate::NotTaken => break Finished::NotTaken,
@@ -405,6 +410,7 @@ impl Plane {
                 Fate::Died => break self.poll_answer(task, &open).unwrap_or(Finished::Died),
             }
             let news = || word.load(Ordering::Acquire) != seen || self.control_word() != control;
+            let until = **until;
             if wait::look(|cpu| link.is_near(cpu), until, news) {
                 link.count(counter::SPUN, 1);
                 continue;
@@ -424,9 +430,31 @@ impl Plane {
             wait::learn(start.elapsed());
             self.check_kernel(task, start.elapsed())?;
         };
+        self.end_call(open);
+        Ok(result)
+    }
+
+    /// The answer, if it is there by the time a processor can look a few times.
+    #[inline]
+    pub(super) fn glance_at_answer(&self, task: &Task, open: &Open) -> Option<Finished> {
+        let link = &open.route.link;
+        link.show(link::state::RUNS, wait::cpu());
+        let word = link.slot_word(open.slot);
+        wait::glance(|cpu| link.is_near(cpu), || slot::is_of(word.load(Ordering::Acquire), open.generation));
+        self.poll_answer(task, open)
+    }
+
+    /// What became of a call other than being answered in its slot.
+    pub(super) fn fate_of(&self, open: &Open) -> Fate {
+        open.route.link.calls.lock().open.get(open.slot).map_or(Fate::Died, |call: &Call| call.fate)
+    }
+
+    /// Nobody waits for the answer any more.
+    #[inline]
+    pub(super) fn end_call(&self, open: Open) {
+        let link = &open.route.link;
         link.calls.lock().end(open.slot);
         self.remember(open.route);
-        Ok(result)
     }
 
     /// Nobody waits for the answer of a call any more: one that comes finds another generation.
@@ -436,7 +464,7 @@ impl Plane {
 
     /// The answer, if it is there.
     #[inline]
-    fn poll_answer(&self, task: &Task, open: &Open) -> Option<Finished> {
+    pub(super) fn poll_answer(&self, task: &Task, open: &Open) -> Option<Finished> {
         let link = &open.route.link;
         let (len, id) = match slot::poll(&*link.memory, link.mine, open.slot, open.generation) {
             Ok(None) => return None,
@@ -530,6 +558,13 @@ pub(crate) struct Open {
     generation: u32,
 }
 
+impl Open {
+    /// Link, slot and generation.
+    pub(super) fn parts(&self) -> (Arc<Link>, u32, u32) {
+        (self.route.link.clone(), self.slot, self.generation)
+    }
+}
+
 /// An answer that came in a slot.
 pub(crate) struct Answer {
     /// The Mach message, header still blank.
@@ -565,7 +600,9 @@ impl Link {
         let super::table::Peer { task, pid, uid, gid } = self.peer;
         crate::received::Sender { task, pid, uid, gid }
     }
-    fn memory_word(&self, half: usize, at: u32) -> &std::sync::atomic::AtomicU32 {
-        umach_link::Memory::word(&*self.memory, half * link::HALF + link::SLOTS_AT + at as usize * link::SLOT_SIZE)
+    /// The word of a slot in which the peer answers.
+    #[inline]
+    pub(super) fn slot_word(&self, at: u32) -> &std::sync::atomic::AtomicU32 {
+        umach_link::Memory::word(&*self.memory, slot::word_at(1 - self.mine, at))
     }
 }

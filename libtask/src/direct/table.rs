@@ -17,6 +17,7 @@ use umach_link::{Incoming, Mapping, Memory, Outgoing};
 use super::borrow::{Borrowed, PeerArenas};
 use super::contents::Contents;
 use super::lend::{Lender, Room};
+use super::pending::Pending;
 use super::send::Carry;
 use super::wait::Waiter;
 
@@ -440,6 +441,9 @@ pub(crate) struct Place {
     /// Messages received here, to give mail its turn.
     pub(super) received: AtomicU32,
     pub(super) waiters: Mutex<Vec<Arc<Waiter>>>,
+    /// Answers that are to come here.
+    pub(super) pending: Mutex<Vec<Pending>>,
+    pub(super) has_pending: AtomicBool,
 }
 
 impl Place {
@@ -453,6 +457,8 @@ impl Place {
             turn: AtomicUsize::new(0),
             received: AtomicU32::new(0),
             waiters: Mutex::default(),
+            pending: Mutex::default(),
+            has_pending: AtomicBool::new(false),
         })
     }
     #[inline]
@@ -522,6 +528,10 @@ impl Tables {
             _ => self.new_place(name),
         }
     }
+    /// The place of a name that receives.
+    pub(super) fn any_place(&mut self, name: Name) -> Arc<Place> {
+        self.places.entry(name).or_insert_with(Place::new).clone()
+    }
     fn new_place(&mut self, name: Name) -> Arc<Place> {
         let place = Place::new();
         self.places.insert(name, place.clone());
@@ -535,7 +545,11 @@ impl Tables {
             }
             return port.clone();
         }
-        let place = self.new_place(name);
+        // A place without a port is that of a reply port, or of a set that had the name before.
+        let place = match self.places.get(&name) {
+            Some(place) if place.members.read().is_empty() => place.clone(),
+            _ => self.new_place(name),
+        };
         let port = Arc::new(Port {
             name,
             context: AtomicU64::new(context),

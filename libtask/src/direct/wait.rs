@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 use umach_link::futex;
 
 /// Looks before the clock is read, and between two readings of it.
-const FIRST: u32 = 64;
-const LOOKS: u32 = 16;
+const FIRST: u32 = 256;
+const LOOKS: u32 = 32;
 /// How long to look without letting others run.
 const SPIN: Duration = Duration::from_nanos(1000);
 /// About what a wake-up across processors costs: yielding longer than that does not pay.
@@ -80,26 +80,29 @@ fn find_cpu() -> u32 {
     cpu
 }
 
-/// A first look, for what comes at once.
+/// A first look, for what comes at once: pointless if that has to come from this very CPU.
 #[inline]
-pub(super) fn glance(mut ready: impl FnMut() -> bool) -> bool {
-    (0..FIRST).any(|_| ready())
+pub(super) fn glance(near: impl Fn(u32) -> bool, mut ready: impl FnMut() -> bool) -> bool {
+    if near(cpu()) { ready() } else { (0..FIRST).any(|_| ready()) }
 }
 
 /// Looks, then yields. True as soon as `ready` is; false if it is time to sleep. `near` says whether whom this waits for was last seen on a CPU.
 #[inline]
 pub(super) fn look(near: impl Fn(u32) -> bool, deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
-    glance(&mut ready) || look_longer(&near, deadline, &mut ready)
+    glance(&near, &mut ready) || look_longer(&near, deadline, &mut ready)
 }
 
 #[cold]
 fn look_longer(near: &dyn Fn(u32) -> bool, deadline: Option<Instant>, ready: &mut dyn FnMut() -> bool) -> bool {
     let mut looks = |count: u32| {
-        for _ in 0..count {
+        for n in 0..count {
             if ready() {
                 return true;
             }
-            std::hint::spin_loop();
+            // It takes as long as many looks.
+            if n % 8 == 7 {
+                std::hint::spin_loop();
+            }
         }
         false
     };

@@ -111,11 +111,15 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_destroy`: drops every right under the name.
     pub fn port_destroy(&self, name: Name) -> Result<()> {
-        self.tell(&control::PortDestroy { task: self.target, name })
+        self.tell(&control::PortDestroy { task: self.target, name })?;
+        self.gave_up(name);
+        Ok(())
     }
     /// `mach_port_destruct`.
     pub fn port_destruct(&self, name: Name, srdelta: i32, guard: u64) -> Result<()> {
-        self.tell(&control::PortDestruct { task: self.target, name, srdelta, guard })
+        self.tell(&control::PortDestruct { task: self.target, name, srdelta, guard })?;
+        self.gave_up(name);
+        Ok(())
     }
     /// `mach_port_mod_refs`.
     pub fn port_mod_refs(&self, name: Name, right: RightKind, delta: i32) -> Result<()> {
@@ -123,7 +127,17 @@ impl<'t> Space<'t> {
     }
     /// The same with any number as the right.
     pub fn port_mod_refs_raw(&self, name: Name, right: u32, delta: i32) -> Result<()> {
-        self.tell(&control::PortModRefs { task: self.target, name, right, delta })
+        self.tell(&control::PortModRefs { task: self.target, name, right, delta })?;
+        if right == RightKind::Receive as u32 {
+            self.gave_up(name);
+        }
+        Ok(())
+    }
+    /// A receive right with this name may be gone.
+    fn gave_up(&self, name: Name) {
+        if self.target == self.task.0.task_self {
+            self.task.0.plane.ended(self.task, name);
+        }
     }
     /// `mach_port_get_refs`.
     pub fn port_get_refs(&self, name: Name, right: RightKind) -> Result<u32> {

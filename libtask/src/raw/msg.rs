@@ -11,7 +11,7 @@ use umach_abi::{Code, Name};
 
 use super::{MsgBuffer, OolPart, Space};
 use crate::error::Error;
-use crate::exchange::{Exchange, Post, exchange};
+use crate::exchange::{Either, Exchange, Post, exchange};
 use crate::files::Staged;
 use crate::received::{RawFrame, array_names, take_attached};
 use crate::region::Memory;
@@ -209,12 +209,27 @@ impl Space<'_> {
         count: u32,
         received: &mut Vec<MsgBuffer>,
     ) -> Result<Code, Error> {
-        let bytes = wire.map(|wire| [&wire.message[..], &wire.annex].concat());
-        let post = wire.zip(bytes.as_deref()).map(|(wire, bytes)| Post { bytes, send_size: wire.message.len() as u32, rooms: &[] });
+        let whole;
+        let post = match wire {
+            None => None,
+            Some(wire) if wire.annex.is_empty() => Some(&wire.message[..]),
+            Some(wire) => {
+                whole = [&wire.message[..], &wire.annex].concat();
+                Some(&whole[..])
+            }
+        };
+        let post = post.zip(wire).map(|(bytes, wire)| Post { bytes, send_size: wire.message.len() as u32, rooms: &[] });
         let mut answered = exchange(self.task, &Exchange { options, flags, post, call: false, receive, limit, count, wait, from: None })?;
         let code = answered.code;
-        answered.each(|frame| {
-            received.push(from_wire(self.task, frame));
+        let request = TrailerRequest::from_options(options).unwrap_or(TrailerRequest::Null);
+        answered.each_typed(|message| {
+            received.push(match message {
+                Either::Typed(message) => {
+                    let (bytes, trailer) = message.into_bytes(request);
+                    MsgBuffer { bytes, ool: Vec::new(), trailer }
+                }
+                Either::Raw(frame) => from_wire(self.task, frame),
+            });
             Ok(())
         })?;
         drop(answered);
