@@ -18,11 +18,11 @@ use umach_abi::message::{Descriptor, Header, Options, Place, TRAILER_MAX, Traile
 use umach_abi::rights::received;
 use umach_abi::{Code, Disposition, Name, RightKind};
 
-use crate::direct::{Finished, Open, Owed};
+use crate::direct::{Finished, Lazy, Open, Owed};
 use crate::error::{Error, Result, RightLabel, SendError};
 use crate::exchange::{
-    self, Answered, Called, Either, Exchange, Post, answer_frames, call_plain, delivered, doubted, drop_reply_port, exchange,
-    is_receive_error, send_plain,
+    self, Answered, Called, Either, Exchange, Post, after, answer_frames, call_plain, delivered, doubted, drop_reply_port, exchange,
+    is_receive_error, receive_soon, send_plain,
 };
 use crate::message::{Message, Part, Reply};
 use crate::receive::{Next, ReceiveRight};
@@ -124,13 +124,13 @@ fn send_staged(held: &Held, disposition: Disposition, mut message: Message, time
         flags: if timeout == Some(Duration::ZERO) { msg_flags::TRY_SEND } else { 0 },
         ..receiving(Name::NULL, 0, timeout)
     };
-    let mut want = exchange_within(timeout);
+    let mut left = timeout;
     let mut doubt = None;
     if disposition == Disposition::CopySend
         && let Some(mut body) = message.plain(&mut [0; 4])
     {
         trace::sending(task, held.label(), &message);
-        match send_plain(task, held, message.id(), &mut body, &want) {
+        match send_plain(task, held, message.id(), &mut body, timeout) {
             Ok(None) => {}
             Ok(Some(Err(unsure))) => doubt = Some(unsure),
             Ok(Some(Ok(code))) => {
@@ -140,14 +140,14 @@ fn send_staged(held: &Held, disposition: Disposition, mut message: Message, time
             Err(error) => return Err(not_sent(error, message)),
         }
     } else {
-        want = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
-            Ok(timeout) => exchange_within(timeout),
+        left = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
+            Ok(left) => left,
             Err(error) => return Err(SendError { error, message: Some(Box::new(message)) }),
         };
         trace::sending(task, held.label(), &message);
     }
     let answered = with_bytes(task, &mut message, (held.name(), disposition), |post| {
-        let want = Exchange { post: Some(post), ..want };
+        let want = Exchange { post: Some(post), ..exchange_within(left) };
         match doubt {
             Some(doubt) => doubted(task, &want, post, &doubt),
             None => exchange(task, &want),
@@ -293,6 +293,10 @@ fn right_part(task: &Task, name: Name, disposition: u8) -> Part {
 
 pub(crate) fn receive(held: &Held, timeout: Option<Duration>) -> Result<Received> {
     let task = held.task();
+    if let Some(received) = receive_soon(held, timeout != Some(Duration::ZERO))? {
+        trace::received(&received);
+        return Ok(received);
+    }
     let want = Exchange { from: Some(&held.shortcut), ..receiving(held.name(), 1, timeout) };
     let mut answered = exchange(task, &want)?;
     let received = match answered.code {
@@ -344,11 +348,11 @@ fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> 
         let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
         return intact(error, message);
     }
-    let mut want = calling(timeout);
+    let mut left = timeout;
     let mut unfinished = None;
     if let Some(mut body) = message.plain(&mut [0; 4]) {
         trace::calling(task, held.label(), &message);
-        match call_plain(task, held, message.id(), &mut body, &want) {
+        match call_plain(task, held, message.id(), &mut body, timeout) {
             Ok(None) => {}
             Ok(Some(Called::Else(finished))) => unfinished = Some(finished),
             Ok(Some(Called::Answered(answer))) => return answered_plainly(task, answer),
@@ -361,13 +365,13 @@ fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> 
             Err(error) => return Err(not_sent(error, message)),
         }
     } else {
-        want = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
-            Ok(timeout) => calling(timeout),
+        left = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
+            Ok(left) => left,
             Err(error) => return intact(error, message),
         };
         trace::calling(task, held.label(), &message);
     }
-    conclude_call(held, message, want, unfinished)
+    conclude_call(held, message, calling(left), unfinished)
 }
 
 fn answered_plainly(task: &Task, answer: Received) -> Result<Received, SendError> {
@@ -437,7 +441,7 @@ pub(crate) fn begin_call(held: &Held, message: Message, timeout: Option<Duration
         && let Some(mut body) = message.plain(&mut [0; 4])
     {
         trace::calling(task, held.label(), &message);
-        match exchange::begin_plain(task, held, message.id(), &mut body, &calling(timeout)) {
+        match exchange::begin_plain(task, held, message.id(), &mut body, &Lazy::new(|| after(timeout)), timeout != Some(Duration::ZERO)) {
             Ok(None) => {}
             Ok(Some(Ok(open))) => return Ok(Begun::Slot(open, Box::new(message))),
             Ok(Some(Err(code))) => {
@@ -460,14 +464,11 @@ pub(crate) fn begin_call(held: &Held, message: Message, timeout: Option<Duration
 pub(crate) fn finish_call(held: &Held, begun: Begun, timeout: Option<Duration>) -> Result<Received> {
     let task = held.task();
     let answered = match begun {
-        Begun::Slot(open, message) => {
-            let want = calling(timeout);
-            match exchange::finish_plain(task, open, &want)? {
-                Called::Answered(answer) => answered_plainly(task, answer),
-                Called::Code(code) => return Err(Error::on(code, CALLING, held.kind(), held.name())),
-                Called::Else(finished) => conclude_call(held, *message, want, Some(finished)),
-            }
-        }
+        Begun::Slot(open, message) => match exchange::finish_plain(task, open, &Lazy::new(|| after(timeout)))? {
+            Called::Answered(answer) => answered_plainly(task, answer),
+            Called::Code(code) => return Err(Error::on(code, CALLING, held.kind(), held.name())),
+            Called::Else(finished) => conclude_call(held, *message, calling(timeout), Some(finished)),
+        },
         Begun::Port(port) => {
             let answer = receive(&port.held, timeout)?;
             if answer.is_send_once_notification() {

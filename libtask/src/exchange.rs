@@ -161,15 +161,31 @@ pub(crate) fn send_plain(
     held: &Held,
     id: i32,
     body: &mut Carry<'_>,
-    want: &Exchange<'_>,
+    timeout: Option<Duration>,
 ) -> Result<Option<Result<Code, Doubt>>> {
-    let Some(this) = Mixed::quick(task, want)? else { return Ok(None) };
-    Ok(match this.plane.send(task, held.name(), id, body, this.send_until(), this.patient())? {
+    task.check_fork()?;
+    let plane = &task.0.plane;
+    if !plane.is_active() {
+        return Ok(None);
+    }
+    Ok(match plane.send(task, held.name(), id, body, &Lazy::new(|| after(timeout)), timeout != Some(Duration::ZERO))? {
         Sent::Done => Some(Ok(Code::SUCCESS)),
         Sent::Late => Some(Ok(Code::MACH_SEND_TIMED_OUT)),
         Sent::NoRoute => None,
         Sent::Doubt(doubt) => Some(Err(doubt)),
     })
+}
+
+/// A message that is there, or comes at once, over a link. `None`: by [`exchange`], and nothing has happened.
+#[inline]
+pub(crate) fn receive_soon(held: &Held, wait: bool) -> Result<Option<Received>> {
+    let task = held.task();
+    task.check_fork()?;
+    let plane = &task.0.plane;
+    if !plane.is_active() {
+        return Ok(None);
+    }
+    plane.receive_soon(task, &held.shortcut, wait)
 }
 
 /// What became of [`call_plain`].
@@ -181,29 +197,32 @@ pub(crate) enum Called {
 }
 
 /// Calls with a plain message over a link, if its destination has a route. `None`: by [`exchange`], and nothing has happened.
-pub(crate) fn call_plain(task: &Task, held: &Held, id: i32, body: &mut Carry<'_>, want: &Exchange<'_>) -> Result<Option<Called>> {
-    match begin_plain(task, held, id, body, want)? {
+#[inline]
+pub(crate) fn call_plain(task: &Task, held: &Held, id: i32, body: &mut Carry<'_>, timeout: Option<Duration>) -> Result<Option<Called>> {
+    let until = Lazy::new(|| after(timeout));
+    match begin_plain(task, held, id, body, &until, timeout != Some(Duration::ZERO))? {
         None => Ok(None),
-        Some(Ok(open)) => finish_plain(task, open, want).map(Some),
+        Some(Ok(open)) => finish_plain(task, open, &until).map(Some),
         Some(Err(code)) => Ok(Some(Called::Code(code))),
     }
 }
 
 /// The first half of it: the request is on its way, or it was too late.
+#[inline]
 pub(crate) fn begin_plain(
     task: &Task,
     held: &Held,
     id: i32,
     body: &mut Carry<'_>,
-    want: &Exchange<'_>,
+    until: &Lazy<impl FnOnce() -> Until>,
+    patient: bool,
 ) -> Result<Option<Result<Open, Code>>> {
     task.check_fork()?;
     let plane = &task.0.plane;
     if !plane.is_active() {
         return Ok(None);
     }
-    let patient = want.flags & msg_flags::TRY_SEND == 0;
-    Ok(match plane.begin_call(task, held.name(), id, body, &Lazy::new(|| until(want)), patient)? {
+    Ok(match plane.begin_call(task, held.name(), id, body, until, patient)? {
         Ok(open) => Some(Ok(open)),
         Err(Sent::Late) => Some(Err(Code::MACH_SEND_TIMED_OUT)),
         Err(_) => None,
@@ -211,9 +230,9 @@ pub(crate) fn begin_plain(
 }
 
 /// The second half: waits for the answer.
-pub(crate) fn finish_plain(task: &Task, open: Open, want: &Exchange<'_>) -> Result<Called> {
-    let receive_until = || if want.flags & msg_flags::TRY_RECEIVE != 0 { Some(Instant::now()) } else { until(want) };
-    Ok(match task.0.plane.finish_call(task, open, &Lazy::new(receive_until))? {
+#[inline]
+pub(crate) fn finish_plain(task: &Task, open: Open, until: &Lazy<impl FnOnce() -> Until>) -> Result<Called> {
+    Ok(match task.0.plane.finish_call(task, open, until)? {
         Finished::Answered(message) => Called::Answered(message),
         Finished::Late => Called::Code(Code::MACH_RCV_TIMED_OUT),
         other => Called::Else(other),
@@ -228,6 +247,11 @@ pub(crate) fn doubted<'t>(task: &'t Task, want: &Exchange<'_>, post: Post<'_>, d
 /// Finishes what [`call_plain`] left.
 pub(crate) fn finish<'t>(task: &'t Task, want: &Exchange<'_>, post: Post<'_>, finished: Finished) -> Result<Answered<'t>> {
     Mixed::new(task, want).finished(finished, post)
+}
+
+/// So late from now.
+pub(crate) fn after(timeout: Option<Duration>) -> Until {
+    timeout.map(|timeout| Instant::now() + timeout)
 }
 
 /// When all of it must have ended.
@@ -246,13 +270,6 @@ struct Mixed<'t, 'm> {
 impl<'t, 'm> Mixed<'t, 'm> {
     fn new(task: &'t Task, want: &'m Exchange<'m>) -> Mixed<'t, 'm> {
         Mixed { task, plane: &task.0.plane, want, until: until(want) }
-    }
-
-    /// The same if there are links.
-    #[inline]
-    fn quick(task: &'t Task, want: &'m Exchange<'m>) -> Result<Option<Mixed<'t, 'm>>> {
-        task.check_fork()?;
-        Ok(task.0.plane.is_active().then(|| Mixed::new(task, want)))
     }
 
     fn receives(&self) -> bool {
@@ -340,7 +357,7 @@ impl<'t, 'm> Mixed<'t, 'm> {
                     Err(_) => self.send_ticket(header, post),
                 };
             }
-            return match plane.send(task, header.remote, header.id, &mut carry, self.send_until(), self.patient())? {
+            return match plane.send(task, header.remote, header.id, &mut carry, &Lazy::new(|| self.send_until()), self.patient())? {
                 Sent::Done => self.then_receive().map(Some),
                 Sent::Late => Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
                 Sent::NoRoute => Ok(None),
@@ -360,7 +377,7 @@ impl<'t, 'm> Mixed<'t, 'm> {
 
     /// The answer to a call with a reply port of the program's own, or whatever comes to that port before it.
     fn receive_answer(&self, port: Name, open: Open, post: Post<'_>) -> Result<Answered<'t>> {
-        match self.plane.glance_at(self.task, open) {
+        match self.plane.finish_soon(self.task, open, &Lazy::new(|| self.receive_until()))? {
             Ok(finished) => self.came_to(port, finished, post),
             Err(open) => {
                 self.plane.add_pending(port, open, &post.bytes[..post.send_size as usize]);

@@ -74,10 +74,12 @@ impl Plane {
         self.active.load(Ordering::Acquire)
     }
 
+    #[inline]
     fn control_word(&self) -> u32 {
         self.attention.get().map_or(0, |attention| attention.control().load(Ordering::Acquire))
     }
 
+    #[inline]
     fn mail_word(&self) -> u32 {
         self.attention.get().map_or(0, |attention| attention.mail().load(Ordering::Acquire))
     }
@@ -103,6 +105,7 @@ impl Plane {
     }
 
     /// Pulls events if there are some. To be called with no lane and no lock held.
+    #[inline]
     pub(crate) fn look(&self, task: &Task) -> Result<()> {
         if task.0.events_wait.load(Ordering::Relaxed) || self.control_word() != self.pulled.load(Ordering::Acquire) {
             self.settle(task)?;

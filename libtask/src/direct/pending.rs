@@ -76,17 +76,6 @@ impl Plane {
         self.epoch.0.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The answer of a call, if it is there by the time a processor can look a few times.
-    pub(crate) fn glance_at(&self, task: &Task, open: Open) -> std::result::Result<Finished, Open> {
-        match self.glance_at_answer(task, &open) {
-            Some(finished) => {
-                self.end_call(open);
-                Ok(finished)
-            }
-            None => Err(open),
-        }
-    }
-
     /// Whoever receives from this port waits for the answer too.
     pub(crate) fn add_pending(&self, name: Name, open: Open, post: &[u8]) {
         let place = self.tables.write().any_place(name);
@@ -198,6 +187,10 @@ impl Place {
             words.push((word, if slot::is_of(seen, *generation) { !seen } else { seen }));
         }
         f(&words)
+    }
+    /// Whether one of them is to come from this CPU.
+    pub(super) fn is_pending_near(&self, cpu: u32) -> bool {
+        self.has_pending.load(Ordering::Acquire) && self.pending.lock().iter().any(|one| one.open.parts().0.is_near(cpu))
     }
     /// Whether one of them has changed.
     pub(super) fn pending_came(&self) -> bool {

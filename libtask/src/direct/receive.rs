@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::Instant;
 
 use smallvec::SmallVec;
+use umach_abi::limits::MESSAGE_MAX;
 use umach_abi::link::{self, bell, counter};
-use umach_abi::message::{HEADER, Header, Options, Trailer, TrailerRequest};
+use umach_abi::message::{HEADER, Header, Options, TRAILER_MAX, Trailer, TrailerRequest};
 use umach_abi::records::violation;
 use umach_abi::rights::received;
 use umach_abi::{Code, Name};
@@ -22,6 +23,7 @@ use super::borrow::Borrowed;
 use super::pending::Looked;
 use super::replies::Owed;
 use super::send::{Finished, Until};
+use super::shortcut::Shortcut;
 use super::table::{Body, Item, Place, Port};
 use super::wait::{self, Waiter};
 use crate::error::Result;
@@ -182,7 +184,8 @@ impl Plane {
                     || (looks.is_multiple_of(8) && place.has_messages())
                     || place.pending_came()
             };
-            if wait::look(|cpu| self.partner.load(Ordering::Relaxed) == cpu.wrapping_add(1), until, ready) {
+            let near = |cpu: u32| self.partner.load(Ordering::Relaxed) == cpu.wrapping_add(1) || place.is_pending_near(cpu);
+            if wait::look(near, until, ready) {
                 continue;
             }
             let start = Instant::now();
@@ -191,6 +194,50 @@ impl Plane {
             wait::learn(start.elapsed());
             self.check_kernel(task, start.elapsed())?;
         }
+    }
+
+    /// The short way of a receive: a plain message that is in a ring, or comes while a processor can look a few times (once if not `wait`). `None`: there is
+    /// something else, or nothing.
+    #[inline]
+    pub(crate) fn receive_soon(&self, task: &Task, shortcut: &Shortcut, wait: bool) -> Result<Option<Received>> {
+        const LIMIT: u32 = (MESSAGE_MAX + TRAILER_MAX) as u32;
+        let Some(place) = shortcut.place() else { return Ok(None) };
+        self.look(task)?;
+        let control = self.pulled.load(Ordering::Acquire);
+        let mail = self.mail_word();
+        if place.asked.load(Ordering::Acquire) != mail as u64 || place.has_pending.load(Ordering::Acquire) || place.has_messages() {
+            return Ok(None);
+        }
+        let want = Want { name: Name::NULL, options: TrailerRequest::Context.options(), limit: LIMIT, count: 1 };
+        let (mut message, mut accused) = (None, None);
+        let warm = self.warm.read();
+        let first = self.first.load(Ordering::Relaxed) as usize;
+        let mut looks = if wait { wait::first_looks(|cpu| self.partner.load(Ordering::Relaxed) == cpu.wrapping_add(1)) } else { 1 };
+        while looks > 0 && message.is_none() && accused.is_none() {
+            looks -= 1;
+            let Some(n) = (0..warm.len()).find(|n| warm[(first + n) % warm.len()].has_more()) else {
+                if self.control_word() != control || self.mail_word() != mail || self.has_missed.load(Ordering::Relaxed) {
+                    break;
+                }
+                continue;
+            };
+            let link = &warm[(first + n) % warm.len()];
+            self.met(link);
+            match self.draw(task, link, place, &want, 1, &mut |came| message = Some(came)) {
+                Ok(0) => break,
+                Ok(_) => self.first.store((first + n + 1) as u32, Ordering::Relaxed),
+                Err(evidence) => accused = Some((link.clone(), evidence)),
+            }
+        }
+        drop(warm);
+        if let Some((link, evidence)) = accused {
+            self.accuse(task, &link, &evidence);
+        }
+        if message.is_some() {
+            place.received.store(place.received.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            self.ring_due(task);
+        }
+        Ok(message)
     }
 
     /// Messages straight out of the rings.

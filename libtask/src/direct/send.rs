@@ -126,7 +126,15 @@ impl Plane {
     }
 
     /// Sends a message without rights.
-    pub(crate) fn send(&self, task: &Task, name: Name, id: i32, carry: &mut Carry<'_>, until: Until, patient: bool) -> Result<Sent> {
+    pub(crate) fn send(
+        &self,
+        task: &Task,
+        name: Name,
+        id: i32,
+        carry: &mut Carry<'_>,
+        until: &Lazy<impl FnOnce() -> Until>,
+        patient: bool,
+    ) -> Result<Sent> {
         loop {
             self.look(task)?;
             let Some(route) = self.route_of(name).filter(|route| carry.fits(&route.link)) else { return Ok(Sent::NoRoute) };
@@ -141,7 +149,7 @@ impl Plane {
                 Try::NoCredit => true,
                 Try::NoSpace => false,
             };
-            if !patient || !self.wait_for_room(task, &route, no_credit, until)? {
+            if !patient || !self.wait_for_room(task, &route, no_credit, **until)? {
                 return Ok(Sent::Late);
             }
             self.remember(route);
@@ -385,42 +393,30 @@ impl Plane {
     }
 
     /// Waits for the answer of a call.
+    #[inline]
     pub(crate) fn finish_call(&self, task: &Task, open: Open, until: &Lazy<impl FnOnce() -> Until>) -> Result<Finished> {
         if let Some(finished) = self.glance_at_answer(task, &open) {
             self.end_call(open);
             return Ok(finished);
         }
+        self.finish_slowly(task, open, **until)
+    }
+
+    fn finish_slowly(&self, task: &Task, open: Open, until: Until) -> Result<Finished> {
         let link = &open.route.link;
-        let word = link.slot_word(open.slot);
-        let result = loop {
-            let control = self.pulled.load(Ordering::Acquire);
-            let seen = word.load(Ordering::Acquire);
-            if let Some(finished) = self.poll_answer(task, &open) {
-                break finished;
-            }
-            if self.control_word() != control {
-                self.settle(task)?;
-                continue;
-            }
-            match self.fate_of(&open) {
-                Fate::Open | Fate::Moving => {}
-                Fate::Moved(name) => break Finished::Moved(name),
-                Fate::NotTaken => break Finished::NotTaken,
-                // What was answered before the end is an answer.
-                Fate::Died => break self.poll_answer(task, &open).unwrap_or(Finished::Died),
-            }
-            let news = || word.load(Ordering::Acquire) != seen || self.control_word() != control;
-            let until = **until;
-            if wait::look(|cpu| link.is_near(cpu), until, news) {
-                link.count(counter::SPUN, 1);
-                continue;
-            }
+        let finished = loop {
+            let (seen, control) = match self.look_for_answer(task, &open, until)? {
+                Look::Finished(finished) => break finished,
+                Look::Again => continue,
+                Look::Sleep { seen, control } => (seen, control),
+            };
             if until.is_some_and(|at| at <= Instant::now()) {
                 break self.poll_answer(task, &open).unwrap_or(Finished::Late);
             }
+            let word = link.slot_word(open.slot);
             slot::wait_flag(&*link.memory, link.mine, open.slot, bell::FUTEX);
             let start = Instant::now();
-            if !news() {
+            if word.load(Ordering::Acquire) == seen && self.control_word() == control {
                 link.count(counter::SLEEPS, 1);
                 link.show(link::state::SLEEPS, wait::cpu());
                 self.sleep(&[(word, seen)], control, until);
@@ -431,7 +427,54 @@ impl Plane {
             self.check_kernel(task, start.elapsed())?;
         };
         self.end_call(open);
-        Ok(result)
+        Ok(finished)
+    }
+
+    /// The same for as long as it would not sleep: the call goes on if nothing has come of it.
+    pub(crate) fn finish_soon(
+        &self,
+        task: &Task,
+        open: Open,
+        until: &Lazy<impl FnOnce() -> Until>,
+    ) -> Result<std::result::Result<Finished, Open>> {
+        let mut finished = self.glance_at_answer(task, &open);
+        while finished.is_none() {
+            finished = match self.look_for_answer(task, &open, **until)? {
+                Look::Finished(finished) => Some(finished),
+                Look::Again => None,
+                Look::Sleep { .. } => return Ok(Err(open)),
+            };
+        }
+        self.end_call(open);
+        Ok(Ok(finished.expect("just seen")))
+    }
+
+    /// One look for the answer, as long as it pays.
+    fn look_for_answer(&self, task: &Task, open: &Open, until: Until) -> Result<Look> {
+        let link = &open.route.link;
+        let word = link.slot_word(open.slot);
+        let control = self.pulled.load(Ordering::Acquire);
+        let seen = word.load(Ordering::Acquire);
+        if let Some(finished) = self.poll_answer(task, open) {
+            return Ok(Look::Finished(finished));
+        }
+        if self.control_word() != control {
+            self.settle(task)?;
+            return Ok(Look::Again);
+        }
+        match self.fate_of(open) {
+            Fate::Open | Fate::Moving => {}
+            Fate::Moved(name) => return Ok(Look::Finished(Finished::Moved(name))),
+            Fate::NotTaken => return Ok(Look::Finished(Finished::NotTaken)),
+            // What was answered before the end is an answer.
+            Fate::Died => return Ok(Look::Finished(self.poll_answer(task, open).unwrap_or(Finished::Died))),
+        }
+        let news = || word.load(Ordering::Acquire) != seen || self.control_word() != control;
+        if wait::look(|cpu| link.is_near(cpu), until, news) {
+            link.count(counter::SPUN, 1);
+            return Ok(Look::Again);
+        }
+        Ok(Look::Sleep { seen, control })
     }
 
     /// The answer, if it is there by the time a processor can look a few times.
@@ -539,6 +582,18 @@ fn has_credit(route: &OutRoute, sending: &mut super::table::Sending) -> Result<b
     sending.seen = seen;
     sending.received(sending.delivered_of(seen));
     Ok(sending.ahead(seen) < route.limit)
+}
+
+/// What came of looking for an answer.
+enum Look {
+    Finished(Finished),
+    /// Something is new.
+    Again,
+    /// Nothing is, and it was these words of the slot and of the kernel process.
+    Sleep {
+        seen: u32,
+        control: u32,
+    },
 }
 
 /// What became of a message with a ticket.

@@ -71,6 +71,13 @@ impl Plane {
 #[derive(Default)]
 pub(crate) struct Shortcut(OnceLock<Arc<Place>>);
 
+impl Shortcut {
+    #[inline]
+    pub(super) fn place(&self) -> Option<&Arc<Place>> {
+        self.0.get()
+    }
+}
+
 impl fmt::Debug for Shortcut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shortcut")

@@ -595,14 +595,17 @@ impl Link {
         }
     }
     /// A word of the half that this task writes.
+    #[inline]
     pub(super) fn mine(&self, at: usize) -> &AtomicU32 {
         self.memory.word(self.mine * link::HALF + at)
     }
     /// A word of the half that the peer writes.
+    #[inline]
     pub(super) fn theirs(&self, at: usize) -> &AtomicU32 {
         self.memory.word((1 - self.mine) * link::HALF + at)
     }
     /// Whether the peer has published something that was not read.
+    #[inline]
     pub(super) fn has_more(&self) -> bool {
         self.theirs(link::TAIL).load(Ordering::Acquire) != self.read_to.load(Ordering::Acquire) && !self.poisoned.load(Ordering::Relaxed)
     }

@@ -86,6 +86,12 @@ pub(super) fn glance(near: impl Fn(u32) -> bool, mut ready: impl FnMut() -> bool
     if near(cpu()) { ready() } else { (0..FIRST).any(|_| ready()) }
 }
 
+/// How often to look at first.
+#[inline]
+pub(super) fn first_looks(near: impl Fn(u32) -> bool) -> u32 {
+    if near(cpu()) { 1 } else { FIRST }
+}
+
 /// Looks, then yields. True as soon as `ready` is; false if it is time to sleep. `near` says whether whom this waits for was last seen on a CPU.
 #[inline]
 pub(super) fn look(near: impl Fn(u32) -> bool, deadline: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
