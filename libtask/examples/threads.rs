@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtask::local::{Direct, Limits};
-use libtask::{LocalKernel, Message, PortOptions};
+use libtask::{LocalKernel, Message, Next, PortOptions};
 
 const STOP: i32 = 1;
 const WORK: i32 = 2;
@@ -29,17 +29,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     thread::scope(|scope| {
         for _ in 0..servers {
             scope.spawn(|| {
-                loop {
-                    for mut request in port.receive_batch(if what == "call" { 1 } else { 64 }).expect("a message") {
-                        match request.id() {
-                            // Each tells the next.
-                            STOP if left.fetch_sub(1, Ordering::Relaxed) == 1 => return,
-                            STOP => return right.send(Message::new(STOP)).expect("sent"),
-                            _ if request.wants_reply() => request.reply(Message::new(WORK).bytes(&[7; 32])).expect("answered"),
-                            _ => {}
-                        }
+                let stopping = |left: &AtomicU64| {
+                    // Each tells the next.
+                    if left.fetch_sub(1, Ordering::Relaxed) > 1 {
+                        right.send(Message::new(STOP)).expect("sent");
                     }
+                };
+                if what == "call" {
+                    return port
+                        .serve(|request| match request.id() {
+                            STOP => Next::Stop,
+                            _ => Next::Reply(Message::new(WORK).bytes(request.bytes())),
+                        })
+                        .map(|()| stopping(&left))
+                        .expect("served");
                 }
+                while port.receive_batch(64).expect("messages").iter().all(|message| message.id() != STOP) {}
+                stopping(&left);
             });
         }
         let working: Vec<_> = (0..clients)
