@@ -17,14 +17,14 @@ use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use umach_tests::crash::{BULK, ECHO, GIVE, PLAIN, Part, SERVE, SHOW, TAKE, can_trace, pattern};
-use umach_tests::{Chance, Mode, World};
+use umach_tests::crash::{BULK, ECHO, FILE, GIVE, PLAIN, Part, SERVE, SHOW, TAKE, can_trace, is_pattern, pattern, pattern_file};
+use umach_tests::{Chance, Mode, World, eventually};
 
 /// Every kind of call that the victim makes: those that carry the conversation with the kernel process, then memory and descriptors, then those of
 /// starting and ending.
 #[rustfmt::skip]
 const CALLS: &[&str] = &[
-    "sendto", "recvmsg", "recvfrom", "setsockopt", "getsockopt",
+    "sendto", "sendmsg", "recvmsg", "recvfrom", "setsockopt", "getsockopt",
     "mmap", "munmap", "mremap", "mprotect", "madvise", "brk", "memfd_create", "fcntl", "fstat", "newfstatat", "statx", "write", "read", "lseek", "close",
     "futex", "getrandom", "poll", "openat", "rt_sigaction", "sigaltstack", "prlimit64", "sched_getaffinity", "gettid", "exit_group",
 ];
@@ -50,6 +50,15 @@ fn killed_while_serving_leaves_nothing_and_its_callers_are_told() {
 #[test]
 fn killed_while_holding_everything_leaves_nothing() {
     kill_everywhere(Part::Hold);
+}
+
+#[test]
+fn killed_while_sending_and_taking_files_leaves_nothing_open() {
+    let open = || std::fs::read_dir("/proc/self/fd").expect("list descriptors").count();
+    let before = open();
+    kill_everywhere(Part::Files);
+    // The peers of all runs were in this process.
+    eventually("all that victims sent is closed", || open() <= before);
 }
 
 /// Over a link no system call takes part, so the victim is stepped through what it does there, and killed after so many instructions. `cargo xtask
@@ -281,6 +290,15 @@ impl Peer {
                 // The port may have died on the way.
                 if let Ok(right) = received.take_send(0) {
                     self.watch(right);
+                }
+            }
+            FILE => {
+                // What was sent before the message is there, whatever has become of its sender.
+                for at in 0..received.parts() {
+                    assert!(is_pattern(received.take_file(at).expect("a file")).expect("read it"));
+                }
+                if received.wants_reply() {
+                    let _ = received.reply(Message::new(FILE).file(pattern_file().expect("make a file")));
                 }
             }
             PLAIN => assert_eq!(received.bytes(), [1; 40]),

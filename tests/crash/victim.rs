@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use libtask::{Message, Task};
 use rustix::process::{Signal, getpid, kill_process};
-use umach_tests::crash::{BULK, ECHO, GIVE, PLAIN, Part, SERVE, SHOW, TAKE, pattern};
+use umach_tests::crash::{BULK, ECHO, FILE, GIVE, PLAIN, Part, SERVE, SHOW, TAKE, is_pattern, pattern, pattern_file};
 
 /// Requests that the served part answers before it ends.
 const SERVED: usize = 2;
@@ -63,6 +63,20 @@ fn main() -> Result<()> {
             peer.send(Message::new(SHOW).make_send(&port))?;
             peer.send(Message::new(GIVE).make_send(&given).move_receive(given))?;
             kill_process(getpid(), Signal::STOP)?;
+        }
+        Part::Files => {
+            for _ in 0..2 {
+                peer.send(Message::new(FILE).file(pattern_file()?).file(pattern_file()?))?;
+                let mut answer = peer.call_within(Message::new(FILE).file(pattern_file()?), SOON)?;
+                if !is_pattern(answer.take_file(0)?)? {
+                    bail!("the file is not what was sent");
+                }
+            }
+            // To itself, and not taken.
+            let own = task.new_port()?;
+            own.make_send()?.send(Message::new(FILE).file(pattern_file()?))?;
+            drop(own.receive_within(SOON)?);
+            own.make_send()?.send(Message::new(FILE).file(pattern_file()?))?;
         }
         Part::Hold => {
             let (a, b, notify) = (task.new_port()?, task.new_port()?, task.new_port()?);

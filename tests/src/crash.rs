@@ -18,6 +18,8 @@ pub const TAKE: i32 = 104;
 pub const SERVE: i32 = 105;
 /// Only has to arrive.
 pub const PLAIN: i32 = 106;
+/// Carries an open file with [`pattern`] in it. If it wants an answer, that is to carry one as well.
+pub const FILE: i32 = 107;
 
 /// What the victim plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +34,13 @@ pub enum Part {
     Hold,
     /// Sends, calls, and gives rights and a port away over a link, between two stops (`SIGSTOP`).
     Link,
+    /// Sends open files, and takes some.
+    Files,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 5] = [Part::Send, Part::Call, Part::Serve, Part::Hold, Part::Link];
+    pub const ALL: [Part; 6] = [Part::Send, Part::Call, Part::Serve, Part::Hold, Part::Link, Part::Files];
 }
 
 impl fmt::Display for Part {
@@ -47,6 +51,7 @@ impl fmt::Display for Part {
             Part::Serve => "serve",
             Part::Hold => "hold",
             Part::Link => "link",
+            Part::Files => "files",
         })
     }
 }
@@ -61,6 +66,22 @@ impl FromStr for Part {
 /// Bytes whose place can be told from their value.
 pub fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at ^ at >> 8) as u8).collect()
+}
+
+/// An open file with [`pattern`] in it, at its start.
+pub fn pattern_file() -> std::io::Result<std::fs::File> {
+    use std::io::{Seek, Write};
+    let mut file = std::fs::File::from(rustix::fs::memfd_create("pattern", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(&pattern(1000))?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Whether such a file has come.
+pub fn is_pattern(file: std::os::fd::OwnedFd) -> std::io::Result<bool> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
+    Ok(bytes == pattern(1000))
 }
 
 /// Whether `strace` is here and may change what its tracees' system calls do. Says so if not, so that a skipped test is seen.
