@@ -88,6 +88,8 @@ struct Mailbox {
 struct Inside {
     answer: Option<Answer>,
     closed: bool,
+    /// Written to when there is an answer, or the lane is closed.
+    bell: Option<OwnedFd>,
     /// First lane of a task made by `TaskCreate` that has sent nothing yet.
     embryo: bool,
 }
@@ -189,6 +191,17 @@ impl LocalLane {
         Ok(())
     }
 
+    /// A descriptor that is readable once an answer has come or the lane was closed, as a lane's socket would be; reading it makes it wait for the next.
+    pub fn bell(&self) -> io::Result<OwnedFd> {
+        let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK)?;
+        let mut inside = self.mailbox.inside.lock();
+        inside.bell = Some(bell.try_clone()?);
+        if inside.closed || inside.answer.is_some() {
+            inside.ring();
+        }
+        Ok(bell)
+    }
+
     /// Waits for the answer to the request in flight. `None`: `deadline` has passed, and the request goes on. Without a deadline, for
     /// ever. A closed lane fails with `BrokenPipe`.
     pub fn receive(&self, deadline: Option<Instant>) -> io::Result<Option<Answer>> {
@@ -209,6 +222,15 @@ impl LocalLane {
                     }
                 }
             }
+        }
+    }
+}
+
+impl Inside {
+    fn ring(&self) {
+        if let Some(bell) = &self.bell {
+            // It can only fail when it counts to the end of all numbers, and then it is readable.
+            let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
         }
     }
 }
@@ -245,7 +267,8 @@ impl Drop for State {
 
 impl State {
     fn add_lane(&mut self, shared: &Arc<Shared>, id: LaneId, embryo: bool) -> LocalLane {
-        let mailbox = Arc::new(Mailbox { inside: Mutex::new(Inside { answer: None, closed: false, embryo }), wake: Condvar::new() });
+        let mailbox =
+            Arc::new(Mailbox { inside: Mutex::new(Inside { answer: None, closed: false, bell: None, embryo }), wake: Condvar::new() });
         self.lanes.insert(id, mailbox.clone());
         LocalLane { id, shared: shared.clone(), mailbox }
     }
@@ -277,7 +300,10 @@ impl State {
                     Effect::DropRegion(region) => dropped.push(region),
                     Effect::CloseLane(lane) => {
                         if let Some(mailbox) = self.lanes.remove(&lane) {
-                            mailbox.inside.lock().closed = true;
+                            let mut inside = mailbox.inside.lock();
+                            inside.closed = true;
+                            inside.ring();
+                            drop(inside);
                             done.wake.push(mailbox);
                         }
                     }
@@ -336,6 +362,7 @@ impl State {
         let mut inside = mailbox.inside.lock();
         debug_assert!(inside.answer.is_none(), "a lane owes one answer at most");
         inside.answer = Some(answer);
+        inside.ring();
         drop(inside);
         done.wake.push(mailbox.clone());
     }

@@ -2,6 +2,8 @@
 //! message on.
 #![forbid(unsafe_code)]
 
+mod poll;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;

@@ -511,6 +511,11 @@ protocol! {
     /// The caller's `arena`-th arena of a link may be shown to the peer, who gets it with an event.
     116 LinkArenaReady { link: u64, arena: u32 } => {};
 
+    /// Waits until mail has come to a port of the caller's on which nobody waits, or there are events to pull: a lane on which it is asked is readable
+    /// when there is something to do. `seen` is what the last answer said; if mail came since, the answer comes at once. `Cancel` of the receive
+    /// phase has it answered.
+    117 Poll { seen: u32 } => { seen: u32 };
+
     /// Says that the caller takes open files, and asks for its inbox: a socket that comes attached, on which the kernel process hands over ends of file
     /// lanes. Each packet is the lane's number (u64), with one descriptor. Once.
     120 FileInbox {} => {};

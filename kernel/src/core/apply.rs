@@ -395,6 +395,7 @@ impl Core {
                 Err(code) => self.reply::<answer::HostLinkMap>(lane, Err(code)),
             },
             Request::Events(_) => self.events(lane, task, None),
+            Request::Poll(r) => self.poll(lane, task, r.seen),
             Request::EventsWait(r) => self.events(lane, task, Some(r.mail)),
             Request::RouteReturn(r) => match self.route_return(task, r)? {
                 Ok((taken, status)) => {

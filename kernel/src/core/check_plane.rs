@@ -36,6 +36,15 @@ impl Core {
                     return Err(format!("task {id:?}: {lane:?} does not wait for events"));
                 }
             }
+            for lane in &plane.polling {
+                let seen = match self.lanes.get(lane.0).and_then(|lane| lane.pending.as_ref()).map(|pending| &pending.what) {
+                    Some(Wait::Poll { seen }) => *seen,
+                    _ => return Err(format!("task {id:?}: {lane:?} does not poll")),
+                };
+                if !task.dying && (seen != plane.arrivals || !plane.notes.is_empty()) {
+                    return Err(format!("task {id:?}: {lane:?} polls although there is something to do"));
+                }
+            }
             for (other, link) in &plane.links {
                 let tasks = self.links.get(link.0).map(|link| link.tasks);
                 let own = super::TaskId(id);

@@ -106,15 +106,20 @@ impl Core {
 
     /// There is mail at a port on which, or on a set of which, a receive was answered "in progress": rings its receiver, once.
     pub(super) fn ring_watchers(&mut self, id: PortId) {
-        let Core { ports, sets, .. } = self;
+        let Core { ports, sets, tasks, .. } = self;
         let port = &mut ports[id.0];
         let Receiver::Space(receiver, _) = port.receiver else { return };
+        let plane = &mut tasks[receiver.0].plane;
+        plane.arrivals = plane.arrivals.wrapping_add(1);
+        let polled = !plane.polling.is_empty();
         let mut ring = port.plane.as_mut().is_some_and(|plane| std::mem::take(&mut plane.watched));
         for set in &port.sets {
             ring |= sets.get_mut(set.0).is_some_and(|set| std::mem::take(&mut set.watched));
         }
         if ring {
             self.ring_mail(receiver);
+        } else if polled {
+            self.list_rung(receiver);
         }
     }
 
@@ -160,6 +165,38 @@ impl Core {
         }
     }
 
+    /// `Poll`.
+    pub(super) fn poll(&mut self, lane: LaneId, task: TaskId, seen: u32) {
+        self.wait(lane, Wait::Poll { seen });
+        self.tasks[task.0].plane.polling.push(lane);
+        self.answer_polling(task);
+    }
+
+    /// Answers those that poll and have something to do.
+    fn answer_polling(&mut self, task: TaskId) {
+        let mut at = 0;
+        while let Some(plane) = self.tasks.get(task.0).map(|task| &task.plane)
+            && let Some(&lane) = plane.polling.get(at)
+        {
+            let Some(Wait::Poll { seen }) = self.lanes[lane.0].pending.as_ref().map(|pending| &pending.what) else {
+                unreachable!("a polling lane waits");
+            };
+            if plane.notes.is_empty() && plane.arrivals == *seen {
+                at += 1;
+                continue;
+            }
+            self.end_poll(lane);
+        }
+    }
+
+    /// Answers a lane that polls.
+    pub(super) fn end_poll(&mut self, lane: LaneId) {
+        let plane = &mut self.tasks[self.lanes[lane.0].task.0].plane;
+        plane.polling.retain(|&other| other != lane);
+        let seen = plane.arrivals;
+        self.reply(lane, Ok(answer::Poll { seen }));
+    }
+
     /// At the end of a transition: who waited is answered, words change, and answers say whether there is more.
     pub(super) fn settle_events(&mut self) {
         let mut rung = Vec::new();
@@ -175,6 +212,8 @@ impl Core {
             if changed && plane.page {
                 self.effects.push(Effect::Attention { task, control: plane.control, mail: plane.mail });
             }
+            // Not before the words have changed: whoever is woken looks at them.
+            self.answer_polling(task);
         }
         let Core { effects, lanes, tasks, .. } = self;
         for effect in effects {

@@ -466,13 +466,14 @@ impl Core {
                 let code = if interrupted { Code::MACH_RCV_INTERRUPTED } else { Code::MACH_RCV_TIMED_OUT };
                 self.reply::<umach_abi::control::answer::EventsWait<'_>>(lane, Err(code));
             }
+            Wait::Poll { .. } if phases & phase::RECEIVE != 0 => self.end_poll(lane),
             _ => {}
         }
     }
 
     /// A lane closes while its request is blocked.
     pub(super) fn abandon(&mut self, lane: LaneId) {
-        if matches!(self.lanes[lane.0].pending.as_ref().map(|pending| &pending.what), Some(Wait::Events { .. })) {
+        if matches!(self.lanes[lane.0].pending.as_ref().map(|pending| &pending.what), Some(Wait::Events { .. } | Wait::Poll { .. })) {
             self.stop_waiting_for_events(lane);
         }
         let Some(pending) = self.lanes[lane.0].pending.take() else { return };
@@ -484,7 +485,7 @@ impl Core {
                 self.destroy_mail(mail);
             }
             Wait::Receive { from, .. } => self.stop_waiting_to_receive(lane, from),
-            Wait::Events { .. } | Wait::Outside => {}
+            Wait::Events { .. } | Wait::Poll { .. } | Wait::Outside => {}
         }
     }
 
@@ -496,7 +497,9 @@ impl Core {
 
     fn stop_waiting_for_events(&mut self, lane: LaneId) {
         let task = self.lanes[lane.0].task;
-        self.tasks[task.0].plane.waiting.retain(|&other| other != lane);
+        let plane = &mut self.tasks[task.0].plane;
+        plane.waiting.retain(|&other| other != lane);
+        plane.polling.retain(|&other| other != lane);
     }
 
     pub(super) fn stop_waiting_to_receive(&mut self, lane: LaneId, from: Source) {

@@ -67,6 +67,10 @@ pub(super) struct TaskPlane {
     pub(super) notes: VecDeque<Note>,
     /// Memberships among the notes.
     pub(super) members: BTreeSet<(PortId, Name)>,
+    /// Mail that came where nobody waited, ever.
+    pub(super) arrivals: u32,
+    /// Lanes that wait for such mail or for events.
+    pub(super) polling: Vec<LaneId>,
     /// Lanes that wait for events.
     pub(super) waiting: Vec<LaneId>,
     /// By the other task.
@@ -106,6 +110,8 @@ pub(super) enum Wait {
     Receive { from: Source, want: Receive },
     /// Events, or a change of the word for mail.
     Events { mail: u32 },
+    /// Mail for which nobody waits, or events.
+    Poll { seen: u32 },
     /// The outside: a memfd, its seals, or a socket pair.
     Outside,
 }

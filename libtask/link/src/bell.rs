@@ -96,6 +96,16 @@ pub fn disarm<M: Memory>(mem: &M, mine: usize) {
     mem.word(base(mine) + ARMED).store(bell::NONE, Relaxed);
 }
 
+/// As [`disarm`], unless the task is `polled`: a descriptor stands for it, which the kernel process makes readable. Then the peer is to ring there from now on, and
+/// what was published before has to be looked at once more. Who polls says so, with a [`Fence::Polled`] behind it, before it arms.
+pub fn leave<M: Memory>(mem: &M, mine: usize, polled: impl FnOnce() -> bool) {
+    disarm(mem, mine);
+    mem.fence(Fence::Left);
+    if polled() {
+        arm(mem, mine, bell::KERNEL);
+    }
+}
+
 /// What the task of `half` says.
 #[inline]
 pub(crate) fn armed<M: Memory>(mem: &M, half: usize) -> u32 {

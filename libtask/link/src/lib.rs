@@ -29,6 +29,7 @@
 //! | `HEAD` of the consumer | `SPACE_WANTED` of the producer |
 //! | a slot's word, by the replier | `SLOT_WAITS` of the caller |
 //! | a route's delivered count, by the receiver | `WANTS` of the sender |
+//! | that a task is polled | `ARMED`: a thread that stops looking out arms for the poller, or the poller after it |
 //! | `TAIL` of the producer | `CLOSINGS` of the consumer (nobody sleeps; one of the two sees the other) |
 //!
 //! # Who may call what
@@ -52,7 +53,7 @@ pub mod slot;
 mod space;
 mod sys;
 
-pub use bell::{Bell, arm, disarm};
+pub use bell::{Bell, arm, disarm, leave};
 pub use counters::{count, counters, publish_state, state};
 pub use evidence::Evidence;
 pub use heap::Heap;

@@ -54,6 +54,10 @@ pub enum Fence {
     Delivered,
     /// Sender: credit wanted, then is there some? (`Delivered`)
     CreditWanted,
+    /// Consumer: disarmed, then does a poller stand for it? (`Polled`)
+    Left,
+    /// Poller: stands for its task, then armed. (`Left`)
+    Polled,
     /// Consumer: route closed, then what is published? (`Published`)
     Close,
     /// Task: request or name published, then does the kernel process look? (`Rests`)

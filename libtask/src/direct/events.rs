@@ -68,6 +68,7 @@ impl Plane {
         }
         self.ring_due(task);
         self.floor.wake_all();
+        self.kick_pollers();
         task.0.files.settle(task);
         Ok(())
     }

@@ -13,6 +13,7 @@ mod ends;
 mod events;
 mod lend;
 mod pending;
+mod poll;
 mod read;
 mod receive;
 mod replies;
@@ -60,6 +61,7 @@ pub(crate) struct Plane {
     has_missed: AtomicBool,
     due: Arc<table::Due>,
     replies: replies::Replies,
+    pollers: poll::Pollers,
     floor: wait::Floor,
     /// See `pending`.
     epoch: pending::Epoch,

@@ -196,6 +196,7 @@ impl Plane {
         let port = item.route.port.clone();
         port.push(item);
         self.wake_one(&port);
+        self.tell_pollers();
     }
 
     pub(super) fn wake_one(&self, port: &super::table::Port) {
@@ -232,7 +233,7 @@ impl Plane {
                 self.has_missed.store(true, Ordering::Release);
             }
         }
-        umach_link::disarm(&*link.memory, link.mine);
+        umach_link::leave(&*link.memory, link.mine, || self.pollers.are_armed());
         list.push(link.clone());
         *warm = list.into();
     }

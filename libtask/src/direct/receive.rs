@@ -304,7 +304,7 @@ impl Plane {
             }
             for link in self.warm.read().iter() {
                 link.show(link::state::RUNS, wait::cpu());
-                umach_link::disarm(&*link.memory, link.mine);
+                umach_link::leave(&*link.memory, link.mine, || self.pollers.are_armed());
             }
             self.floor.leave_post();
         } else {

@@ -196,6 +196,13 @@ impl Floor {
         sleepers.push(me.clone());
         false
     }
+    /// Does something that would be in a lookout's way.
+    pub(super) fn unless_looked_out(&self, f: impl FnOnce()) {
+        let _sleepers = self.sleepers.lock();
+        if !self.has_lookout.load(Ordering::Relaxed) {
+            f();
+        }
+    }
     /// The lookout is awake.
     pub(super) fn leave_post(&self) {
         let _sleepers = self.sleepers.lock();

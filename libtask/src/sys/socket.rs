@@ -5,7 +5,7 @@
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -29,6 +29,12 @@ pub(crate) struct Socket {
     fd: OwnedFd,
     /// `SO_RCVTIMEO` in force; `None`: for ever.
     timeout: Option<Duration>,
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 const CONTROL: usize = rustix::cmsg_space!(ScmRights(ATTACH_MAX));

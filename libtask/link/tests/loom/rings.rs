@@ -2,7 +2,7 @@
 
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use umach_abi::link::{self, bell, record};
 use umach_link::{Fence, Incoming, Memory, Outgoing, PushError, RecordHead, Word, credit, lease};
 
@@ -346,4 +346,67 @@ fn lease_given_back_is_read_no_more() {
 #[test]
 fn lease_given_back_without_ordering_is_found() {
     fails(RACE, Faults { relaxed: &[link::HALF + link::LEASES_DONE + 12], ..Faults::default() }, leases);
+}
+
+/// That a descriptor stands for the consumer's task, and that it is readable.
+const POLLED: usize = link::HALF + link::CPU;
+const READABLE: usize = link::HALF + link::STATE;
+
+/// A thread that looked out stops doing so while a poller begins: whatever is published, the poller's descriptor becomes readable, or the poller has seen
+/// it.
+fn polling(faults: Faults) {
+    let mem = memory::<64>(faults, &[POLLED, READABLE]);
+    let ring = |mem: &Tiny| {
+        mem.word(READABLE).store(1, Relaxed);
+        mem.wake(READABLE);
+    };
+    let mut out = Outgoing::new(mem.clone(), 0);
+    // The consumer, and whether somebody has taken the record.
+    let shared = Arc::new(Mutex::new((Incoming::new(mem.clone(), 1), false)));
+    umach_link::arm(&*mem, 1, bell::FUTEX);
+    let producer = thread::spawn({
+        let mem = mem.clone();
+        move || {
+            let bell = out.push(head(0), &[&content(0)]).unwrap();
+            if bell.ring(&*mem) {
+                ring(&mem);
+            }
+        }
+    });
+    let lookout = thread::spawn({
+        let (mem, shared) = (mem.clone(), shared.clone());
+        move || {
+            let polled = || mem.word(POLLED).load(Relaxed) != 0;
+            umach_link::leave(&*mem, 1, polled);
+            let mut shared = shared.lock().unwrap();
+            if take(&mut shared.0).is_some() {
+                shared.1 = true;
+                if polled() {
+                    ring(&mem);
+                }
+            }
+        }
+    });
+    mem.word(POLLED).store(1, Relaxed);
+    mem.fence(Fence::Polled);
+    umach_link::arm(&*mem, 1, bell::KERNEL);
+    let mut consumer = shared.lock().unwrap();
+    let seen = consumer.1 || take(&mut consumer.0).is_some();
+    drop(consumer);
+    if !seen {
+        mem.sleep(READABLE, 0);
+    }
+    producer.join().unwrap();
+    lookout.join().unwrap();
+}
+
+#[test]
+fn poller_is_told_whoever_stops_looking_out_meanwhile() {
+    holds(polling);
+}
+
+#[test]
+fn poller_without_a_fence_is_found_to_be_left_alone() {
+    fails(LOST_WAKE_UP, Faults { fences: &[Fence::Left], ..Faults::default() }, polling);
+    fails(LOST_WAKE_UP, Faults { fences: &[Fence::Polled], ..Faults::default() }, polling);
 }
