@@ -306,7 +306,7 @@ impl Storm {
             62..66 => Call::LinkRing(control::LinkRing { link }),
             66..68 => Call::LinkEnd(control::LinkEnd { link, why: small % 2, found: 0, expected: 0 }),
             68..69 => Call::FileInbox(control::FileInbox {}),
-            69..70 if small % 2 == 0 => Call::Poll(control::Poll { seen: small }),
+            69..70 if small.is_multiple_of(2) => Call::Poll(control::Poll { seen: small }),
             69..70 => Call::FileLane(control::FileLane { name: mine, except: u64::from(small) }),
             70..71 => Call::FileNews(control::FileNews {}),
             71..73 => Call::LinkArena(control::LinkArena { link, size: u64::from(small) << 12 }),
