@@ -68,8 +68,8 @@ fn right_of(world: &World, port: &ReceiveRight, to: &Task) -> SendRight {
 
 fn play(world: &World) {
     let server = world.task("server");
-    let ports: Vec<ReceiveRight> = (0..5).map(|_| server.new_port().expect("make a port")).collect();
-    let [first, second, third, fourth, beside] = &ports[..] else { unreachable!() };
+    let ports: Vec<ReceiveRight> = (0..6).map(|_| server.new_port().expect("make a port")).collect();
+    let [first, second, third, fourth, beside, after] = &ports[..] else { unreachable!() };
     let set = server.new_set().expect("make a set");
     set.insert(third).expect("join");
     set.insert(fourth).expect("join");
@@ -82,9 +82,9 @@ fn play(world: &World) {
                 assert_eq!(beside.receive_within(SOON).expect("a message").body::<u32>().expect("a number"), number);
             }
         });
-        for (at, port) in ports.iter().enumerate() {
+        for (at, port) in ports[..5].iter().enumerate() {
             let client = world.task("client");
-            let (right, more) = (right_of(world, port, &client), right_of(world, fourth, &client));
+            let (right, more) = (right_of(world, port, &client), right_of(world, if at == 4 { after } else { fourth }, &client));
             scope.spawn(move || {
                 let mut chance = Chance::new(at as u64 + 1);
                 for number in 0..MESSAGES {
@@ -101,13 +101,17 @@ fn play(world: &World) {
                     } else {
                         right.send_within(Message::new(TELL).body(&number), SOON).expect("send");
                     }
+                    if at == 4 {
+                        // On the same ring, behind what the waiting thread wakes for.
+                        more.send_within(Message::new(TELL).body(&number), SOON).expect("send");
+                    }
                 }
                 drop((right, more, client));
             });
         }
-        let mut counts = [0; 4];
-        while counts.iter().sum::<u32>() < 4 * MESSAGES {
-            let mut message = polled.next(&[first, second], &set);
+        let mut counts = [0; 6];
+        while counts.iter().sum::<u32>() < 5 * MESSAGES {
+            let mut message = polled.next(&[first, second, after], &set);
             let at = ports.iter().position(|port| message.came_on(port)).expect("one of the ports");
             assert_eq!(message.body::<u32>().expect("a number"), counts[at], "port {at}");
             counts[at] += 1;

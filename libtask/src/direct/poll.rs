@@ -106,6 +106,14 @@ impl Plane {
         }
     }
 
+    /// A thread that took messages off a ring goes back to its program, and may leave others there, whose senders rang for this thread.
+    #[inline]
+    pub(super) fn leave_to_pollers(&self) {
+        if self.pollers.are_armed() && self.warm.read().iter().any(|link| link.has_more()) {
+            self.kick_pollers();
+        }
+    }
+
     /// Makes the descriptors of all armed pollers readable.
     pub(super) fn kick_pollers(&self) {
         if !self.pollers.are_armed() {

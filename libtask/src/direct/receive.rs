@@ -129,6 +129,7 @@ impl Plane {
         if slept {
             self.floor.hand_over();
         }
+        self.leave_to_pollers();
         self.ring_due(task);
         result
     }
