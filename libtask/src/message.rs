@@ -267,11 +267,9 @@ impl Message {
             match part {
                 Part::Bytes(bytes) if bytes.len() > ANNEX_THRESHOLD || annex + round4(bytes.len()) > ANNEX_MAX => {
                     check_length(bytes.len() as u64)?;
-                    *part = match if bytes.len() <= LEND_MAX { task.0.plane.room_for(task, dest, bytes.len()) } else { None } {
-                        Some(mut room) => {
-                            room.block.copy_from_slice(bytes);
-                            Part::Loan(Loan(loan::Inner::Room(Arc::new(room))))
-                        }
+                    let lent = if bytes.len() <= LEND_MAX { task.0.plane.copy_to_room(task, dest, bytes) } else { None };
+                    *part = match lent {
+                        Some(room) => Part::Loan(Loan(loan::Inner::Room(Arc::new(room)))),
                         None => Part::OwnRegion(task.region(bytes)?),
                     };
                 }

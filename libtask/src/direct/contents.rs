@@ -22,6 +22,9 @@ use crate::exchange::Post;
 use crate::region::Region;
 use crate::task::Task;
 
+/// From so many bytes on it takes longer to copy them than to wake somebody: a receiver that sleeps is woken first, and is awake when they are there.
+const KNOCK_MIN: usize = 64 << 10;
+
 /// A message that is ready to go over a link.
 pub(crate) struct Lending {
     pub(super) payload: Vec<u8>,
@@ -94,6 +97,17 @@ impl Plane {
     /// Room that the answer which is owed can lend.
     pub(crate) fn room_for_answer(&self, task: &Task, owed: &Owed, len: usize) -> Option<Room> {
         self.room(task, owed.link(), len)
+    }
+
+    /// The same with these bytes in it.
+    pub(crate) fn copy_to_room(&self, task: &Task, name: Name, bytes: &[u8]) -> Option<Room> {
+        let link = self.link_to(name)?;
+        let mut room = self.room(task, &link, bytes.len())?;
+        if bytes.len() >= KNOCK_MIN {
+            link.knock();
+        }
+        room.block.copy_from_slice(bytes);
+        Some(room)
     }
 
     fn filled(&self, task: &Task, link: &Arc<Link>, bytes: &[u8]) -> Option<Arc<Room>> {

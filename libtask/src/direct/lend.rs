@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use umach_abi::control::{LinkArena, LinkArenaReady};
 use umach_abi::link::lease::{ARENA_MAX, ARENAS};
-use umach_abi::link::{LEASES, counter};
+use umach_abi::link::{self, LEASES, bell, counter};
 use umach_link::lease::{self, GENERATIONS, Lent};
-use umach_link::{Arena, Block};
+use umach_link::{Arena, Block, Memory};
 
 use super::Plane;
 use super::table::Link;
@@ -26,6 +26,9 @@ use crate::transport::Attached;
 const ARENA_MIN: u64 = 1 << 20;
 /// Bytes of all arenas of one link: two of the largest, and those on the way there.
 const TOTAL_MAX: u64 = 256 << 20;
+
+/// Bits of a bell's word that say how to ring.
+const BELLS: u32 = 7;
 
 /// A part of an arena. Its holder alone may write it until it is lent.
 #[derive(Debug)]
@@ -100,6 +103,12 @@ impl Link {
     fn room(&self, len: usize) -> Option<Room> {
         self.reap();
         self.lender.state.lock().take(len, self.id)
+    }
+    /// Something is about to be published: who sleeps until then gets up. It looks for it for a while, and goes to sleep again if it does not come.
+    pub(super) fn knock(&self) {
+        if self.theirs(link::ARMED).load(Ordering::Acquire) & BELLS == bell::FUTEX {
+            self.memory.wake(self.mine * link::HALF + link::TAIL);
+        }
     }
     /// Takes note of what came back.
     fn reap(&self) {
