@@ -53,7 +53,7 @@ pub struct KernelArgs {
     pub limits: Vec<String>,
 
     /// When tasks may send to each other directly: off, auto (after a few messages), always, or random[:SEED] for tests [default: $UMACH_DIRECT,
-    /// else off]
+    /// else auto]
     #[arg(long, value_name = "MODE")]
     pub direct: Option<String>,
 

@@ -1,6 +1,6 @@
 //! The history of numbered messages between many tasks, while the kernel gives and takes routes by chance, receive rights travel, and tasks die.
 //!
-//! A run is a row of *plays*, each on a kernel of its own in this process and from a seed of its own. A play has [`MEMBERS`] tasks. Each has a port that dies
+//! A run is a row of *plays*, each on a kernel of its own in this process and from a seed of its own; the modes of the direct plane take turns. A play has [`MEMBERS`] tasks. Each has a port that dies
 //! with it, and [`SENDERS`] threads that send numbers to all ports in every way there is: plain, with rights, with memory, in calls that are
 //! answered at once, later, by somebody else, or not at all. [`TRAVELLERS`] more ports go round among the tasks; when their holder dies, a
 //! guardian gets them back and hands them on. Some of the tasks end in the middle.
@@ -14,8 +14,7 @@
 //! 4. Each send-once right in a message is used or comes back.
 //! 5. Afterwards the kernel holds nothing, and its invariants hold.
 //!
-//! `UMACH_HISTORY_MESSAGES` sets how many messages come at least, `UMACH_HISTORY_SEED` the seed, `UMACH_HISTORY_PLAY` one play alone;
-//! `UMACH_HISTORY_LINKS=1` lets messages go over links (`always`, `auto`, `random` in turn), where rare plays still find faults: `cargo xtask history`.
+//! `UMACH_HISTORY_MESSAGES` sets how many messages come at least, `UMACH_HISTORY_SEED` the seed, `UMACH_HISTORY_PLAY` one play alone.
 #![forbid(unsafe_code)]
 
 mod cast;
@@ -58,18 +57,17 @@ fn none_is_lost_doubled_reordered_or_invented() {
     let wanted = variable("UMACH_HISTORY_MESSAGES").unwrap_or(DEFAULT_MESSAGES);
     let seed = variable("UMACH_HISTORY_SEED").unwrap_or(DEFAULT_SEED);
     let only = variable("UMACH_HISTORY_PLAY");
-    let links = variable("UMACH_HISTORY_LINKS").is_some_and(|links| links != 0);
     let start = Instant::now();
     let longest = LONGEST.mul_f64((wanted as f64 / 2e6).max(1.0));
     let (mut total, mut plays) = (record::Totals::default(), 0);
     while total.received < wanted {
         let number = only.unwrap_or(plays);
         let mut chance = Chance::new(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let direct = match (links, number % 4) {
-            (false, _) => Direct::Off,
-            (_, 2) => Direct::Always,
-            (_, 3) => Direct::Auto { after: 4 },
-            _ => Direct::Random { seed: chance.next() },
+        let direct = match number % 5 {
+            0 | 2 => Direct::Random { seed: chance.next() },
+            1 => Direct::Always,
+            3 => Direct::default(),
+            _ => Direct::Off,
         };
         let repeat = format!("UMACH_HISTORY_SEED={seed} UMACH_HISTORY_PLAY={number} repeats it");
         match cast::play(Limits::default(), direct, &mut chance) {

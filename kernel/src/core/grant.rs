@@ -18,12 +18,11 @@ use super::route::{Route, RouteId, State};
 const COUNTED: usize = 16;
 
 /// When tasks are let send to each other directly. Only those that can (`Features::DIRECT_PLANE`) ever are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direct {
-    /// Never. The default until rare long random histories with deaths never hang (docs/caveats.md).
-    #[default]
+    /// Never.
     Off,
-    /// After so many messages of one task to one port.
+    /// After so many messages of one task to one port. The default, after four.
     Auto {
         /// Messages.
         after: u32,
@@ -35,6 +34,12 @@ pub enum Direct {
         /// What chance starts from.
         seed: u64,
     },
+}
+
+impl Default for Direct {
+    fn default() -> Direct {
+        Direct::Auto { after: 4 }
+    }
 }
 
 impl Direct {
@@ -55,7 +60,7 @@ impl FromStr for Direct {
     fn from_str(text: &str) -> Result<Direct, Self::Err> {
         match text {
             "off" => Ok(Direct::Off),
-            "auto" => Ok(Direct::Auto { after: 4 }),
+            "auto" => Ok(Direct::default()),
             "always" => Ok(Direct::Always),
             "random" => Ok(Direct::Random { seed: 1 }),
             _ => match text.strip_prefix("random:").map(str::parse) {
@@ -203,8 +208,7 @@ mod tests {
         for text in ["off", "auto", "always", "random:7"] {
             assert_eq!(text.parse::<Direct>().unwrap().to_string(), text);
         }
-        assert_eq!("auto".parse(), Ok(Direct::Auto { after: 4 }));
-        assert_eq!("off".parse(), Ok(Direct::default()));
+        assert_eq!("auto".parse(), Ok(Direct::default()));
         for wrong in ["", "on", "random:", "random:x", "Auto"] {
             assert!(wrong.parse::<Direct>().is_err(), "{wrong} was taken");
         }

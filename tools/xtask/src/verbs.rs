@@ -16,7 +16,7 @@ const MODEL_OPS_UNIT: u64 = 20_000;
 /// When tasks may send to each other directly, in the tests that run once for each: never, from the first message on, and by chance. The
 /// same chance each time, so that what failed once fails again.
 const DIRECT: [&str; 3] = ["off", "always", "random:20260731"];
-/// Messages of the history; `cargo xtask test` runs a quarter of them.
+/// Messages of the history.
 const HISTORY_MESSAGES: u64 = 2_000_000;
 
 #[derive(Args)]
@@ -80,8 +80,7 @@ pub(crate) fn test(root: &Path, args: &Test) -> Result<bool> {
     list.extend(tests(true, &args.direct));
     list.push(Step::cargo("documentation tests", &["test", "--workspace", "--doc", "--quiet"], &[]));
     list.push(model_step(args.ops, None));
-    // In the kernel's default mode. Over links rare plays still fail (`cargo xtask history`), which is why those are not the default.
-    list.push(history_step(HISTORY_MESSAGES / 4, None, false));
+    list.push(history_step(HISTORY_MESSAGES, None));
     steps::run(root, list, args.common.keep_going)
 }
 
@@ -90,7 +89,7 @@ pub(crate) fn model(root: &Path, args: &Model) -> Result<bool> {
 }
 
 pub(crate) fn history(root: &Path, args: &History) -> Result<bool> {
-    steps::run(root, vec![history_step(args.messages, args.seed, true)], false)
+    steps::run(root, vec![history_step(args.messages, args.seed)], false)
 }
 
 pub(crate) fn crash(root: &Path) -> Result<bool> {
@@ -115,7 +114,7 @@ pub(crate) fn soak(root: &Path, args: &Soak) -> Result<bool> {
         println!("\nround {rounds}, model seed {seed}");
         let mut list = vec![model_step(args.ops, Some(seed))];
         let direct = format!("random:{seed}");
-        list.push(history_step(HISTORY_MESSAGES, Some(seed), true));
+        list.push(history_step(HISTORY_MESSAGES, Some(seed)));
         list.extend(tests(false, &["off".to_owned(), "always".to_owned(), direct]));
         if !steps::run(root, list, false)? {
             println!("failed in round {rounds}; repeat the model with: cargo xtask model --ops {} --seed {seed}", args.ops);
@@ -150,12 +149,10 @@ fn model_step(count: u64, seed: Option<u64>) -> Step {
     Step::cargo("model", &["test", "--workspace", "--test", "model", "--", "--nocapture"], &variables)
 }
 
-/// Its traffic needs an optimised kernel to be over soon.
-fn history_step(messages: u64, seed: Option<u64>, links: bool) -> Step {
+fn history_step(messages: u64, seed: Option<u64>) -> Step {
     let mut variables = vec![("UMACH_HISTORY_MESSAGES", messages.to_string())];
     variables.extend(seed.map(|seed| ("UMACH_HISTORY_SEED", seed.to_string())));
-    variables.push(("UMACH_HISTORY_LINKS", u32::from(links).to_string()));
-    Step::cargo("history", &["test", "--release", "--package", "umach-tests", "--test", "history", "--", "--nocapture"], &variables)
+    Step::cargo("history", &["test", "--workspace", "--test", "history", "--", "--nocapture"], &variables)
 }
 
 fn direct_variable(mode: &str) -> (&'static str, String) {
