@@ -17,7 +17,7 @@ use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use umach_tests::crash::{BULK, ECHO, FILE, GIVE, PLAIN, Part, SERVE, SHOW, TAKE, can_trace, is_pattern, pattern, pattern_file};
+use umach_tests::crash::{BULK, ECHO, FILE, GIVE, MOVE, PLAIN, Part, SERVE, SERVE_ON, SHOW, TAKE, can_trace, is_pattern, pattern, pattern_file};
 use umach_tests::{Chance, Mode, World, eventually};
 
 /// Every kind of call that the victim makes: those that carry the conversation with the kernel process, then memory and descriptors, then those of
@@ -333,6 +333,26 @@ impl Peer {
                     self.callers.push(std::thread::spawn(call));
                 }
                 self.watch(right);
+            }
+            SERVE_ON => {
+                let Ok(right) = received.take_send(0) else { return };
+                let caller = right.duplicate();
+                self.callers.push(std::thread::spawn(move || {
+                    for round in 0..4u8 {
+                        match caller.call_within(Message::new(ECHO).bytes(&[round]), SOON) {
+                            Ok(answer) => assert_eq!(answer.bytes(), [round]),
+                            Err(error) => return assert!(!error.is_timed_out(), "a caller waited in vain: {error}"),
+                        }
+                    }
+                }));
+                self.watch(right);
+            }
+            MOVE => {
+                // The last request was on its way, or is still to come. Then the port dies, as all do that were shown.
+                let port = received.take_receive(0).expect("a receive right");
+                let mut request = port.receive_within(SOON).expect("the request that comes along");
+                assert_eq!(request.bytes(), [3]);
+                request.reply(Message::new(ECHO).bytes(&[3])).expect("an answer");
             }
             id => panic!("message {id} from {:?}, task {}", received.sender(), task.id()),
         }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use libtask::{Message, Task};
 use rustix::process::{Signal, getpid, kill_process};
-use umach_tests::crash::{BULK, ECHO, FILE, GIVE, PLAIN, Part, SERVE, SHOW, TAKE, is_pattern, pattern, pattern_file};
+use umach_tests::crash::{BULK, ECHO, FILE, GIVE, MOVE, PLAIN, Part, SERVE, SERVE_ON, SHOW, TAKE, is_pattern, pattern, pattern_file};
 
 /// Requests that the served part answers before it ends.
 const SERVED: usize = 2;
@@ -54,7 +54,19 @@ fn main() -> Result<()> {
             }
             let (port, given) = (task.new_port()?, task.new_port()?);
             given.make_send()?.send(Message::new(ECHO).bytes(b"queued before it moves"))?;
+            // And one to a port of this task's.
+            let own = task.new_port()?;
+            ensure!(own.try_receive()?.is_none(), "a message before the first");
+            peer.send(Message::new(SERVE_ON).make_send(&own))?;
+            for _ in 0..SERVED {
+                let mut request = own.receive_within(SOON)?;
+                let body = request.bytes().to_vec();
+                request.reply(Message::new(ECHO).bytes(&body))?;
+            }
             kill_process(getpid(), Signal::STOP)?;
+            let mut request = own.receive_within(SOON)?;
+            let body = request.bytes().to_vec();
+            request.reply(Message::new(ECHO).bytes(&body))?;
             peer.send(Message::new(PLAIN).bytes(&[1; 40]))?;
             let answer = peer.call(Message::new(ECHO).bytes(&[9; 100]))?;
             if answer.bytes() != [9; 100] {
@@ -62,6 +74,8 @@ fn main() -> Result<()> {
             }
             peer.send(Message::new(SHOW).make_send(&port))?;
             peer.send(Message::new(GIVE).make_send(&given).move_receive(given))?;
+            // With the next request on its way.
+            peer.send(Message::new(MOVE).move_receive(own))?;
             kill_process(getpid(), Signal::STOP)?;
         }
         Part::Files => {

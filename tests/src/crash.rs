@@ -16,6 +16,10 @@ pub const BULK: i32 = 103;
 pub const TAKE: i32 = 104;
 /// Carries a send right to a port that the victim serves.
 pub const SERVE: i32 = 105;
+/// Carries a send right to a port that the victim goes on serving until it gives it away.
+pub const SERVE_ON: i32 = 107;
+/// Carries that port.
+pub const MOVE: i32 = 108;
 /// Only has to arrive.
 pub const PLAIN: i32 = 106;
 /// Carries an open file with [`pattern`] in it. If it wants an answer, that is to carry one as well.
