@@ -17,7 +17,9 @@ use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use umach_tests::crash::{BULK, ECHO, FILE, GIVE, MOVE, PLAIN, Part, SERVE, SERVE_ON, SHOW, TAKE, can_trace, is_pattern, pattern, pattern_file};
+use umach_tests::crash::{
+    BULK, ECHO, FILE, GIVE, MOVE, PLAIN, Part, SERVE, SERVE_ON, SHOW, TAKE, can_trace, is_pattern, pattern, pattern_file,
+};
 use umach_tests::{Chance, Mode, World, eventually};
 
 /// Every kind of call that the victim makes: those that carry the conversation with the kernel process, then memory and descriptors, then those of

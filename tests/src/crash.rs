@@ -23,7 +23,7 @@ pub const MOVE: i32 = 108;
 /// Only has to arrive.
 pub const PLAIN: i32 = 106;
 /// Carries an open file with [`pattern`] in it. If it wants an answer, that is to carry one as well.
-pub const FILE: i32 = 107;
+pub const FILE: i32 = 109;
 
 /// What the victim plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
