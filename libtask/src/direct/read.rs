@@ -146,7 +146,8 @@ impl Plane {
         max: usize,
         take: &mut dyn FnMut(Received),
     ) -> Result<usize, Evidence> {
-        let longest = (want.limit as usize).saturating_sub(HEADER + want.trailer().size());
+        // A buffer without room for a header takes nothing, not even a message without a body: such a receive asks what is there.
+        let Some(longest) = (want.limit as usize).checked_sub(HEADER + want.trailer().size()) else { return Ok(0) };
         let inbox = &mut *link.inbox.lock();
         // Routes whose senders may wait for the credit that they were given here. Mostly one.
         let mut credited: SmallVec<[u32; 4]> = SmallVec::new();
