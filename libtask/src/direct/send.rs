@@ -140,7 +140,6 @@ impl Plane {
             let Some(route) = self.route_of(name).filter(|route| carry.fits(&route.link)) else { return Ok(Sent::NoRoute) };
             let no_credit = match self.try_send(task, &route, id, false, carry) {
                 Try::Published { doubt: false, .. } => {
-                    self.remember(route);
                     self.ring_due(task);
                     return Ok(Sent::Done);
                 }
@@ -152,7 +151,6 @@ impl Plane {
             if !patient || !self.wait_for_room(task, &route, no_credit, **until)? {
                 return Ok(Sent::Late);
             }
-            self.remember(route);
         }
     }
 
@@ -388,7 +386,6 @@ impl Plane {
             if !patient || !self.wait_for_room(task, &route, no_credit, **until)? {
                 return Ok(Err(Sent::Late));
             }
-            self.remember(route);
         }
     }
 
@@ -497,7 +494,6 @@ impl Plane {
     pub(super) fn end_call(&self, open: Open) {
         let link = &open.route.link;
         link.calls.lock().end(open.slot);
-        self.remember(open.route);
     }
 
     /// Nobody waits for the answer of a call any more: one that comes finds another generation.

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use umach_abi::Name;
 
@@ -14,7 +14,8 @@ use super::table::{OutRoute, Place};
 const ROUTES: usize = 4;
 
 thread_local! {
-    static LAST: [Cell<Option<Arc<OutRoute>>>; ROUTES] = const { [const { Cell::new(None) }; ROUTES] };
+    /// Weak: a thread that does not send any more must not keep the memory of a link that is over.
+    static LAST: [Cell<Weak<OutRoute>>; ROUTES] = const { [const { Cell::new(Weak::new()) }; ROUTES] };
 }
 
 /// Tells this process's planes apart.
@@ -33,20 +34,24 @@ fn cell_of(name: Name) -> usize {
 }
 
 impl Plane {
-    /// The route of a right, if it has one. Give it to [`Plane::remember`] after use.
+    /// The route of a right, if it has one. This thread is likely to use it again, and remembers it.
     #[inline]
     pub(super) fn route_of(&self, name: Name) -> Option<Arc<OutRoute>> {
-        let last = LAST.try_with(|last| last[cell_of(name)].take()).ok().flatten();
-        match last {
+        let remembered = LAST.try_with(|last| {
+            let cell = &last[cell_of(name)];
+            let weak = cell.take();
+            let route = weak.upgrade();
+            cell.set(weak);
+            route
+        });
+        match remembered.ok().flatten() {
             Some(route) if route.name == name && route.plane == self.id.0 && !route.over.load(Ordering::Acquire) => Some(route),
-            _ => self.route(name),
+            _ => {
+                let route = self.route(name)?;
+                let _ = LAST.try_with(|last| last[cell_of(name)].set(Arc::downgrade(&route)));
+                Some(route)
+            }
         }
-    }
-
-    /// This thread is likely to use it again. One that is over it forgets with the next.
-    #[inline]
-    pub(super) fn remember(&self, route: Arc<OutRoute>) {
-        let _ = LAST.try_with(|last| last[cell_of(route.name)].set(Some(route)));
     }
 
     pub(super) fn number(&self) -> u64 {
