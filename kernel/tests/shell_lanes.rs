@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use common::*;
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use umach_abi::control::{
     Call, Cancel, LaneBell, LaneFlush, LaneMemory, LaneOpen, PortGetSrights, PortInsertRight, PortType, RegionCreate, Reply, phase,
 };
@@ -133,6 +134,25 @@ fn memory_is_given_once_and_not_beyond_the_limit() {
     assert_eq!(task.call(&LaneMemory {}).head.status, Code::KERN_FAILURE);
     let second = Wire::new(task.call(&LaneOpen {}).attached.pop().expect("a lane"));
     assert_eq!(second.call(&LaneMemory {}).head.status, Code::KERN_RESOURCE_SHORTAGE);
+    task.exchange_with_itself();
+}
+
+#[test]
+fn memory_that_cannot_be_made_is_refused_and_can_be_had_later() {
+    let kernel = Kernel::start(&["--limits", "task-lane-bytes=32K"]);
+    let task = kernel.task();
+    task.exchange_with_itself();
+    let limit = |descriptors| {
+        let limit = Rlimit { current: Some(descriptors), maximum: getrlimit(Resource::Nofile).maximum };
+        prlimit(Some(kernel.pid()), Resource::Nofile, limit).expect("prlimit")
+    };
+    let before = limit(kernel.settled_descriptors() as u64);
+    for _ in 0..3 {
+        assert_eq!(task.call(&LaneMemory {}).head.status, Code::KERN_RESOURCE_SHORTAGE);
+    }
+    task.exchange_with_itself();
+    limit(before.current.expect("a limit"));
+    task.call(&LaneMemory {}).ok::<LaneMemory>();
     task.exchange_with_itself();
 }
 

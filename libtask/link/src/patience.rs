@@ -1,33 +1,36 @@
 //! How long to look for something before sleeping: about a microsecond without a pause, then letting others run between looks, for as long as that
 //! has paid.
 //!
-//! The time is earned: it grows when waits end soon and shrinks when they do not. Where letting others run takes long, because somebody with work of his own
-//! has the processor, there is no looking at all for a while, and for longer each time that shows again.
+//! The time is earned: it grows when waits end soon and shrinks when they do not. A thread that let others run and got the processor back much later stands
+//! beside somebody who has work of his own. From then on it does not look at all, for a time that grows with each proof of it, since every try costs a whole
+//! slice of the scheduler's.
 
 use std::time::{Duration, Instant};
 
-/// How long to look without letting others run, in nanoseconds.
-const SPIN: u64 = 1_000;
+/// How long to look without letting others run.
+const SPIN: Duration = Duration::from_micros(1);
 /// Looks between two readings of the clock.
 const LOOKS: u32 = 8;
 /// About what a wake-up across processors costs: looking longer than that does not pay.
-const MAX: u64 = 50_000;
+const MAX: Duration = Duration::from_micros(50);
 /// The least that is tried.
-const MIN: u64 = 4_000;
+const MIN: Duration = Duration::from_micros(4);
 /// A yield that takes so long gave the processor to somebody who keeps it.
-const CROWDED: u64 = 400_000;
-/// Waits without looking after that, the first time and at most.
-const SULK: u32 = 64;
-const SULK_MAX: u32 = 8192;
+const CROWDED: Duration = Duration::from_micros(400);
+/// Even if it was the one that is waited for: so long are the scheduler's slices.
+const SLICE: Duration = Duration::from_micros(2500);
+/// How long not to look after that, at first and at most.
+const SULK_MIN: Duration = Duration::from_millis(10);
+const SULK_MAX: Duration = Duration::from_secs(2);
 
 /// What one thread has learned about waiting for one kind of thing.
 #[derive(Debug, Clone)]
 pub struct Patience {
-    /// Nanoseconds.
-    budget: u64,
-    /// Waits left in which it does not look, and how many the next time.
-    sulk: u32,
-    next_sulk: u32,
+    budget: Duration,
+    /// Not to look before then.
+    sulks_until: Option<Instant>,
+    /// How long that was for the last time.
+    sulk: Duration,
 }
 
 /// Between two looks.
@@ -41,18 +44,21 @@ pub enum Pause {
 
 impl Default for Patience {
     fn default() -> Patience {
-        Patience { budget: MAX, sulk: 0, next_sulk: SULK }
+        Patience { budget: MAX, sulks_until: None, sulk: Duration::ZERO }
     }
 }
 
 impl Patience {
-    /// Whether there is no point in looking just now. Counts as a wait.
+    /// Whether there is no point in looking just now.
     pub fn sulks(&mut self) -> bool {
-        if self.sulk == 0 {
-            return false;
+        match self.sulks_until {
+            Some(until) if until > Instant::now() => true,
+            Some(_) => {
+                self.sulks_until = None;
+                false
+            }
+            None => false,
         }
-        self.sulk -= 1;
-        true
     }
 
     /// Looks until `ready`, or until it is time to sleep: then false. `spin`: who is waited for has another processor, so there is a point in looking
@@ -62,34 +68,31 @@ impl Patience {
             return ready(Pause::None);
         }
         let start = Instant::now();
-        if spin {
-            while (start.elapsed().as_nanos() as u64) < SPIN {
-                for _ in 0..LOOKS {
-                    if ready(Pause::None) {
-                        return true;
-                    }
-                    std::hint::spin_loop();
+        let mut now = start;
+        while spin && now.duration_since(start) < SPIN {
+            for _ in 0..LOOKS {
+                if ready(Pause::None) {
+                    return true;
                 }
+                std::hint::spin_loop();
             }
-        } else if ready(Pause::None) {
-            return true;
+            now = Instant::now();
         }
-        let mut before = Instant::now();
         loop {
             std::thread::yield_now();
-            if ready(Pause::Yield) {
+            let back = Instant::now();
+            let took = back.duration_since(std::mem::replace(&mut now, back));
+            let came = ready(Pause::Yield);
+            if took > if came && !spin { SLICE } else { CROWDED } {
+                self.crowded(now);
+                return came;
+            }
+            if came {
+                self.sulk /= 2;
                 self.grow();
-                self.next_sulk = SULK;
                 return true;
             }
-            let now = Instant::now();
-            if now.duration_since(before).as_nanos() as u64 > CROWDED {
-                self.sulk = self.next_sulk;
-                self.next_sulk = (self.next_sulk * 2).min(SULK_MAX);
-                return false;
-            }
-            before = now;
-            if now.duration_since(start).as_nanos() as u64 > self.budget {
+            if now.duration_since(start) > self.budget {
                 return false;
             }
         }
@@ -97,7 +100,12 @@ impl Patience {
 
     /// What a wait that came to sleeping taught: it would have been worth looking longer, or not.
     pub fn learn(&mut self, slept: Duration) {
-        if slept < Duration::from_nanos(MAX * 4) { self.grow() } else { self.budget = (self.budget / 2).max(MIN) }
+        if slept < MAX * 4 { self.grow() } else { self.budget = (self.budget / 2).max(MIN) }
+    }
+
+    fn crowded(&mut self, now: Instant) {
+        self.sulk = (self.sulk * 2).clamp(SULK_MIN, SULK_MAX);
+        self.sulks_until = Some(now + self.sulk);
     }
 
     fn grow(&mut self) {
@@ -123,24 +131,20 @@ mod tests {
     }
 
     #[test]
-    fn yield_that_takes_long_stops_the_looking_for_a_while_and_longer_each_time() {
+    fn looking_that_gave_the_processor_away_is_left_for_a_while_and_longer_each_time() {
         let mut patience = Patience::default();
-        let mut expected = SULK;
-        for _ in 0..3 {
-            // What the test does while it is asked stands for what others do while they may run.
-            let slow = |pause| {
-                if pause == Pause::Yield {
-                    std::thread::sleep(Duration::from_nanos(2 * CROWDED));
-                }
-                false
-            };
-            assert!(!patience.look(false, slow));
-            let mut sulked = 0;
-            while patience.sulks() {
-                sulked += 1;
-            }
-            assert_eq!(sulked, expected);
-            expected *= 2;
+        for expected in [SULK_MIN, 2 * SULK_MIN, 4 * SULK_MIN] {
+            patience.crowded(Instant::now());
+            assert_eq!(patience.sulk, expected);
         }
+        patience.sulks_until = Some(Instant::now() + Duration::from_secs(1000));
+        let mut looks = 0;
+        assert!(!patience.look(true, |_| {
+            looks += 1;
+            false
+        }));
+        assert_eq!(looks, 1, "one look, whatever it sulks about");
+        patience.sulks_until = Some(Instant::now());
+        assert!(!patience.sulks());
     }
 }
