@@ -106,6 +106,7 @@ fn first_received(answered: &mut Answered<'_>, task: &Task) -> Result<Received> 
     first.ok_or_else(|| Error::mach(Code::MACH_RCV_INVALID_DATA, "receiving: the answer has no message"))
 }
 
+#[inline]
 pub(crate) fn send(held: &Held, disposition: Disposition, message: Message, timeout: Option<Duration>) -> Result<(), SendError> {
     send_staged(held, disposition, message, timeout).map_err(given_back)
 }
@@ -116,6 +117,7 @@ fn given_back(mut failed: SendError) -> SendError {
     failed
 }
 
+#[inline]
 fn send_staged(held: &Held, disposition: Disposition, mut message: Message, timeout: Option<Duration>) -> Result<(), SendError> {
     const WHAT: &str = "sending";
     let task = held.task();

@@ -1,11 +1,11 @@
 //! Copying in and out of memory that another process writes whenever it likes.
 //!
 //! A plain copy would be a data race, which the language leaves undefined. Up to [`BULK`] bytes are copied by relaxed atomic accesses of eight bytes (and
-//! single bytes where the address is odd); beyond that by one string instruction, which the compiler does not look into. What comes out may be
+//! of four or one where the address asks for that); beyond that by one string instruction, which the compiler does not look into. What comes out may be
 //! torn, and nothing else.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 
 /// Where the string instruction's start-up cost is paid back.
 const BULK: usize = 512;
@@ -23,21 +23,33 @@ pub(super) unsafe fn copy_out(from: *mut u8, out: &mut [u8]) {
         unsafe { bulk(from, out.as_mut_ptr(), out.len()) };
         return;
     }
-    let odd = (from.addr().wrapping_neg() & 7).min(out.len());
-    let (start, rest) = out.split_at_mut(odd);
-    let (words, end) = rest.as_chunks_mut::<8>();
-    // SAFETY: inside the bytes that the caller promised, and so is the step to them.
-    let byte = |at: usize| unsafe { AtomicU8::from_ptr(from.add(at)) }.load(Relaxed);
-    for (at, out) in start.iter_mut().enumerate() {
-        *out = byte(at);
+    let mut rest = out;
+    let mut at = from;
+    while let Some(size) = step(at.addr(), rest.len()) {
+        let (now, later) = rest.split_at_mut(size);
+        // SAFETY:
+        // * `size` bytes of those that the caller promised, since `rest` has so many;
+        // * aligned to `size`, says `step`.
+        unsafe {
+            match size {
+                8 => now.copy_from_slice(&AtomicU64::from_ptr(at.cast()).load(Relaxed).to_ne_bytes()),
+                4 => now.copy_from_slice(&AtomicU32::from_ptr(at.cast()).load(Relaxed).to_ne_bytes()),
+                _ => now[0] = AtomicU8::from_ptr(at).load(Relaxed),
+            }
+        }
+        rest = later;
+        at = at.wrapping_add(size);
     }
-    for (at, out) in words.iter_mut().enumerate() {
-        // SAFETY: as above for eight bytes, and aligned to eight, since `odd` bytes were skipped.
-        *out = unsafe { AtomicU64::from_ptr(from.add(odd + 8 * at).cast()) }.load(Relaxed).to_ne_bytes();
-    }
-    let done = odd + 8 * words.len();
-    for (at, out) in end.iter_mut().enumerate() {
-        *out = byte(done + at);
+}
+
+/// The largest of 8, 4 and 1 bytes that can be accessed at once at this address, of so many that are left; `None` if none are.
+#[inline]
+fn step(address: usize, left: usize) -> Option<usize> {
+    match left {
+        0 => None,
+        _ if left >= 8 && address.is_multiple_of(8) => Some(8),
+        _ if left >= 4 && address.is_multiple_of(4) => Some(4),
+        _ => Some(1),
     }
 }
 
@@ -53,21 +65,20 @@ pub(super) unsafe fn copy_in(to: *mut u8, bytes: &[u8]) {
         unsafe { bulk(bytes.as_ptr().cast_mut(), to, bytes.len()) };
         return;
     }
-    let odd = (to.addr().wrapping_neg() & 7).min(bytes.len());
-    let (start, rest) = bytes.split_at(odd);
-    let (words, end) = rest.as_chunks::<8>();
-    // SAFETY: inside the bytes that the caller promised, and so is the step to them.
-    let byte = |at: usize, value| unsafe { AtomicU8::from_ptr(to.add(at)) }.store(value, Relaxed);
-    for (at, value) in start.iter().enumerate() {
-        byte(at, *value);
-    }
-    for (at, word) in words.iter().enumerate() {
-        // SAFETY: as above for eight bytes, and aligned to eight, since `odd` bytes were skipped.
-        unsafe { AtomicU64::from_ptr(to.add(odd + 8 * at).cast()) }.store(u64::from_ne_bytes(*word), Relaxed);
-    }
-    let done = odd + 8 * words.len();
-    for (at, value) in end.iter().enumerate() {
-        byte(done + at, *value);
+    let mut rest = bytes;
+    let mut at = to;
+    while let Some(size) = step(at.addr(), rest.len()) {
+        let (now, later) = rest.split_at(size);
+        // SAFETY: as in `copy_out`.
+        unsafe {
+            match *now {
+                [a, b, c, d, e, f, g, h] => AtomicU64::from_ptr(at.cast()).store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), Relaxed),
+                [a, b, c, d] => AtomicU32::from_ptr(at.cast()).store(u32::from_ne_bytes([a, b, c, d]), Relaxed),
+                _ => AtomicU8::from_ptr(at).store(now[0], Relaxed),
+            }
+        }
+        rest = later;
+        at = at.wrapping_add(size);
     }
 }
 
