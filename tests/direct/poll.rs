@@ -143,3 +143,46 @@ fn kernel_that_ends_is_told_to_who_polls() {
     assert!(polled.is_rung(20_000), "nobody tells");
     assert!(matches!(polled.poller.drain(), Err(libtask::Error::KernelGone)));
 }
+
+/// A call by `mach_msg` whose time is up before the answer: that comes to the reply port some time, and rings.
+#[test]
+fn answer_that_comes_late_to_a_reply_port_is_rung_for() {
+    use libtask::raw::MsgBuffer;
+    use umach_abi::message::Options;
+    for direct in [Direct::Off, Direct::Always] {
+        let world = World::start_with(Mode::Process, &[], Some(direct));
+        let (server, client) = (world.task("server"), world.task("client"));
+        let port = server.new_port().expect("make a port");
+        let right = right_of(&world, &port, &client);
+        let reply = client.new_port().expect("make a port");
+        let polled = Loop::new(&client);
+        // From the second on, the library answers the reply port over the link.
+        for round in 0..4 {
+            let mut call = MsgBuffer::new(round).remote(right.name(), Disposition::CopySend).local(reply.name(), Disposition::MakeSendOnce);
+            let options = Options::SEND | Options::RCV | Options::RCV_TIMEOUT;
+            let code = client.raw().mach_msg(&mut call, options, 1000, reply.name(), 1, libtask::Name::NULL);
+            assert_eq!(code, libtask::Code::MACH_RCV_TIMED_OUT, "round {round}");
+            let mut request = port.receive_within(SOON).expect("a request");
+            assert_eq!(request.id(), round);
+            while polled.poller.arm().expect("arm") {
+                assert!(reply.try_receive().expect("receive").is_none());
+            }
+            request.reply(Message::new(round + 100)).expect("answer");
+            assert!(polled.is_rung(20_000), "round {round}: the answer is there and nobody rings");
+            polled.poller.drain().expect("drain");
+            let mut answer = reply.try_receive().expect("receive");
+            let end = Instant::now() + SOON;
+            while answer.is_none() {
+                // It rang for something else.
+                assert!(Instant::now() < end, "round {round}: no answer");
+                if !polled.poller.arm().expect("arm") {
+                    assert!(polled.is_rung(20_000), "round {round}: the answer is there and nobody rings");
+                }
+                answer = reply.try_receive().expect("receive");
+            }
+            assert_eq!(answer.expect("just seen").id(), round + 100);
+        }
+        drop((polled, reply, right, port, server, client));
+        world.end();
+    }
+}

@@ -82,6 +82,22 @@ impl Plane {
         self.epoch.1.fetch_add(1, Ordering::Relaxed);
         place.pending.lock().push(Pending { open, post: post.to_vec(), moved: None });
         place.has_pending.store(true, Ordering::Release);
+        self.kick_pollers();
+    }
+
+    /// Has pending answers ring through the kernel process, for a poller. True if one is there.
+    pub(super) fn arm_pending(&self) -> bool {
+        if self.epoch.1.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let places: Vec<Arc<Place>> = self.tables.read().places.values().cloned().collect();
+        for place in &places {
+            for one in place.pending.lock().iter() {
+                let (link, at, _) = one.open.parts();
+                slot::wait_flag(&*link.memory, link.mine, at, bell::KERNEL);
+            }
+        }
+        places.iter().any(|place| place.pending_came())
     }
 
     /// Looks at the answers that are pending at a place.
@@ -167,7 +183,8 @@ impl Plane {
 
 impl Place {
     /// Words of pending answers to sleep on, with their values.
-    pub(super) fn pending_words<R>(&self, f: impl FnOnce(&[(&AtomicU32, u32)]) -> R) -> R {
+    /// `bell`: how they are to wake.
+    pub(super) fn pending_words<R>(&self, bell: u32, f: impl FnOnce(&[(&AtomicU32, u32)]) -> R) -> R {
         if !self.has_pending.load(Ordering::Acquire) {
             return f(&[]);
         }
@@ -178,7 +195,7 @@ impl Place {
         let mut words: SmallVec<[(&AtomicU32, u32); 4]> = SmallVec::new();
         for (link, at, _) in &opens {
             // Until the call ends: some other thread may sleep on the word as well.
-            slot::wait_flag(&*link.memory, link.mine, *at, bell::FUTEX);
+            slot::wait_flag(&*link.memory, link.mine, *at, bell);
         }
         for (link, at, generation) in &opens {
             let word = link.slot_word(*at);

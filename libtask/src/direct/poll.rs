@@ -73,9 +73,10 @@ impl Plane {
         }
         fence(Ordering::SeqCst);
         let read = if self.is_active() { self.poll(task, &warm) } else { Ok(()) };
+        let answers = self.arm_pending();
         let events = self.control_word() != self.pulled.load(Ordering::Acquire) || task.0.events_wait.load(Ordering::Relaxed);
         let came = self.arrivals() != seen && self.tables.read().ports.values().any(|port| port.queued.load(Ordering::Acquire) > 0);
-        if read.is_err() || events || came || !bell.armed.load(Ordering::Relaxed) {
+        if read.is_err() || events || came || answers || !bell.armed.load(Ordering::Relaxed) {
             self.disarm_poller(bell);
             read?;
             return Ok(true);

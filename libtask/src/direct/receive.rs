@@ -174,6 +174,7 @@ impl Plane {
                 if place.has_pending.load(Ordering::Acquire) {
                     // Threads that sleep here do not know of it.
                     place.wake_all();
+                    self.kick_pollers();
                 }
                 return Ok(Came::Late);
             }
@@ -195,7 +196,9 @@ impl Plane {
             }
             let start = Instant::now();
             *slept = true;
-            place.pending_words(|words| self.sleep_for_message(place, control, mail, words, Plane::nap(until).0));
+            // A poller that is armed hears of them as well.
+            let bell = if self.pollers.are_armed() { bell::KERNEL } else { bell::FUTEX };
+            place.pending_words(bell, |words| self.sleep_for_message(place, control, mail, words, Plane::nap(until).0));
             wait::learn(start.elapsed());
             self.check_kernel(task, start.elapsed())?;
         }
