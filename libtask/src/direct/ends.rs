@@ -178,12 +178,15 @@ impl Plane {
         let Some((name, route)) = self.tables.write().out_ids.remove(&event.route) else { return };
         let orphaned = event.flags & 1 != 0;
         let link = &route.link;
+        // Nothing of the route is in its receiver's hands any more, so this does not change again before the next route is here.
+        let counted = credit::read(&*link.memory, 1 - link.mine, route.place() as u32);
+        link.counted.lock().insert(route.place(), counted);
         let (taken, kept) = {
             let mut sending = route.sending.lock();
             sending.stopped = true;
             let taken = if orphaned {
                 // The receiver is dead: what it counted last is how far it came, or what came back. It cannot have received what was never sent.
-                let received = sending.delivered_of(credit::read(&*link.memory, 1 - link.mine, route.place() as u32));
+                let received = sending.delivered_of(counted);
                 let received = if sending.sent.wrapping_sub(received) > route.limit { sending.sent } else { received };
                 received.max(event.value)
             } else {

@@ -11,7 +11,7 @@ use umach_abi::link;
 use umach_abi::records::{Event, event, violation};
 use umach_abi::rights::RightKind;
 use umach_abi::{Code, Name};
-use umach_link::{Evidence, Foreign, Mapping, credit};
+use umach_link::{Evidence, Foreign, Mapping};
 
 use super::Plane;
 use super::ends::{Ending, Ends};
@@ -165,8 +165,9 @@ impl Plane {
         let mut tables = self.tables.write();
         let Some(link) = tables.links.get(&event.link).cloned() else { return };
         let place = event.index as usize % link::ROUTES;
-        let base = credit::read(&*link.memory, 1 - link.mine, place as u32);
-        let closings = link.theirs(link::CLOSINGS).load(Ordering::Acquire);
+        let base = link.counted.lock().get(&place).copied().unwrap_or(0);
+        // The receiver may even have closed it by now: the first message looks.
+        let closings = link.theirs(link::CLOSINGS).load(Ordering::Acquire).wrapping_sub(1);
         let sending = Sending {
             sent: 0,
             base,

@@ -45,6 +45,9 @@ pub(super) struct Link {
     pub(super) calls: Mutex<Calls>,
     /// For each slot of the peer's calls, the newest generation seen: older ones must not be answered any more.
     pub(super) owed: [Mutex<u32>; SLOTS],
+    /// Of each place that an outgoing route has had, the receiver's count when that ended: where the next one there begins. A snapshot when the next
+    /// one becomes known would come too late, for its receiver may have counted some of its messages by then.
+    pub(super) counted: Mutex<HashMap<usize, u32>>,
     /// The peer is gone, or the link is over.
     pub(super) down: AtomicBool,
     /// The peer broke a rule: nothing more is read.
@@ -586,6 +589,7 @@ impl Link {
             read_to: AtomicU32::new(0),
             calls: Mutex::default(),
             owed: [const { Mutex::new(0) }; SLOTS],
+            counted: Mutex::default(),
             down: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             due,
