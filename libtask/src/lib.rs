@@ -71,6 +71,8 @@
 //!
 //! # What to know
 //!
+//! * Open files travel too ([`Message::file`]): a descriptor goes to the task that receives when the message is sent.
+//! * A program with an event loop, or an async runtime, watches a [`Poller`].
 //! * Everything is `Send + Sync`; any number of threads may send and receive at once. One that waits holds a lane of its own, and a task has at most
 //!   60: the next that would wait waits for a lane first. So do not let more threads than that wait for each other within one task.
 //! * A wait has a deadline where you give one; [`SendRight::call`] has one of 30 seconds. Dropping a request unanswered, or dying with it, is told to the

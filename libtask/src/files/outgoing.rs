@@ -163,6 +163,9 @@ impl Files {
                     self.outgoing.lock().lanes.remove(&lane.id);
                     closed = lane.id;
                 }
+                Err(why @ Errno::TOOMANYREFS) => {
+                    return Err(Error::io("sending an open file: this user has too many descriptors on their way", why));
+                }
                 Err(why) => return Err(Error::io(WHAT, why)),
             }
         }
