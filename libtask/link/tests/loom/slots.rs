@@ -125,12 +125,24 @@ fn slot_used_again_too_early_is_found() {
     fails(RACE, Faults::default(), |faults| abandoned(faults, false));
 }
 
-/// A sender waits until two messages are delivered.
+/// A sender waits until two messages are delivered, each by itself.
 fn credits(faults: Faults) {
+    credits_by(faults, |mem| (0..2).for_each(|_| assert!(!credit::delivered(mem, 1, 0).ring(mem))));
+}
+
+/// The same when they are counted one by one and told of together.
+fn credits_at_once(faults: Faults) {
+    credits_by(faults, |mem| {
+        (0..2).for_each(|_| credit::add(mem, 1, 0, 1));
+        assert!(!credit::wanted(mem, 1, 0).ring(mem));
+    });
+}
+
+fn credits_by(faults: Faults, deliver: fn(&Tiny)) {
     let mem = std::sync::Arc::new(Tiny::new(faults, &[CREDIT, link::WANTS], &[]));
     let receiver = thread::spawn({
         let mem = mem.clone();
-        move || (0..2).for_each(|_| assert!(!credit::delivered(&*mem, 1, 0).ring(&*mem)))
+        move || deliver(&mem)
     });
     while credit::read(&*mem, 1, 0) < 2 {
         credit::want(&*mem, 0, 0, true);
@@ -146,10 +158,12 @@ fn credits(faults: Faults) {
 #[test]
 fn sender_without_credit_is_always_woken() {
     holds(credits);
+    holds(credits_at_once);
 }
 
 #[test]
 fn credit_without_a_fence_is_found_lost() {
     fails(LOST_WAKE_UP, Faults { fences: &[Fence::CreditWanted], ..Faults::default() }, credits);
     fails(LOST_WAKE_UP, Faults { fences: &[Fence::Delivered], ..Faults::default() }, credits);
+    fails(LOST_WAKE_UP, Faults { fences: &[Fence::Delivered], ..Faults::default() }, credits_at_once);
 }
