@@ -55,7 +55,7 @@ impl Play {
     }
 }
 
-fn with_file(remote: Name, lane: u64, number: u32) -> Vec<u8> {
+pub(super) fn with_file(remote: Name, lane: u64, number: u32) -> Vec<u8> {
     let header = Header { bits: Header::make_bits(19, 0, true), remote, id: 6, ..Header::default() };
     let mut bytes = header.to_bytes().to_vec();
     bytes.extend_from_slice(&1u32.to_le_bytes());
@@ -63,7 +63,7 @@ fn with_file(remote: Name, lane: u64, number: u32) -> Vec<u8> {
     bytes
 }
 
-fn file_of(message: &[u8]) -> Descriptor {
+pub(super) fn file_of(message: &[u8]) -> Descriptor {
     umach_abi::message::descriptors(message).next().unwrap().1.unwrap()
 }
 

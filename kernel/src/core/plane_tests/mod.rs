@@ -6,6 +6,7 @@ mod grants;
 mod links;
 mod pair;
 mod storm;
+mod storm_files;
 mod storm_receive;
 mod storm_send;
 

@@ -8,7 +8,7 @@ use umach_abi::message::u32_at;
 
 use super::*;
 
-pub(super) struct Rng(u64);
+pub(super) struct Rng(pub(super) u64);
 
 impl Rng {
     pub(super) fn next(&mut self) -> u64 {
