@@ -1,4 +1,4 @@
-//! How fast two tasks of one kernel talk, with so many threads on each side: `cargo run --release --example threads -- call 1 1`.
+//! How fast two tasks of one kernel talk, with so many threads on each side: `cargo run --release --example crowd -- call 1 1`.
 //!
 //! What is done (`call`, `send`), threads of the client, threads of the server, seconds.
 
