@@ -186,3 +186,33 @@ fn answer_that_comes_late_to_a_reply_port_is_rung_for() {
         world.end();
     }
 }
+
+/// A thread sleeps on the ring, is woken by a message, takes it and goes; what came behind it is the event loop's.
+#[test]
+fn message_behind_one_that_another_thread_took_is_rung_for() {
+    let world = World::start_with(Mode::Process, &[], Some(Direct::Always));
+    let (server, client) = (world.task("server"), world.task("client"));
+    let (beside, polled_port) = (server.new_port().expect("make a port"), server.new_port().expect("make a port"));
+    let rights = [&beside, &polled_port].map(|port| right_of(&world, port, &client));
+    let set = server.new_set().expect("make a set");
+    let polled = Loop::new(&server);
+    for number in 0..100u32 {
+        while polled.poller.arm().expect("arm") {
+            assert!(polled_port.try_receive().expect("receive").is_none(), "a message that was not sent");
+        }
+        thread::scope(|scope| {
+            let sleeper = scope.spawn(|| beside.receive_within(SOON).expect("a message"));
+            // Long enough to be asleep, mostly.
+            thread::sleep(Duration::from_millis(2));
+            for right in &rights {
+                right.send_within(Message::new(TELL).body(&number), SOON).expect("send");
+            }
+            assert_eq!(sleeper.join().expect("the sleeper").body::<u32>().expect("a number"), number);
+        });
+        assert!(polled.is_rung(20_000), "round {number}: a message is there and nobody rings");
+        polled.poller.drain().expect("drain");
+        assert_eq!(polled.next(&[&polled_port], &set).body::<u32>().expect("a number"), number);
+    }
+    drop((polled, set, rights, beside, polled_port, server, client));
+    world.end();
+}
