@@ -84,7 +84,25 @@ impl Lease {
             lent => Err(Lease(lent)),
         }
     }
-    /// Shows all bytes in order and each once, in blocks of some KiB (multiples of 64 bytes but for the last): the quickest way to read them.
+    /// Shows all bytes in order and each once, 64 at a time and at last what is left over: the quickest for whom a short loop over them is enough (a sum, a
+    /// search), since they need not pass through memory once more. Whoever calls a function for them is better off with [`Lease::blocks`].
+    #[inline]
+    pub fn lines(&self, mut look: impl FnMut(&[u8])) {
+        match &self.0 {
+            Inner::Lent(lent) => {
+                let (memory, at) = lent.memory().expect("a lease that is mapped");
+                memory.lines(at, lent.len(), look);
+            }
+            Inner::Own(memory) => {
+                let (lines, rest) = memory.as_chunks::<64>();
+                lines.iter().for_each(|line| look(line));
+                if !rest.is_empty() {
+                    look(rest);
+                }
+            }
+        }
+    }
+    /// Shows all bytes in order and each once, in blocks of some KiB (multiples of 64 bytes but for the last).
     pub fn blocks(&self, look: impl FnMut(&[u8])) {
         match &self.0 {
             Inner::Lent(lent) => {

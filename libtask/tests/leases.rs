@@ -46,6 +46,9 @@ fn bytes_of(message: &mut Received, part: usize) -> (Vec<u8>, bool) {
     let mut seen = Vec::new();
     lease.blocks(|block| seen.extend_from_slice(block));
     assert_eq!(seen.len(), lease.len());
+    let mut lines = Vec::with_capacity(seen.len());
+    lease.lines(|line| lines.extend_from_slice(line));
+    assert!(lines == seen, "two ways to read {} bytes differ", seen.len());
     (seen, lease.is_in_place())
 }
 

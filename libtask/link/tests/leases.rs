@@ -37,6 +37,13 @@ fn block_is_read_by_the_peer_and_written_by_its_lender_alone() {
         seen.clear();
         foreign.blocks(block.offset(), len, |part| seen.extend_from_slice(part));
         assert_eq!(seen, *block);
+        seen.clear();
+        foreign.lines(block.offset(), len, |line| seen.extend_from_slice(line));
+        assert_eq!(seen, *block);
+        seen.clear();
+        let third = len / 3;
+        foreign.lines(block.offset() + third as u64, len - third, |line| seen.extend_from_slice(line));
+        assert_eq!(seen, block[third..]);
         let mut middle = vec![0; len / 2];
         foreign.read(block.offset() + (len / 3) as u64, &mut middle);
         assert_eq!(middle, block[len / 3..len / 3 + len / 2]);

@@ -23,8 +23,12 @@ const FIRST: u32 = 256;
 const LOOKS: u32 = 32;
 /// How long to look without letting others run.
 const SPIN: Duration = Duration::from_nanos(1000);
-/// About what a wake-up across processors costs: yielding longer than that does not pay.
-const YIELD_MAX: u32 = 50_000;
+/// About what it costs to sleep: a wake-up across processors for either side. Yielding longer than that does not pay.
+const YIELD_MAX: u32 = 100_000;
+/// What is tried before anything is learnt.
+const YIELD_FIRST: u32 = 50_000;
+/// A sleep that ended so soon after the yielding would have been worth yielding for, were it not for the wake-up itself.
+const WAKE_UP: u32 = 30_000;
 /// The least that is tried.
 const YIELD_MIN: u32 = 4_000;
 /// A yield that takes so long gave the processor to somebody with work of his own.
@@ -60,7 +64,7 @@ impl Sulk {
 const NOWHERE: u32 = u32::MAX;
 
 thread_local! {
-    static LEARNT: Cell<Learnt> = const { Cell::new(Learnt { budget: YIELD_MAX, sulks: [Sulk::NONE; 2] }) };
+    static LEARNT: Cell<Learnt> = const { Cell::new(Learnt { budget: YIELD_FIRST, sulks: [Sulk::NONE; 2] }) };
     static CPU: Cell<u32> = const { Cell::new(NOWHERE) };
     static WAITER: Arc<Waiter> = Arc::new(Waiter::default());
 }
@@ -155,7 +159,7 @@ fn look_longer(near: &dyn Fn(u32) -> bool, deadline: Option<Instant>, ready: &mu
 /// What a wait that came to sleeping taught: it would have been worth looking longer, or not.
 pub(super) fn learn(slept: Duration) {
     let mut learnt = LEARNT.get();
-    let soon = slept < Duration::from_nanos(YIELD_MAX as u64 * 4);
+    let soon = Duration::from_nanos(learnt.budget.into()) + slept < Duration::from_nanos((YIELD_MAX + WAKE_UP).into());
     learnt.budget = if soon { (learnt.budget * 2).clamp(YIELD_MIN, YIELD_MAX) } else { learnt.budget / 2 };
     LEARNT.set(learnt);
     find_cpu();

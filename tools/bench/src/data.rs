@@ -27,6 +27,7 @@ impl Sum {
         sum.add(bytes);
         sum.total
     }
+    #[inline]
     pub(crate) fn add(&mut self, mut bytes: &[u8]) {
         let odd = self.len % 8;
         self.len += bytes.len();

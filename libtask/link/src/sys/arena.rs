@@ -218,6 +218,22 @@ impl Foreign {
             done += part.len();
         }
     }
+    /// Shows `len` bytes from `at` on, in order and each once, 64 at a time and at last what is left over. They do not change while they are looked at.
+    ///
+    /// Panics past the end.
+    #[inline]
+    pub fn lines(&self, at: u64, len: usize, mut look: impl FnMut(&[u8])) {
+        let from = self.map.at(usize::try_from(at).expect("inside the mapping"), len);
+        let rest = len % copy::LINE;
+        // SAFETY: the bytes are inside the mapping (`at` asserts it), which is mapped for reading only.
+        unsafe { copy::each_line(from, len / copy::LINE, |line| look(line)) };
+        if rest > 0 {
+            let mut line = [0; copy::LINE];
+            let line = &mut line[..rest];
+            self.read(at + (len - rest) as u64, line);
+            look(line);
+        }
+    }
 }
 
 /// So that vector instructions need not straddle cache lines.

@@ -168,7 +168,7 @@ fn answer(request: &mut Received) -> Result<Message> {
         SUM => Message::new(101).pod(&Sum::of(&request.memory(0)?)),
         SUM_IN_PLACE => {
             let mut sum = Sum::default();
-            request.take_lease(0)?.blocks(|block| sum.add(block));
+            request.take_lease(0)?.lines(|line| sum.add(line));
             Message::new(101).pod(&sum.total())
         }
         LINK => {
