@@ -13,6 +13,12 @@ pub(crate) fn expected(seed: u64, len: usize) -> u64 {
     seed.wrapping_mul(words).wrapping_add(words * words.saturating_sub(1) / 2)
 }
 
+/// The sum of bytes of which there are a multiple of eight.
+#[inline]
+pub(crate) fn words(bytes: &[u8]) -> u64 {
+    bytes.as_chunks::<8>().0.iter().fold(0, |total, word| total.wrapping_add(u64::from_le_bytes(*word)))
+}
+
 /// Reads every byte, in pieces of any length.
 #[derive(Debug, Default)]
 pub(crate) struct Sum {
@@ -27,7 +33,6 @@ impl Sum {
         sum.add(bytes);
         sum.total
     }
-    #[inline]
     pub(crate) fn add(&mut self, mut bytes: &[u8]) {
         let odd = self.len % 8;
         self.len += bytes.len();
@@ -41,7 +46,7 @@ impl Sum {
             bytes = &bytes[take..];
         }
         let (words, rest) = bytes.as_chunks::<8>();
-        self.total = words.iter().fold(self.total, |total, word| total.wrapping_add(u64::from_le_bytes(*word)));
+        self.total = self.total.wrapping_add(self::words(words.as_flattened()));
         self.partial[..rest.len()].copy_from_slice(rest);
     }
     /// Bytes seen.
