@@ -84,8 +84,8 @@ codes! {
     KERN_RIGHT_EXISTS = 21, "the task already holds this port under another name", "use that name";
     KERN_INVALID_HOST = 22, "the name is not a host right", "use the host right";
     KERN_MEMORY_PRESENT = 23, "the memory is already there", "nothing";
-    KERN_INVALID_POLICY = 26, "the policy is not valid", "check the policy";
-    KERN_ALREADY_WAITING = 34, "somebody is already waiting", "wait";
+    KERN_INVALID_POLICY = 28, "the policy is not valid", "check the policy";
+    KERN_ALREADY_WAITING = 30, "somebody is already waiting", "wait";
     KERN_NOT_SUPPORTED = 46, "umach does not support this", "see docs/caveats.md";
     KERN_OPERATION_TIMED_OUT = 49, "the operation timed out", "wait longer";
     KERN_INVALID_OBJECT = 29, "the object is not valid", "check the right";
