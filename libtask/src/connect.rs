@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use umach_kernel::config::{SOCKET_VARIABLE, socket_path};
 
@@ -15,9 +15,15 @@ use crate::spawn::{LANE_INODE_VARIABLE, LANE_VARIABLE};
 use crate::sys;
 use crate::task::Task;
 
+static CURRENT: Mutex<Option<Task>> = Mutex::new(None);
+
+/// What [`Task::current`] gives is not changed while this is held.
+pub(crate) fn hold_current() -> MutexGuard<'static, Option<Task>> {
+    CURRENT.lock()
+}
+
 /// See [`Task::current`].
 pub(crate) fn current() -> Result<Task> {
-    static CURRENT: Mutex<Option<Task>> = Mutex::new(None);
     let mut current = CURRENT.lock();
     if let Some(task) = &*current {
         task.check_fork()?;

@@ -83,6 +83,10 @@ impl Answered<'_> {
     fn frame(frame: Frame) -> Answered<'static> {
         Answered { code: frame.status, source: Source::Frames(SmallVec::from_iter([frame])) }
     }
+    /// Whether messages may have come along.
+    pub(crate) fn has_messages(&self) -> bool {
+        !matches!(self.source, Source::Nothing)
+    }
     /// Each message that came, in order: as a typed value if it is one already, else as bytes.
     pub(crate) fn each_typed(&mut self, mut take: impl FnMut(Either<Received, RawFrame<'_>>) -> Result<()>) -> Result<()> {
         match &mut self.source {

@@ -78,7 +78,7 @@
 //! * A wait has a deadline where you give one; [`SendRight::call`] has one of 30 seconds. Dropping a request unanswered, or dying with it, is told to the
 //!   caller at once ([`Error::is_server_died`]).
 //! * A send that fails gives the message back ([`SendError::message`]) whenever Mach leaves it whole.
-//! * After `fork` the child is not the task: every call fails with [`Error::Forked`]. No descriptor survives `exec`, except the lane that
+//! * After `fork` the child is not the task: every call fails with [`Error::Forked`], unless a task was made for it ([`Task::before_fork`]). No descriptor survives `exec`, except the lane that
 //!   [`Task::spawn`] hands to the child.
 
 mod connect;
@@ -88,6 +88,7 @@ mod direct;
 mod error;
 mod exchange;
 mod files;
+mod fork;
 mod lease;
 mod loan;
 pub mod local;
@@ -108,6 +109,7 @@ mod transport;
 
 pub use control::{Host, HostControl, TaskControl};
 pub use error::{Error, Result, RightLabel, SendError};
+pub use fork::ChildOfFork;
 pub use lease::Lease;
 pub use loan::Loan;
 pub use local::{LocalKernel, run_local};

@@ -31,7 +31,7 @@ use crate::task::Task;
 /// Memory of more bytes goes in a region, which its receiver maps; what is lent it copies, and so much of it to fresh pages. A call with a vector, every byte
 /// read, lent and in a region, µs: 4 KiB 6.5, 27; 32 KiB 12, 37; 256 KiB 27, 100; 1 MiB 160, 410; 4 MiB 900, 2200; 16 MiB 15,000, 24,000; 32 MiB 69,000, 55,000; 64 MiB
 /// 176,000, 93,000. What insists on being lent uses [`SendRight::loan`].
-const LEND_MAX: usize = 16 << 20;
+pub(crate) const LEND_MAX: usize = 16 << 20;
 
 /// A message to send. See the methods: each adds something and returns the message.
 pub struct Message {

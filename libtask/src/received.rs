@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 use umach_abi::control::Malformed;
-use umach_abi::message::{Descriptor, HEADER, Header, Place, TRAILER_MAX, Trailer, TrailerRequest, descriptors, u32_at};
+use umach_abi::message::{Descriptor, HEADER, Header, Place, Trailer, TrailerRequest, descriptors, u32_at};
 use umach_abi::records::{Frame, Written};
 use umach_abi::rights::received;
 use umach_abi::{Code, Name, RightKind, notify};
@@ -250,14 +250,21 @@ fn right_slot(task: &Task, name: Name, disposition: u8) -> Slot {
 
 /// The names of a received port array.
 pub(crate) fn array_names(annex: &[u8], address: u64, count: u32) -> Option<Vec<Name>> {
+    array_bytes(annex, address, count).map(names_of)
+}
+
+/// The same, four bytes each.
+pub(crate) fn array_bytes(annex: &[u8], address: u64, count: u32) -> Option<&[u8]> {
     match Place::from_raw(address)? {
-        Place::Null if count == 0 => Some(Vec::new()),
-        Place::Annex(at) => {
-            let bytes = annex.get(at as usize..(at as usize).checked_add(4 * count as usize)?)?;
-            Some(bytes.chunks_exact(4).map(|b| Name(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect())
-        }
+        Place::Null if count == 0 => Some(&[]),
+        Place::Annex(at) => annex.get(at as usize..(at as usize).checked_add(4 * count as usize)?),
         _ => None,
     }
+}
+
+/// Names of four bytes each.
+pub(crate) fn names_of(bytes: &[u8]) -> Vec<Name> {
+    bytes.chunks_exact(4).map(|b| Name(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect()
 }
 
 /// The n-th descriptor of a frame, taken out.
@@ -360,17 +367,17 @@ impl Received {
         received
     }
     /// A message that came over a link as Mach's bytes, with as much of a trailer as was asked for. If it wants an answer, that becomes a right.
-    pub(crate) fn into_bytes(mut self, request: TrailerRequest) -> (Vec<u8>, Vec<u8>) {
+    pub(crate) fn into_bytes(self, request: TrailerRequest) -> (Vec<u8>, Vec<u8>) {
+        self.with_parts(request, |parts, trailer| (parts.concat(), trailer.to_vec()))
+    }
+    /// The same in parts (header, body), not copied.
+    #[inline]
+    pub(crate) fn with_parts<T>(mut self, request: TrailerRequest, take: impl FnOnce([&[u8]; 2], &[u8]) -> T) -> T {
         let inner = &mut *self.inner;
         if let Answer::Slot(owed) = std::mem::take(&mut inner.reply) {
             inner.header.remote = self.task.0.plane.name_reply(owed);
         }
-        let mut message = Vec::with_capacity(HEADER + inner.body.len());
-        message.extend_from_slice(&inner.header.to_bytes());
-        message.extend_from_slice(&inner.body);
-        let mut trailer = Vec::with_capacity(TRAILER_MAX);
-        inner.trailer.write(request, &mut trailer);
-        (message, trailer)
+        take([&inner.header.to_bytes(), &inner.body], &inner.trailer.to_bytes(request)[..request.size()])
     }
 
     /// The task that received it.

@@ -152,7 +152,7 @@ impl Task {
         Ok((Task::hello(Link::from_attached(lane))?, control))
     }
 
-    fn create_task(&self, label: &str, inherit: bool) -> Result<(TaskControl, Attached)> {
+    pub(crate) fn create_task(&self, label: &str, inherit: bool) -> Result<(TaskControl, Attached)> {
         let what = "making a task";
         let flags = if inherit { 0 } else { NO_INHERIT };
         let call = TaskCreate { flags, label: label.as_bytes() };

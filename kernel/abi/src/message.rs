@@ -147,7 +147,10 @@ pub struct Trailer {
 impl Trailer {
     /// Appends as much as was asked for. Audit token words: auid, euid, egid, ruid, rgid, pid, task (low), task (high).
     pub fn write(&self, request: TrailerRequest, out: &mut Vec<u8>) {
-        let start = out.len();
+        out.extend_from_slice(&self.to_bytes(request)[..request.size()]);
+    }
+    /// The same with what was not asked for behind it.
+    pub fn to_bytes(&self, request: TrailerRequest) -> [u8; TRAILER_MAX] {
         let words = [
             0,
             request.size() as u32,
@@ -167,10 +170,11 @@ impl Trailer {
             0,
             0,
         ];
-        for word in words {
-            out.extend_from_slice(&word.to_le_bytes());
+        let mut out = [0; TRAILER_MAX];
+        for (i, word) in words.into_iter().enumerate() {
+            out[4 * i..4 * i + 4].copy_from_slice(&word.to_le_bytes());
         }
-        out.truncate(start + request.size());
+        out
     }
     /// Reads a trailer of any size; what was not asked for is zero. `None` if it is malformed.
     pub fn read(bytes: &[u8]) -> Option<Trailer> {

@@ -28,9 +28,11 @@
 mod calls;
 mod message;
 mod msg;
+mod program;
 
 pub use calls::{PeekInfo, Space};
 pub use message::{MsgBuffer, OolPart};
+pub use program::{Incoming, Lent, Outgoing, Program};
 pub use umach_abi::message::{Descriptor, Header, NDR, Options, Trailer, TrailerRequest, copy, guard_flags, kind};
 pub use umach_abi::records::{HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow, kobject};
 pub use umach_abi::rights::{ConstructFlags, flavor, received, special};

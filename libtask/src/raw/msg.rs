@@ -1,38 +1,61 @@
 //! `mach_msg` and its relatives.
 
-use std::os::fd::AsFd;
+use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use umach_abi::control::{Reply, SendMany, answer, msg_flags, phase};
 use umach_abi::limits::{ANNEX_MAX, ANNEX_THRESHOLD};
-use umach_abi::message::{Descriptor, Options, Place, TrailerRequest, descriptors, file_lost, round4};
+use umach_abi::message::{Descriptor, Header, Options, Place, TrailerRequest, copy, descriptors, file_lost, round4};
 use umach_abi::records::Frame;
 use umach_abi::{Code, Name};
 
+use super::program::{Incoming, Lent, Outgoing, Program};
 use super::{MsgBuffer, OolPart, Space};
+use crate::direct::Room;
 use crate::error::Error;
-use crate::exchange::{Either, Exchange, Post, exchange};
+use crate::exchange::{Answered, Either, Exchange, Post, exchange, is_receive_error};
 use crate::files::Staged;
-use crate::received::{RawFrame, array_names, take_attached};
+use crate::message::LEND_MAX;
+use crate::received::{RawFrame, array_bytes, names_of, take_attached};
 use crate::region::Memory;
 use crate::task::Task;
 use crate::transport::Wait;
 use crate::transport::pool::Need;
 
-/// A message in wire form: descriptors' addresses are places, and what they stand for is in the annex.
+/// A message in wire form: descriptors' addresses are places, and what they stand for is in the annex or in rooms.
 #[derive(Default)]
 struct Wire {
-    message: Vec<u8>,
-    annex: Vec<u8>,
+    /// The message, then its annex.
+    bytes: Vec<u8>,
+    /// How many of them are the message.
+    size: usize,
+    /// Memory that is lent if the message goes over a link.
+    rooms: SmallVec<[Arc<Room>; 1]>,
     /// Regions made for this message, by name; released if it is not sent.
-    regions: Vec<Name>,
+    regions: SmallVec<[Name; 1]>,
     /// Open files that were written to their lane.
     files: Vec<Staged>,
+}
+
+/// What a thread writes its messages with memory into; kept for its room.
+const SCRATCH_MAX: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl Wire {
     fn sent(&self) {
         self.files.iter().for_each(Staged::mark_sent);
+    }
+    fn annex(&self) -> &[u8] {
+        &self.bytes[self.size..]
+    }
+    fn post(&self) -> Post<'_> {
+        Post { bytes: &self.bytes, send_size: self.size as u32, rooms: &self.rooms }
     }
 }
 
@@ -87,12 +110,12 @@ impl Space<'_> {
     /// Receives what is ready, at most `count` messages, waiting at most so many milliseconds for the first.
     pub fn receive_many(&self, name: Name, count: u32, timeout: u32) -> Result<Vec<MsgBuffer>, Code> {
         let options = (Options::RCV | Options::RCV_TIMEOUT).bits() | TrailerRequest::Audit.options();
-        let mut received = Vec::new();
-        let code = self.exchange(None, options, u32::MAX, name, timeout, count, &mut received).map_err(|e| e.code())?;
-        if received.is_empty() {
+        let mut program = Buffers { send: None, received: Vec::new() };
+        let code = self.exchange(&mut program, options, u32::MAX, name, timeout, count).map_err(|e| e.code())?;
+        if program.received.is_empty() {
             code.ok()?;
         }
-        Ok(received)
+        Ok(program.received)
     }
 
     /// Sends several messages, none of which waits; stops at the first that fails. Says how many were sent, and how the last one ended.
@@ -104,18 +127,13 @@ impl Space<'_> {
     }
 
     fn send_frames(&self, buffers: &[MsgBuffer]) -> Result<(u32, Code), Error> {
-        let wires = buffers.iter().map(|buffer| self.wire_form(buffer, Some(Duration::ZERO))).collect::<Result<Vec<_>, _>>()?;
+        let patience = Some(Duration::ZERO);
+        let wires = buffers.iter().map(|buffer| self.wire_form(&Buffers::of(buffer), false, patience)).collect::<Result<Vec<_>, _>>()?;
         let mut tail = Vec::new();
         for wire in &wires {
-            let row = Frame {
-                size: wire.message.len() as u32,
-                annex: wire.annex.len() as u32,
-                options: Options::SEND.bits(),
-                ..Frame::default()
-            };
+            let row = Frame { size: wire.size as u32, annex: wire.annex().len() as u32, options: Options::SEND.bits(), ..Frame::default() };
             row.write(&mut tail);
-            tail.extend_from_slice(&wire.message);
-            tail.extend_from_slice(&wire.annex);
+            tail.extend_from_slice(&wire.bytes);
         }
         if self.task.0.plane.is_active() {
             return self.send_each(wires);
@@ -127,7 +145,7 @@ impl Space<'_> {
         drop(lane);
         wires.iter().take(sent as usize).for_each(Wire::sent);
         for wire in wires.into_iter().skip(sent as usize) {
-            self.drop_regions(wire.regions);
+            self.drop_regions(&wire.regions);
         }
         Ok((sent, code))
     }
@@ -137,13 +155,22 @@ impl Space<'_> {
         let mut sent = 0;
         let mut wires = wires.into_iter();
         for wire in wires.by_ref() {
-            let (timed, flags) = (phase::SEND, msg_flags::TRY_SEND);
-            let mut received = Vec::new();
-            let code =
-                self.pass_on(Some(&wire), Options::SEND.bits(), 0, Name::NULL, Wait { timed, ..Wait::FOREVER }, flags, 0, &mut received)?;
+            let want = Exchange {
+                options: Options::SEND.bits(),
+                flags: msg_flags::TRY_SEND,
+                post: Some(wire.post()),
+                call: false,
+                receive: Name::NULL,
+                limit: 0,
+                count: 0,
+                wait: Wait { timed: phase::SEND, ..Wait::FOREVER },
+                from: None,
+            };
+            let code = exchange(self.task, &want)?.code;
+            self.task.0.plane.look(self.task)?;
             if !code.is_ok() {
-                self.drop_regions(wire.regions);
-                wires.for_each(|wire| self.drop_regions(wire.regions));
+                self.drop_regions(&wire.regions);
+                wires.for_each(|wire| self.drop_regions(&wire.regions));
                 return Ok((sent, code));
             }
             wire.sent();
@@ -153,36 +180,27 @@ impl Space<'_> {
     }
 
     fn message(&self, buffer: &mut MsgBuffer, options: u32, rcv_size: u32, rcv_name: Name, timeout: u32) -> Result<Code, Error> {
-        let sends = options & Options::SEND.bits() != 0;
-        let timed = options & Options::SEND_TIMEOUT.bits() != 0;
-        let patience = timed.then(|| Duration::from_millis(timeout as u64));
-        let wire = if sends { Some(self.wire_form(buffer, patience)?) } else { None };
-        let mut received = Vec::new();
-        let regions = wire.as_ref().map_or(Vec::new(), |wire| wire.regions.clone());
-        let code = self.exchange(wire.as_ref(), options, rcv_size, rcv_name, timeout, 1, &mut received)?;
-        let receive_failed = code.0 >> 28 == 1 && code.0 & 0x4000 != 0;
-        if code.is_ok() || receive_failed {
-            wire.iter().for_each(Wire::sent);
-        } else {
-            // Those that the kernel took are no longer here, and releasing them again does nothing.
-            self.drop_regions(regions);
-        }
-        if let Some(first) = received.pop() {
+        let mut program = Buffers::of(buffer);
+        let code = self.exchange(&mut program, options, rcv_size, rcv_name, timeout, 1)?;
+        if let Some(first) = program.received.pop() {
             *buffer = first;
         }
         Ok(code)
     }
 
-    #[allow(clippy::too_many_arguments)] // Mach's own argument list
+    /// `mach_msg` on a program's own memory; see [`Program`].
+    pub fn mach_msg_of(&self, program: &mut impl Program, options: u32, rcv_size: u32, rcv_name: Name, timeout: u32) -> Code {
+        self.exchange(program, options, rcv_size, rcv_name, timeout, 1).unwrap_or_else(|failed| failed.code())
+    }
+
     fn exchange(
         &self,
-        wire: Option<&Wire>,
+        program: &mut impl Program,
         options: u32,
         limit: u32,
         receive: Name,
         timeout: u32,
         count: u32,
-        received: &mut Vec<MsgBuffer>,
     ) -> Result<Code, Error> {
         let has = |option: Options| options & option.bits() != 0;
         let timed = if has(Options::SEND_TIMEOUT) { phase::SEND } else { 0 } | if has(Options::RCV_TIMEOUT) { phase::RECEIVE } else { 0 };
@@ -194,42 +212,48 @@ impl Space<'_> {
             flags |= if timed & phase::RECEIVE != 0 { msg_flags::TRY_RECEIVE } else { 0 };
         }
         let wait = Wait { timeout: (timed != 0 && timeout > 0).then(|| Duration::from_millis(timeout as u64)), timed, interruptible };
-        self.pass_on(wire, options, limit, receive, wait, flags, count, received)
+        let mut want = Exchange { options, flags, post: None, call: false, receive, limit, count, wait, from: None };
+        if !has(Options::SEND) {
+            return self.deliver(exchange(self.task, &want)?, program, options);
+        }
+        let message = program.message();
+        if !Header::read(message).is_some_and(|header| header.is_complex()) {
+            want.post = Some(Post { bytes: message, send_size: message.len() as u32, rooms: &[] });
+            return self.deliver(exchange(self.task, &want)?, program, options);
+        }
+        let patience = has(Options::SEND_TIMEOUT).then(|| Duration::from_millis(timeout as u64));
+        let wire = self.wire_form(program, true, patience)?;
+        want.post = Some(wire.post());
+        let answered = exchange(self.task, &want)?;
+        let code = answered.code;
+        let came_back = matches!(code.plain(), Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED) && answered.has_messages();
+        if code.is_ok() || is_receive_error(code) {
+            wire.sent();
+        }
+        let delivered = self.deliver(answered, program, options);
+        if !code.is_ok() && !is_receive_error(code) && !came_back {
+            // Those that the kernel took are no longer here, and releasing them again does nothing.
+            self.drop_regions(&wire.regions);
+        }
+        if wire.bytes.capacity() <= SCRATCH_MAX {
+            SCRATCH.set(wire.bytes);
+        }
+        delivered
     }
 
-    #[allow(clippy::too_many_arguments)] // Mach's own argument list
-    fn pass_on(
-        &self,
-        wire: Option<&Wire>,
-        options: u32,
-        limit: u32,
-        receive: Name,
-        wait: Wait,
-        flags: u32,
-        count: u32,
-        received: &mut Vec<MsgBuffer>,
-    ) -> Result<Code, Error> {
-        let whole;
-        let post = match wire {
-            None => None,
-            Some(wire) if wire.annex.is_empty() => Some(&wire.message[..]),
-            Some(wire) => {
-                whole = [&wire.message[..], &wire.annex].concat();
-                Some(&whole[..])
-            }
-        };
-        let post = post.zip(wire).map(|(bytes, wire)| Post { bytes, send_size: wire.message.len() as u32, rooms: &[] });
-        let mut answered = exchange(self.task, &Exchange { options, flags, post, call: false, receive, limit, count, wait, from: None })?;
-        let code = answered.code;
+    /// Gives the program what came.
+    fn deliver(&self, mut answered: Answered<'_>, program: &mut impl Program, options: u32) -> Result<Code, Error> {
+        let mut code = answered.code;
         let request = TrailerRequest::from_options(options).unwrap_or(TrailerRequest::Null);
         answered.each_typed(|message| {
-            received.push(match message {
-                Either::Typed(message) => {
-                    let (bytes, trailer) = message.into_bytes(request);
-                    MsgBuffer { bytes, ool: Vec::new(), trailer }
+            match message {
+                Either::Typed(message) => message.with_parts(request, |parts, trailer| program.receive(code, parts, trailer)),
+                Either::Raw(frame) => {
+                    if !from_wire(self.task, code, frame, program) && code.is_ok() {
+                        code = Code(Code::MACH_RCV_BODY_ERROR.0 | Code::VM_SPACE);
+                    }
                 }
-                Either::Raw(frame) => from_wire(self.task, frame),
-            });
+            }
             Ok(())
         })?;
         drop(answered);
@@ -237,121 +261,195 @@ impl Space<'_> {
         Ok(code)
     }
 
-    /// Writes the message as it travels: each out-of-line address becomes a place. An index that stands for nothing becomes a place that the
-    /// kernel refuses, so that Mach's rules about what is consumed then are the kernel's too.
-    fn wire_form(&self, buffer: &MsgBuffer, patience: Option<Duration>) -> Result<Wire, Error> {
-        let mut wire = Wire { message: buffer.bytes.clone(), ..Wire::default() };
-        if let Err(failed) = self.place_all(buffer, &mut wire, patience) {
-            self.drop_regions(std::mem::take(&mut wire.regions));
+    /// Writes the message as it travels: each out-of-line address becomes a place. An address that stands for nothing becomes a place that the
+    /// kernel refuses, so that Mach's rules about what is consumed then are the kernel's too. `lend`: memory may be written where it can be lent.
+    fn wire_form(&self, program: &impl Program, lend: bool, patience: Option<Duration>) -> Result<Wire, Error> {
+        let mut bytes = SCRATCH.take();
+        bytes.clear();
+        bytes.extend_from_slice(program.message());
+        let mut wire = Wire { size: bytes.len(), bytes, ..Wire::default() };
+        if let Err(failed) = self.place_all(program, &mut wire, lend, patience) {
+            self.drop_regions(&wire.regions);
             return Err(failed);
         }
         Ok(wire)
     }
 
-    fn place_all(&self, buffer: &MsgBuffer, wire: &mut Wire, patience: Option<Duration>) -> Result<(), Error> {
+    fn place_all(&self, program: &impl Program, wire: &mut Wire, lend: bool, patience: Option<Duration>) -> Result<(), Error> {
         let until = patience.map(|patience| Instant::now() + patience);
         const NOWHERE: u64 = Place::Annex(u32::MAX).to_raw();
-        for (at, descriptor) in descriptors(&buffer.bytes) {
+        let message = program.message();
+        let Some(header) = Header::read(message) else { return Ok(()) };
+        // What a link can lend is plain memory and nothing else.
+        let is_lent = |descriptor| matches!(descriptor, Ok(Descriptor::Memory { copy: copy::VIRTUAL, volatile: false, .. }));
+        let dest = (lend && descriptors(message).all(|(_, descriptor)| is_lent(descriptor))).then_some(header.remote);
+        for (at, descriptor) in descriptors(message) {
             let Ok(mut descriptor) = descriptor else { break };
             match &mut descriptor {
+                Descriptor::Memory { size: 0, address, .. } => *address = Place::Null.to_raw(),
                 Descriptor::Memory { address, deallocate, size, .. } => {
-                    *address = match buffer.ool.get(*address as usize) {
-                        _ if *size == 0 => Place::Null.to_raw(),
-                        Some(OolPart::Region(name)) => Place::Region(*name).to_raw(),
-                        Some(part) => match part.bytes().and_then(|bytes| bytes.get(..*size as usize)) {
-                            Some(bytes) => {
-                                let (place, moved) = self.place_bytes(bytes, wire)?;
-                                *deallocate |= moved;
-                                place.to_raw()
-                            }
-                            None => NOWHERE,
-                        },
+                    *address = match program.memory(*address, *size as usize) {
+                        Some(Outgoing::Region(name)) => Place::Region(name).to_raw(),
+                        Some(Outgoing::Bytes(bytes)) => {
+                            let (place, moved) = self.place_bytes(bytes, wire, dest)?;
+                            *deallocate |= moved;
+                            place.to_raw()
+                        }
                         None => NOWHERE,
                     };
                 }
+                Descriptor::Ports { count: 0, address, .. } => *address = Place::Null.to_raw(),
                 Descriptor::Ports { address, count, .. } => {
-                    let names = buffer.ool.get(*address as usize).and_then(OolPart::names).and_then(|names| names.get(..*count as usize));
-                    *address = match names {
-                        _ if *count == 0 => Place::Null.to_raw(),
-                        Some(names) if wire.annex.len() + 4 * names.len() <= ANNEX_MAX => {
-                            let at = wire.annex.len() as u32;
-                            names.iter().for_each(|name| wire.annex.extend_from_slice(&name.0.to_le_bytes()));
-                            Place::Annex(at).to_raw()
-                        }
-                        _ => NOWHERE,
-                    };
+                    let (from, count) = (wire.annex().len(), *count as usize);
+                    let fits = from + 4 * count <= ANNEX_MAX;
+                    *address =
+                        if fits && program.names(*address, count, &mut wire.bytes) { Place::Annex(from as u32).to_raw() } else { NOWHERE };
                 }
                 Descriptor::File { lane, number } => {
-                    let staged = match buffer.ool.get(*lane as usize) {
-                        Some(OolPart::File(file)) => self.task.0.files.stage(self.task, buffer.header().remote, file.as_fd(), until)?,
-                        _ => None,
+                    let staged = match program.file(*lane) {
+                        Some(file) => self.task.0.files.stage(self.task, header.remote, file, until)?,
+                        None => None,
                     };
                     (*lane, *number) = staged.as_ref().map_or((0, file_lost::NOT_SENT), Staged::token);
                     wire.files.extend(staged);
                 }
                 _ => continue,
             }
-            descriptor.write_at(&mut wire.message, at);
+            descriptor.write_at(&mut wire.bytes, at);
         }
         Ok(())
     }
 
-    /// Puts bytes into the annex, or into a region of their own that goes with the message.
-    fn place_bytes(&self, bytes: &[u8], wire: &mut Wire) -> Result<(Place, bool), Error> {
-        if bytes.len() > ANNEX_THRESHOLD || wire.annex.len() + round4(bytes.len()) > ANNEX_MAX {
-            let name = self.task.region(bytes)?.into_right().into_raw()?;
-            wire.regions.push(name);
-            return Ok((Place::Region(name), true));
+    /// Puts bytes into the annex, or where they can be lent to whom the message is for, or into a region of their own that goes with it.
+    fn place_bytes(&self, bytes: &[u8], wire: &mut Wire, dest: Option<Name>) -> Result<(Place, bool), Error> {
+        let at = wire.annex().len();
+        if bytes.len() <= ANNEX_THRESHOLD && at + round4(bytes.len()) <= ANNEX_MAX {
+            wire.bytes.extend_from_slice(bytes);
+            wire.bytes.resize(wire.size + round4(at + bytes.len()), 0);
+            return Ok((Place::Annex(at as u32), false));
         }
-        let at = wire.annex.len() as u32;
-        wire.annex.extend_from_slice(bytes);
-        wire.annex.resize(round4(wire.annex.len()), 0);
-        Ok((Place::Annex(at), false))
+        let room = dest.filter(|_| bytes.len() <= LEND_MAX).and_then(|dest| self.task.0.plane.copy_to_room(self.task, dest, bytes));
+        if let Some(room) = room {
+            wire.rooms.push(Arc::new(room));
+            return Ok((Place::Lease(wire.rooms.len() as u32 - 1), false));
+        }
+        let name = self.task.region(bytes)?.into_right().into_raw()?;
+        wire.regions.push(name);
+        Ok((Place::Region(name), true))
     }
 
-    fn drop_regions(&self, regions: Vec<Name>) {
-        for name in regions {
+    fn drop_regions(&self, regions: &[Name]) {
+        for &name in regions {
             // Fails if the kernel has taken it.
             let _ = Space::new(self.task).port_deallocate(name);
         }
     }
 }
 
-/// The message as the program sees it: places become indices.
-fn from_wire(task: &Task, frame: RawFrame<'_>) -> MsgBuffer {
+/// The message as the program sees it: places become addresses. False if there was no room for something.
+fn from_wire(task: &Task, code: Code, frame: RawFrame<'_>, program: &mut impl Program) -> bool {
     let RawFrame { message, trailer, annex, mut attached, mut leases, .. } = frame;
-    let mut bytes = message.to_vec();
-    let mut ool = Vec::new();
+    program.receive(code, [message, &[]], trailer);
+    let mut all = true;
     for (at, descriptor) in descriptors(message) {
         let Ok(mut descriptor) = descriptor else { break };
-        let part = match &descriptor {
+        let incoming = match &descriptor {
             Descriptor::Memory { address, size, .. } => match Place::from_raw(*address) {
                 Some(Place::Null) => continue,
                 Some(Place::Annex(from)) => {
-                    annex.get(from as usize..from as usize + *size as usize).map_or(OolPart::Lost, |bytes| OolPart::Bytes(bytes.to_vec()))
+                    annex.get(from as usize..from as usize + *size as usize).map_or(Incoming::Lost, Incoming::Bytes)
                 }
-                Some(Place::Attached(n)) => take_attached(&mut attached, n)
-                    .and_then(|file| Memory::from_sealed(&file, *size as u64).ok())
-                    .map_or(OolPart::Lost, OolPart::Mapped),
-                Some(Place::Region(name)) => OolPart::Region(name),
-                Some(Place::Lease(n)) => {
-                    leases.get_mut(n as usize).and_then(Option::take).and_then(|lease| lease.to_vec()).map_or(OolPart::Lost, OolPart::Bytes)
+                Some(Place::Attached(n)) => {
+                    take_attached(&mut attached, n).map_or(Incoming::Lost, |file| Incoming::Sealed(file, *size as u64))
                 }
-                None => OolPart::Lost,
+                Some(Place::Region(name)) => Incoming::Region(name, *size as u64),
+                Some(Place::Lease(n)) => leases
+                    .get_mut(n as usize)
+                    .and_then(Option::take)
+                    .filter(|lease| lease.memory().is_some())
+                    .map_or(Incoming::Lost, |lease| Incoming::Lent(Lent(lease))),
+                None => Incoming::Lost,
             },
             Descriptor::Ports { address, count, .. } if *count > 0 => {
-                array_names(annex, *address, *count).map_or(OolPart::Lost, OolPart::Names)
+                array_bytes(annex, *address, *count).map_or(Incoming::Lost, Incoming::Names)
             }
-            Descriptor::File { lane, number } => task.0.files.claim(*lane, *number).map_or(OolPart::Lost, OolPart::File),
+            Descriptor::File { lane, number } => task.0.files.claim(*lane, *number).map_or(Incoming::Lost, Incoming::File),
             _ => continue,
         };
+        let placed = program.place(incoming);
+        all &= placed.is_some();
+        let to = placed.unwrap_or(0);
         match &mut descriptor {
-            Descriptor::File { lane, .. } => *lane = ool.len() as u64,
-            Descriptor::Memory { address, .. } | Descriptor::Ports { address, .. } => *address = ool.len() as u64,
+            Descriptor::File { lane, .. } => *lane = to,
+            Descriptor::Memory { address, size, .. } => {
+                *address = to;
+                *size = if placed.is_some() { *size } else { 0 };
+            }
+            Descriptor::Ports { address, count, .. } => {
+                *address = to;
+                *count = if placed.is_some() { *count } else { 0 };
+            }
             _ => {}
         }
-        ool.push(part);
-        descriptor.write_at(&mut bytes, at);
+        program.describe(at, &descriptor);
     }
-    MsgBuffer { bytes, ool, trailer: trailer.to_vec() }
+    all
+}
+
+/// A [`MsgBuffer`] as a program: addresses are indices.
+struct Buffers<'b> {
+    send: Option<&'b MsgBuffer>,
+    received: Vec<MsgBuffer>,
+}
+
+impl<'b> Buffers<'b> {
+    fn of(send: &'b MsgBuffer) -> Buffers<'b> {
+        Buffers { send: Some(send), received: Vec::new() }
+    }
+    fn part(&self, address: u64) -> Option<&OolPart> {
+        self.send?.ool.get(usize::try_from(address).ok()?)
+    }
+}
+
+impl Program for Buffers<'_> {
+    fn message(&self) -> &[u8] {
+        self.send.map_or(&[], |buffer| &buffer.bytes)
+    }
+    fn memory(&self, address: u64, size: usize) -> Option<Outgoing<'_>> {
+        match self.part(address)? {
+            OolPart::Region(name) => Some(Outgoing::Region(*name)),
+            part => part.bytes()?.get(..size).map(Outgoing::Bytes),
+        }
+    }
+    fn names(&self, address: u64, count: usize, annex: &mut Vec<u8>) -> bool {
+        let names = self.part(address).and_then(OolPart::names).and_then(|names| names.get(..count));
+        names.map(|names| names.iter().for_each(|name| annex.extend_from_slice(&name.0.to_le_bytes()))).is_some()
+    }
+    fn file(&self, address: u64) -> Option<BorrowedFd<'_>> {
+        match self.part(address)? {
+            OolPart::File(file) => Some(file.as_fd()),
+            _ => None,
+        }
+    }
+    fn receive(&mut self, _code: Code, message: [&[u8]; 2], trailer: &[u8]) {
+        self.received.push(MsgBuffer { bytes: message.concat(), ool: Vec::new(), trailer: trailer.to_vec() });
+    }
+    fn place(&mut self, memory: Incoming<'_>) -> Option<u64> {
+        let ool = &mut self.received.last_mut()?.ool;
+        ool.push(match memory {
+            Incoming::Bytes(bytes) => OolPart::Bytes(bytes.to_vec()),
+            Incoming::Lent(lent) => lent.0.to_vec().map_or(OolPart::Lost, OolPart::Bytes),
+            Incoming::Sealed(file, size) => Memory::from_sealed(&file, size).map_or(OolPart::Lost, OolPart::Mapped),
+            Incoming::Region(name, _) => OolPart::Region(name),
+            Incoming::Names(bytes) => OolPart::Names(names_of(bytes)),
+            Incoming::File(file) => OolPart::File(file),
+            Incoming::Lost => OolPart::Lost,
+        });
+        Some(ool.len() as u64 - 1)
+    }
+    fn describe(&mut self, at: usize, descriptor: &Descriptor) {
+        if let Some(message) = self.received.last_mut() {
+            descriptor.write_at(&mut message.bytes, at);
+        }
+    }
 }
