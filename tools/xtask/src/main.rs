@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod checkers;
+mod install;
 mod steps;
 mod verbs;
 
@@ -45,6 +46,8 @@ enum Verb {
         #[arg(long)]
         check: bool,
     },
+    /// Builds and installs the C library, its headers and the programs.
+    Install(install::Install),
     /// Repeats the model (a new seed each round) and the scenario tests until the time is over or something fails.
     Soak(verbs::Soak),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Verb::San(args) => checkers::san(&root, &args),
         Verb::Fuzz(args) => checkers::fuzz(&root, &args),
         Verb::Docs { check } => verbs::docs(&root, check),
+        Verb::Install(args) => install::install(&root, &args),
         Verb::Soak(args) => verbs::soak(&root, &args),
     });
     match result {

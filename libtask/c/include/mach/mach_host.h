@@ -1,0 +1,20 @@
+/* The machine. */
+#ifndef UMACH_MACH_MACH_HOST_H
+#define UMACH_MACH_MACH_HOST_H
+
+#include <mach/host_info.h>
+#include <mach/mach_types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+kern_return_t host_info(host_t host, host_flavor_t flavor, host_info_t host_info_out, mach_msg_type_number_t *host_info_outCnt);
+kern_return_t host_kernel_version(host_t host, kernel_version_t kernel_version);
+kern_return_t host_page_size(host_t host, vm_size_t *page_size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

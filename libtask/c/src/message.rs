@@ -1,0 +1,390 @@
+//! `mach_msg` and its relatives, on the program's own buffers.
+//!
+//! What of a buffer's validity is checked, and when:
+//!
+//! | | |
+//! |---|---|
+//! | sizes | always |
+//! | the message sent, the buffer received into | pages that this thread has not used lately: see `probe` |
+//! | out-of-line memory sent | always, all of it |
+//!
+//! A message that comes for a buffer which cannot be written is received and lost, as in XNU: its rights are in the space.
+
+use std::os::fd::BorrowedFd;
+
+use libtask::raw::{Descriptor, Header, Incoming, Options, Outgoing, Program};
+use libtask::{Code, Disposition, Name, RightKind};
+use smallvec::SmallVec;
+use umach_abi::limits::MESSAGE_MAX;
+use umach_abi::message::{HEADER, TRAILER_MAX, descriptors, round4};
+
+use crate::process::space;
+use crate::{ool, probe};
+
+/// `mach_msg_header_t`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct MsgHeader {
+    pub(crate) bits: u32,
+    pub(crate) size: u32,
+    pub(crate) remote: u32,
+    pub(crate) local: u32,
+    pub(crate) voucher: u32,
+    pub(crate) id: i32,
+}
+
+/// A call of `mach_msg`.
+struct Call {
+    send: *const u8,
+    send_size: usize,
+    into: *mut u8,
+    limit: usize,
+    /// To be received so: the whole message stays queued if it is too large.
+    options: u32,
+    received: bool,
+}
+
+impl Program for Call {
+    #[inline]
+    fn message(&self) -> &[u8] {
+        if self.send_size == 0 {
+            return &[];
+        }
+        // SAFETY: the caller has found these bytes readable, and they are the program's message, which it does not change while it sends it.
+        unsafe { std::slice::from_raw_parts(self.send, self.send_size) }
+    }
+    fn memory(&self, address: u64, size: usize) -> Option<Outgoing<'_>> {
+        let at = address as *const u8;
+        // SAFETY: readable as of now; the program may not change or unmap what it is sending.
+        probe::readable(at, size).then(|| Outgoing::Bytes(unsafe { std::slice::from_raw_parts(at, size) }))
+    }
+    fn names(&self, address: u64, count: usize, annex: &mut Vec<u8>) -> bool {
+        match self.memory(address, 4 * count) {
+            Some(Outgoing::Bytes(bytes)) => annex.extend_from_slice(bytes),
+            _ => return false,
+        }
+        true
+    }
+    fn file(&self, address: u64) -> Option<BorrowedFd<'_>> {
+        let number = i32::try_from(address).ok()?;
+        // SAFETY: asks about a number.
+        let is_open = number >= 0 && unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
+        // SAFETY: open as of now; the program does not close what it is sending.
+        is_open.then(|| unsafe { BorrowedFd::borrow_raw(number) })
+    }
+
+    #[inline]
+    fn receive(&mut self, code: Code, message: [&[u8]; 2], trailer: &[u8]) {
+        self.received = true;
+        if code.plain() == Code::MACH_RCV_TOO_LARGE && self.options & Options::RCV_LARGE.bits() != 0 {
+            return self.tell_size(message[0]);
+        }
+        let mut at = 0;
+        for part in message {
+            self.write(at, part);
+            at += part.len();
+        }
+        self.write(round4(at), trailer);
+    }
+    fn place(&mut self, memory: Incoming<'_>) -> Option<u64> {
+        let copied = |bytes: &[u8]| {
+            let to = ool::allocate(bytes.len())?;
+            // SAFETY: `allocate` gave room for as many bytes, new to everybody.
+            unsafe { to.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+            Some(to.as_ptr() as u64)
+        };
+        match memory {
+            Incoming::Bytes([]) | Incoming::Names([]) => Some(0),
+            Incoming::Bytes(bytes) | Incoming::Names(bytes) => copied(bytes),
+            Incoming::Lent(lent) => {
+                let to = ool::allocate(lent.len())?;
+                // SAFETY: room for as many bytes, nobody else's; fresh pages and those used before are both initialised.
+                let out = unsafe { std::slice::from_raw_parts_mut(to.as_ptr(), lent.len()) };
+                lent.copy_to(out).then_some(to.as_ptr() as u64)
+            }
+            Incoming::Sealed(file, len) => ool::map_sealed(&file, len).map(|at| at.as_ptr() as u64),
+            Incoming::Region(name, len) => {
+                let space = space().ok()?;
+                let mapped = space.region_map(name).ok().and_then(|(_, _, file)| ool::map_sealed(&file, len));
+                // The memory is here, or lost.
+                let _ = space.port_deallocate(name);
+                mapped.map(|at| at.as_ptr() as u64)
+            }
+            Incoming::File(file) => Some(std::os::fd::IntoRawFd::into_raw_fd(file) as u64),
+            Incoming::Lost => None,
+        }
+    }
+    fn describe(&mut self, at: usize, descriptor: &Descriptor) {
+        let mut bytes = [0; 16];
+        descriptor.write_at(&mut bytes, 0);
+        self.write(at, &bytes[..descriptor.size()]);
+    }
+}
+
+impl Call {
+    /// As far as there is room.
+    #[inline]
+    fn write(&self, at: usize, bytes: &[u8]) {
+        let len = bytes.len().min(self.limit.saturating_sub(at));
+        if len > 0 {
+            // SAFETY: inside the `limit` bytes of the program's buffer, which the caller has found writable; no slice of it is in use now.
+            unsafe { self.into.add(at).copy_from(bytes.as_ptr(), len) };
+        }
+    }
+    /// XNU writes only these fields when the message stays where it is.
+    fn tell_size(&self, message: &[u8]) {
+        let Some(header) = Header::read(message) else { return };
+        let field = |at: usize, value: u32| {
+            if probe::buffer_writable(self.into.wrapping_add(at), 4) {
+                // SAFETY: four bytes that can be written, of the header of the program's buffer.
+                unsafe { self.into.add(at).cast::<u32>().write_unaligned(value) };
+            }
+        };
+        field(4, header.size);
+        if self.options & Options::RCV_LARGE_IDENTITY.bits() != 0 {
+            field(12, header.local.0);
+        }
+    }
+}
+
+/// Out-of-line memory that goes away with the message.
+fn given_away(message: &[u8]) -> SmallVec<[(usize, usize); 2]> {
+    let all = descriptors(message).map_while(|(_, descriptor)| descriptor.ok());
+    all.filter_map(|descriptor| match descriptor {
+        Descriptor::Memory { address, deallocate: true, size, .. } => Some((address as usize, size as usize)),
+        Descriptor::Ports { address, deallocate: true, count, .. } => Some((address as usize, 4 * count as usize)),
+        _ => None,
+    })
+    .collect()
+}
+
+const SEND: u32 = Options::SEND.bits();
+const RCV: u32 = Options::RCV.bits();
+
+/// `mach_msg` with the buffer for the receive apart.
+fn message(message: *const u8, into: *mut u8, options: u32, send_size: u32, rcv_size: u32, rcv_name: u32, timeout: u32) -> Code {
+    let space = match space() {
+        Ok(space) => space,
+        Err(code) => return code,
+    };
+    let send_size = if options & SEND != 0 { send_size as usize } else { 0 };
+    if options & SEND != 0 {
+        if send_size < HEADER || !send_size.is_multiple_of(4) {
+            return Code::MACH_SEND_MSG_TOO_SMALL;
+        }
+        if send_size > MESSAGE_MAX {
+            return Code::MACH_SEND_TOO_LARGE;
+        }
+        if !probe::buffer_readable(message, send_size) {
+            return Code::MACH_SEND_INVALID_DATA;
+        }
+    }
+    // A send that times out hands the message back to where it was.
+    let (into, limit) = if options & RCV != 0 { (into, rcv_size as usize) } else { (message.cast_mut(), send_size) };
+    // More than a message and its trailer is never written.
+    let limit = limit.min(MESSAGE_MAX + TRAILER_MAX);
+    if options & RCV != 0 && !probe::buffer_writable(into, limit) {
+        return lose(message, send_size, options, rcv_size, rcv_name, timeout);
+    }
+    let mut call = Call { send: message, send_size, into, limit, options, received: false };
+    let away = given_away(call.message());
+    let code = space.mach_msg_of(&mut call, options, rcv_size, Name(rcv_name), timeout);
+    if !away.is_empty() {
+        let came_back = matches!(code.plain(), Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED) && call.received;
+        if code.is_ok() || came_back || is_receive_error(code) {
+            away.iter().for_each(|&(at, len)| {
+                let _ = ool::release(at, len);
+            });
+        }
+    }
+    code
+}
+
+fn is_receive_error(code: Code) -> bool {
+    code.0 >> 28 == 1 && code.0 & 0x4000 != 0
+}
+
+/// The buffer to receive into is none.
+#[cold]
+fn lose(message: *const u8, send_size: usize, options: u32, rcv_size: u32, rcv_name: u32, timeout: u32) -> Code {
+    let Ok(space) = space() else { return Code::KERN_TERMINATED };
+    let mut room = vec![0; MESSAGE_MAX + TRAILER_MAX];
+    let mut call = Call { send: message, send_size, into: room.as_mut_ptr(), limit: room.len(), options, received: false };
+    let code = space.mach_msg_of(&mut call, options, rcv_size, Name(rcv_name), timeout);
+    if code.is_ok() { Code::MACH_RCV_INVALID_DATA } else { code }
+}
+
+/// `mach_msg_return_t mach_msg(...)`.
+#[unsafe(no_mangle)]
+extern "C" fn mach_msg(msg: *mut MsgHeader, option: i32, send_size: u32, rcv_size: u32, rcv_name: u32, timeout: u32, _notify: u32) -> i32 {
+    message(msg.cast(), msg.cast(), option as u32, send_size, rcv_size, rcv_name, timeout).0 as i32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mach_msg_overwrite(
+    msg: *mut MsgHeader,
+    option: i32,
+    send_size: u32,
+    rcv_size: u32,
+    rcv_name: u32,
+    timeout: u32,
+    _notify: u32,
+    rcv_msg: *mut MsgHeader,
+    _rcv_scatter_size: u32,
+) -> i32 {
+    let into = if rcv_msg.is_null() { msg } else { rcv_msg };
+    message(msg.cast(), into.cast(), option as u32, send_size, rcv_size, rcv_name, timeout).0 as i32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mach_msg_trap(
+    msg: *mut MsgHeader,
+    option: i32,
+    send_size: u32,
+    rcv_size: u32,
+    rcv_name: u32,
+    timeout: u32,
+    notify: u32,
+) -> i32 {
+    let interruptible = Options::SEND_INTERRUPT.bits() | Options::RCV_INTERRUPT.bits();
+    mach_msg(msg, option | interruptible as i32, send_size, rcv_size, rcv_name, timeout, notify)
+}
+
+/// # Safety
+/// `msg` is a message's header.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mach_msg_send(msg: *mut MsgHeader) -> i32 {
+    if !probe::buffer_readable(msg.cast(), HEADER) {
+        return Code::MACH_SEND_INVALID_DATA.0 as i32;
+    }
+    // SAFETY: readable (just seen).
+    let size = unsafe { (*msg).size };
+    mach_msg(msg, SEND as i32, size, 0, 0, 0, 0)
+}
+
+/// # Safety
+/// `msg` is a header whose size field says how much room there is.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mach_msg_receive(msg: *mut MsgHeader) -> i32 {
+    if !probe::buffer_readable(msg.cast(), HEADER) {
+        return Code::MACH_RCV_INVALID_DATA.0 as i32;
+    }
+    // SAFETY: readable (just seen).
+    let (size, port) = unsafe { ((*msg).size, (*msg).local) };
+    mach_msg(msg, RCV as i32, 0, size, port, 0, 0)
+}
+
+/// Options of `mach_msg2`'s upper half that ask for what there is not: messages in vectors.
+const VECTOR: u64 = 1 << 32;
+
+/// The trap under `mach_msg2`: the header's fields come as arguments and count in place of those in the buffer.
+#[unsafe(no_mangle)]
+extern "C" fn mach_msg2_internal(
+    data: *mut u8,
+    option: u64,
+    bits_and_send_size: u64,
+    remote_and_local: u64,
+    voucher_and_id: u64,
+    desc_count_and_rcv_name: u64,
+    rcv_size_and_priority: u64,
+    timeout: u64,
+) -> i32 {
+    let options = option as u32;
+    if option & VECTOR != 0 {
+        let sends = options & SEND != 0;
+        return if sends { Code::MACH_SEND_INVALID_OPTIONS } else { Code::MACH_RCV_INVALID_ARGUMENTS }.0 as i32;
+    }
+    let (rcv_name, rcv_size) = ((desc_count_and_rcv_name >> 32) as u32, rcv_size_and_priority as u32);
+    let timeout = u32::try_from(timeout).unwrap_or(u32::MAX);
+    if options & SEND == 0 {
+        return message(data, data, options, 0, rcv_size, rcv_name, timeout).0 as i32;
+    }
+    let size = (bits_and_send_size >> 32) as usize;
+    if size < HEADER || !size.is_multiple_of(4) {
+        return Code::MACH_SEND_MSG_TOO_SMALL.0 as i32;
+    }
+    if size > MESSAGE_MAX {
+        return Code::MACH_SEND_TOO_LARGE.0 as i32;
+    }
+    if !probe::buffer_readable(data, size) {
+        return Code::MACH_SEND_INVALID_DATA.0 as i32;
+    }
+    let header = Header {
+        bits: bits_and_send_size as u32,
+        size: size as u32,
+        remote: Name(remote_and_local as u32),
+        local: Name((remote_and_local >> 32) as u32),
+        voucher: Name(voucher_and_id as u32),
+        id: (voucher_and_id >> 32) as i32,
+    };
+    // SAFETY: `size` bytes that can be read (just seen).
+    let mut whole = unsafe { std::slice::from_raw_parts(data, size) }.to_vec();
+    whole[..HEADER].copy_from_slice(&header.to_bytes());
+    let code = message(whole.as_ptr(), data, options, size as u32, rcv_size, rcv_name, timeout);
+    let came_back = options & RCV == 0 && matches!(code.plain(), Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED);
+    if came_back && probe::buffer_writable(data, size) {
+        // SAFETY: `size` bytes of the program's buffer, found writable: the message that comes back.
+        unsafe { data.copy_from(whole.as_ptr(), size) };
+    }
+    code.0 as i32
+}
+
+/// Drops what a name in a message stands for.
+fn destroy_right(name: u32, disposition: u8) {
+    let name = Name(name);
+    let Some(disposition) = Disposition::from_raw(disposition).filter(|_| name.is_valid()) else { return };
+    let Ok(space) = space() else { return };
+    // What is not held needs no dropping.
+    let _ = match disposition {
+        Disposition::MoveSend | Disposition::MoveSendOnce => space.port_deallocate(name),
+        Disposition::MoveReceive => space.port_mod_refs(name, RightKind::Receive, -1),
+        // Made and dropped: whoever waits for the last of them hears of it.
+        Disposition::MakeSend => space.port_insert_right(name, name, disposition).and_then(|()| space.port_deallocate(name)),
+        Disposition::MakeSendOnce => space.port_extract_right(name, disposition).and_then(|(made, _)| space.port_deallocate(made)),
+        Disposition::CopySend => Ok(()),
+    };
+}
+
+/// Drops every right in a message that was received and gives its memory back.
+///
+/// # Safety
+/// `msg` points to a whole message.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn mach_msg_destroy(msg: *mut MsgHeader) {
+    // SAFETY: the caller's word.
+    let header = unsafe { msg.read_unaligned() };
+    destroy_right(header.remote, (header.bits & 0x1f) as u8);
+    destroy_right(header.voucher, (header.bits >> 16 & 0x1f) as u8);
+    if header.bits & umach_abi::message::COMPLEX == 0 {
+        return;
+    }
+    // SAFETY: as above, `size` bytes.
+    let message = unsafe { std::slice::from_raw_parts(msg.cast::<u8>(), header.size as usize) };
+    for (_, descriptor) in descriptors(message) {
+        match descriptor {
+            Ok(Descriptor::Port { name, disposition } | Descriptor::Guarded { name, disposition, .. }) => {
+                destroy_right(name.0, disposition);
+            }
+            Ok(Descriptor::Memory { address, deallocate: true, size, .. }) => drop(ool::release(address as usize, size as usize)),
+            Ok(Descriptor::Ports { address, deallocate, disposition, count, .. }) => {
+                let (at, len) = (address as usize as *const u8, 4 * count as usize);
+                if len > 0 && probe::readable(at, len) {
+                    // SAFETY: readable (just seen), and the message's own.
+                    let names = unsafe { std::slice::from_raw_parts(at, len) };
+                    names.chunks_exact(4).for_each(|b| destroy_right(u32::from_le_bytes([b[0], b[1], b[2], b[3]]), disposition));
+                }
+                if deallocate {
+                    ool::release(address as usize, len);
+                }
+            }
+            Ok(Descriptor::File { lane, .. }) => {
+                if let Ok(number) = i32::try_from(lane) {
+                    // SAFETY: the number came with the message and is the program's to close.
+                    unsafe { libc::close(number) };
+                }
+            }
+            Ok(Descriptor::Memory { .. }) => {}
+            Err(_) => break,
+        }
+    }
+}
