@@ -20,14 +20,43 @@ fn family(code: u32) -> &'static str {
     }
 }
 
+/// What umach itself never says, and programs may have from elsewhere.
+const OTHERS: &[(u32, &str)] = &[
+    (24, "the memory has moved"),
+    (25, "the copy must be started again"),
+    (26, "the name is not a processor set"),
+    (27, "the policy's limit is exceeded"),
+    (28, "the policy is not valid"),
+    (30, "somebody is already waiting"),
+    (31, "the default set cannot be destroyed"),
+    (32, "the exception port is protected"),
+    (33, "the ledger is not valid"),
+    (34, "the memory control is not valid"),
+    (35, "the security token is not valid"),
+    (36, "the thread is not depressed"),
+    (38, "the lock set was destroyed"),
+    (39, "the lock is unstable"),
+    (40, "somebody else has the lock"),
+    (41, "the caller has the lock already"),
+    (42, "the semaphore was destroyed"),
+    (43, "the server of the call has ended"),
+    (44, "an orphaned call is to be ended"),
+    (45, "an orphaned call is to go on"),
+    (47, "the node is down"),
+    (48, "nobody is waiting"),
+    (50, "the code's signature is not valid"),
+    (51, "the policy cannot be changed"),
+    (52, "the buffer is too small"),
+    (54, "a kernel collection is missing"),
+    (55, "a kernel collection is not valid"),
+];
+
 fn text(code: u32) -> &'static CStr {
     static TEXTS: OnceLock<HashMap<u32, CString>> = OnceLock::new();
     let texts = TEXTS.get_or_init(|| {
-        let row = |(code, _, meaning, _): &(Code, &str, &str, &str)| {
-            let text = CString::new(format!("({}) {meaning}", family(code.0))).unwrap_or_default();
-            (code.0, text)
-        };
-        KNOWN.iter().map(row).collect()
+        let row = |(code, meaning): (u32, &str)| (code, CString::new(format!("({}) {meaning}", family(code))).unwrap_or_default());
+        // What umach says of its own codes comes last, and stays.
+        OTHERS.iter().copied().chain(KNOWN.iter().map(|(code, _, meaning, _)| (code.0, *meaning))).map(row).collect()
     });
     texts.get(&Code(code).plain().0).map_or(c"(unknown) unknown error code", |text| text.as_c_str())
 }

@@ -8,7 +8,7 @@ fn program(name: &str) {
     // The library is the same whatever compiler calls it.
     let Some(compiler) = compilers().first().copied() else { return };
     let folder = tempfile::tempdir().unwrap();
-    build(compiler, &format!("tests/programs/{name}.c"), folder.path());
+    build(compiler, &[&format!("tests/programs/{name}.c")], folder.path());
     for mode in modes() {
         let said = run(folder.path(), &format!("./{name}"), &mode);
         assert!(said.contains(" 0 failures"), "{said}");
@@ -26,6 +26,8 @@ macro_rules! programs {
 
 programs! {
     carried,
+    memory,
     messages,
     ports,
+    traps,
 }

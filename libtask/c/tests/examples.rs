@@ -4,12 +4,13 @@ mod common;
 
 use common::{build, compilers, modes, run};
 
-/// Builds these examples and runs a script with them; what it says must have these lines.
+/// Builds these examples (files joined by `+` are one program, called after the first) and runs a script with them; what it says must have these lines.
 fn example(sources: &[&str], script: &str, lines: &[&str]) {
     for compiler in compilers() {
         let folder = tempfile::tempdir().unwrap();
         for source in sources {
-            build(compiler, &format!("examples/{source}.c"), folder.path());
+            let files: Vec<String> = source.split('+').map(|file| format!("examples/{file}.c")).collect();
+            build(compiler, &files.iter().map(String::as_str).collect::<Vec<_>>(), folder.path());
         }
         for mode in modes() {
             let said = run(folder.path(), script, &mode);
@@ -23,4 +24,28 @@ fn example(sources: &[&str], script: &str, lines: &[&str]) {
 #[test]
 fn client_and_server_by_hand() {
     example(&["adder_server", "adder_client"], "./adder_server & ./adder_client && wait $!", &["adder: 1000 sums", "adder: stopped"]);
+}
+
+#[test]
+fn client_and_server_in_the_shape_of_mig() {
+    example(
+        &["calc_server", "calc_client+calc_user"],
+        "./calc_server & ./calc_client && wait $!",
+        &["calc: 1000 sums, 20 texts", "calc: stopped"],
+    );
+}
+
+#[test]
+fn port_sets_with_timeouts() {
+    example(&["sets"], "./sets", &["sets: 800 messages in order"]);
+}
+
+#[test]
+fn notifications() {
+    example(&["notices"], "./notices", &["notices: four kinds"]);
+}
+
+#[test]
+fn parent_that_hands_rights_to_children() {
+    example(&["family"], "./family", &["family: all are well"]);
 }

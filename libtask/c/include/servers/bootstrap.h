@@ -34,7 +34,7 @@ typedef name_t *name_array_t;
 typedef int bootstrap_status_t;
 typedef bootstrap_status_t *bootstrap_status_array_t;
 
-kern_return_t bootstrap_create_server(mach_port_t bp, cmd_t server_cmd, uid_t server_uid, boolean_t on_demand,
+kern_return_t bootstrap_create_server(mach_port_t bp, const char *server_cmd, uid_t server_uid, boolean_t on_demand,
                                       mach_port_t *server_port);
 kern_return_t bootstrap_parent(mach_port_t bp, mach_port_t *parent_port);
 kern_return_t bootstrap_register(mach_port_t bp, const char *service_name, mach_port_t sp);

@@ -55,14 +55,14 @@ pub(crate) fn check(compiler: &str, flags: &[&str], source: &Path) {
     succeed(&mut command);
 }
 
-/// Compiles and links a program of this crate (`examples/adder_client.c`, say) into `folder`.
-pub(crate) fn build(compiler: &str, source: &str, folder: &Path) -> PathBuf {
-    let source = root().join(source);
-    let program = folder.join(source.file_stem().expect("a source file's name"));
+/// Compiles and links a program of this crate's files (`examples/adder_client.c`, say) into `folder`. It is called after the first.
+pub(crate) fn build(compiler: &str, sources: &[&str], folder: &Path) -> PathBuf {
+    let sources: Vec<PathBuf> = sources.iter().map(|source| root().join(source)).collect();
+    let program = folder.join(sources[0].file_stem().expect("a source file's name"));
     let library = library();
     let mut command = Command::new(compiler);
     command.args(["-std=c11", "-D_GNU_SOURCE", "-g", "-O1"]).args(STRICT).arg("-I").arg(root().join("include"));
-    command.arg(&source).arg("-o").arg(&program);
+    command.args(&sources).arg("-o").arg(&program);
     command.arg("-L").arg(&library).arg(format!("-Wl,-rpath,{}", library.display())).args(["-lumach", "-lpthread"]);
     succeed(&mut command);
     program

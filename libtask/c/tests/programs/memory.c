@@ -1,0 +1,235 @@
+/* vm_* and mach_vm_* on the caller's own memory. */
+#include "check.h"
+
+#include <mach/mach_vm.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+static sigjmp_buf faulted;
+
+static void on_fault(int signal)
+{
+    (void)signal;
+    siglongjmp(faulted, 1);
+}
+
+/* Whether a byte can be read. */
+static int can_read(const void *at)
+{
+    volatile const char *byte = (volatile const char *)at;
+    signal(SIGSEGV, on_fault);
+    if (sigsetjmp(faulted, 1)) {
+        signal(SIGSEGV, SIG_DFL);
+        return 0;
+    }
+    (void)*byte;
+    signal(SIGSEGV, SIG_DFL);
+    return 1;
+}
+
+static vm_map_t self(void)
+{
+    return mach_task_self();
+}
+
+static void allocated_memory_is_zero_and_goes(void)
+{
+    vm_address_t at = 1;
+    OK(vm_allocate(self(), &at, 10000, VM_FLAGS_ANYWHERE));
+    EXPECT(at % vm_page_size, 0);
+    for (int n = 0; n < 10000; n++)
+        EXPECT(((char *)at)[n], 0);
+    memset((void *)at, 7, 10000);
+    OK(vm_deallocate(self(), at, 10000));
+    EXPECT(can_read((void *)at), 0);
+    OK(vm_allocate(self(), &at, 0, VM_FLAGS_ANYWHERE));
+    EXPECT(at, 0);
+    EXPECT_CODE(vm_allocate(self(), NULL, 10, VM_FLAGS_ANYWHERE), KERN_INVALID_ARGUMENT);
+    EXPECT_CODE(vm_allocate(MACH_PORT_NULL, &at, 10, VM_FLAGS_ANYWHERE), KERN_INVALID_ARGUMENT);
+    EXPECT_CODE(vm_deallocate(self(), (vm_address_t)-4096, 8192), KERN_INVALID_ARGUMENT);
+}
+
+static void fixed_place_is_taken_only_if_free(void)
+{
+    vm_address_t at, again;
+    OK(vm_allocate(self(), &at, 4 * vm_page_size, VM_FLAGS_ANYWHERE));
+    again = at;
+    EXPECT_CODE(vm_allocate(self(), &again, vm_page_size, VM_FLAGS_FIXED), KERN_NO_SPACE);
+    *(char *)at = 9;
+    OK(vm_allocate(self(), &again, vm_page_size, VM_FLAGS_FIXED | VM_FLAGS_OVERWRITE));
+    EXPECT(again, at);
+    EXPECT(*(char *)at, 0);
+    OK(vm_deallocate(self(), at, 4 * vm_page_size));
+    OK(vm_allocate(self(), &again, vm_page_size, VM_FLAGS_FIXED));
+    EXPECT(again, at);
+    OK(vm_deallocate(self(), at, vm_page_size));
+}
+
+static void protection_holds(void)
+{
+    vm_address_t at;
+    OK(vm_allocate(self(), &at, vm_page_size, VM_FLAGS_ANYWHERE));
+    OK(vm_protect(self(), at, vm_page_size, FALSE, VM_PROT_NONE));
+    EXPECT(can_read((void *)at), 0);
+    OK(mach_vm_protect(self(), at, vm_page_size, FALSE, VM_PROT_READ));
+    EXPECT(can_read((void *)at), 1);
+    any_message m;
+    mach_port_t port = new_port();
+    /* Noticed at once, though the page was used a moment ago. */
+    OK(vm_protect(self(), at, vm_page_size, FALSE, VM_PROT_DEFAULT));
+    start_message((any_message *)at, port, MACH_MSG_TYPE_MAKE_SEND, 24, 1);
+    OK(send_it((any_message *)at));
+    OK(vm_protect(self(), at, vm_page_size, FALSE, VM_PROT_NONE));
+    EXPECT_CODE(mach_msg((mach_msg_header_t *)at, MACH_SEND_MSG, 24, 0, 0, 0, 0), MACH_SEND_INVALID_DATA);
+    OK(receive_it(&m, port));
+    drop_port(port);
+    OK(vm_deallocate(self(), at, vm_page_size));
+    EXPECT_CODE(vm_protect(self(), at, vm_page_size, FALSE, VM_PROT_READ), KERN_INVALID_ADDRESS);
+    EXPECT_CODE(vm_protect(self(), at, vm_page_size, TRUE, VM_PROT_READ), KERN_NOT_SUPPORTED);
+    EXPECT_CODE(vm_inherit(self(), at, vm_page_size, VM_INHERIT_NONE), KERN_INVALID_ADDRESS);
+}
+
+static void copies_are_copies(void)
+{
+    vm_address_t one, two;
+    vm_offset_t data;
+    mach_msg_type_number_t count;
+    mach_vm_size_t done;
+    OK(vm_allocate(self(), &one, 20000, VM_FLAGS_ANYWHERE));
+    OK(vm_allocate(self(), &two, 20000, VM_FLAGS_ANYWHERE));
+    memset((void *)one, 5, 20000);
+    OK(vm_copy(self(), one, 20000, two));
+    EXPECT(memcmp((void *)one, (void *)two, 20000), 0);
+    OK(vm_read(self(), one, 20000, &data, &count));
+    EXPECT(count, 20000);
+    memset((void *)one, 6, 20000);
+    EXPECT(*(char *)data, 5);
+    OK(vm_write(self(), two, one, 20000));
+    EXPECT(*(char *)two, 6);
+    OK(mach_vm_read_overwrite(self(), data, 20000, two, &done));
+    EXPECT(done, 20000);
+    EXPECT(*(char *)two, 5);
+    OK(vm_deallocate(self(), data, count));
+    EXPECT_CODE(vm_read(self(), 4096, 10, &data, &count), KERN_INVALID_ADDRESS);
+    EXPECT_CODE(vm_write(self(), 4096, one, 10), KERN_PROTECTION_FAILURE);
+    EXPECT_CODE(vm_copy(self(), 4096, 10, one), KERN_INVALID_ADDRESS);
+    OK(vm_deallocate(self(), one, 20000));
+    OK(vm_deallocate(self(), two, 20000));
+}
+
+static void aligned_map_is_aligned(void)
+{
+    vm_address_t at = 0;
+    vm_size_t mask = (1 << 21) - 1;
+    OK(vm_map(self(), &at, 3 * vm_page_size, mask, VM_FLAGS_ANYWHERE, MACH_PORT_NULL, 0, FALSE, VM_PROT_DEFAULT, VM_PROT_ALL, VM_INHERIT_DEFAULT));
+    EXPECT(at & mask, 0);
+    memset((void *)at, 1, 3 * vm_page_size);
+    OK(vm_deallocate(self(), at, 3 * vm_page_size));
+}
+
+static void entry_is_shared_by_its_holders(void)
+{
+    memory_object_size_t size = 100000;
+    mach_port_t entry;
+    vm_address_t one = 0, two = 0, copy = 0;
+    OK(mach_make_memory_entry_64(self(), &size, 0, MAP_MEM_NAMED_CREATE | VM_PROT_DEFAULT, &entry, MACH_PORT_NULL));
+    EXPECT(size % vm_page_size, 0);
+    OK(vm_map(self(), &one, size, 0, VM_FLAGS_ANYWHERE, entry, 0, FALSE, VM_PROT_DEFAULT, VM_PROT_DEFAULT, VM_INHERIT_SHARE));
+    OK(vm_map(self(), &two, size, 0, VM_FLAGS_ANYWHERE, entry, 0, FALSE, VM_PROT_DEFAULT, VM_PROT_DEFAULT, VM_INHERIT_SHARE));
+    OK(vm_map(self(), &copy, size, 0, VM_FLAGS_ANYWHERE, entry, 0, TRUE, VM_PROT_DEFAULT, VM_PROT_DEFAULT, VM_INHERIT_COPY));
+    ((char *)one)[50000] = 42;
+    EXPECT(((char *)two)[50000], 42);
+    ((char *)copy)[50000] = 43;
+    EXPECT(((char *)two)[50000], 42);
+    EXPECT_CODE(vm_map(self(), &copy, size, 0, VM_FLAGS_ANYWHERE, entry, vm_page_size, TRUE, VM_PROT_READ, VM_PROT_READ, 1), KERN_INVALID_ARGUMENT);
+    EXPECT_CODE(vm_map(self(), &copy, size, 0, VM_FLAGS_ANYWHERE, mach_task_self(), 0, TRUE, VM_PROT_READ, VM_PROT_READ, 1), KERN_INVALID_OBJECT);
+    OK(mach_port_deallocate(self(), entry));
+    EXPECT(((char *)two)[50000], 42);
+
+    vm_prot_t prot, most;
+    vm_address_t three = 0;
+    OK(vm_remap(self(), &three, size, 0, VM_FLAGS_ANYWHERE, self(), one, FALSE, &prot, &most, VM_INHERIT_SHARE));
+    ((char *)three)[1] = 44;
+    EXPECT(((char *)two)[1], 44);
+    OK(vm_deallocate(self(), three, size));
+    OK(vm_remap(self(), &three, size, 0, VM_FLAGS_ANYWHERE, self(), one, TRUE, &prot, &most, VM_INHERIT_COPY));
+    EXPECT(prot, VM_PROT_DEFAULT);
+    ((char *)three)[1] = 45;
+    EXPECT(((char *)two)[1], 44);
+    OK(vm_deallocate(self(), three, size));
+
+    size = 10000;
+    OK(mach_make_memory_entry_64(self(), &size, one, MAP_MEM_VM_COPY | VM_PROT_READ, &entry, MACH_PORT_NULL));
+    ((char *)one)[1] = 46;
+    vm_address_t snapshot = 0;
+    OK(vm_map(self(), &snapshot, size, 0, VM_FLAGS_ANYWHERE, entry, 0, TRUE, VM_PROT_READ, VM_PROT_READ, VM_INHERIT_COPY));
+    EXPECT(((char *)snapshot)[1], 44);
+    OK(mach_port_deallocate(self(), entry));
+    EXPECT_CODE(mach_make_memory_entry_64(self(), &size, one, VM_PROT_READ, &entry, MACH_PORT_NULL), KERN_NOT_SUPPORTED);
+}
+
+static void regions_are_told(void)
+{
+    vm_address_t at, found;
+    vm_size_t size = 0;
+    vm_region_basic_info_data_64_t info;
+    mach_msg_type_number_t count = VM_REGION_BASIC_INFO_COUNT_64;
+    mach_port_t object = 1;
+    OK(vm_allocate(self(), &at, 3 * vm_page_size, VM_FLAGS_ANYWHERE));
+    OK(vm_protect(self(), at + vm_page_size, vm_page_size, FALSE, VM_PROT_READ));
+    found = at + vm_page_size;
+    OK(vm_region_64(self(), &found, &size, VM_REGION_BASIC_INFO_64, (vm_region_info_t)&info, &count, &object));
+    EXPECT(found, at + vm_page_size);
+    EXPECT(size, vm_page_size);
+    EXPECT(info.protection, VM_PROT_READ);
+    EXPECT(info.shared, 0);
+    EXPECT(object, MACH_PORT_NULL);
+    found = (vm_address_t)-4096;
+    count = VM_REGION_BASIC_INFO_COUNT_64;
+    EXPECT_CODE(vm_region_64(self(), &found, &size, VM_REGION_BASIC_INFO_64, (vm_region_info_t)&info, &count, &object), KERN_INVALID_ADDRESS);
+    EXPECT_CODE(vm_region_64(self(), &at, &size, 77, (vm_region_info_t)&info, &count, &object), KERN_INVALID_ARGUMENT);
+    OK(vm_deallocate(self(), at, 3 * vm_page_size));
+}
+
+static void memory_that_was_given_back_faults(void)
+{
+    mach_port_t port = new_port();
+    any_message m;
+    static char data[200000];
+    void *first = NULL;
+    for (int n = 0; n < 10; n++) {
+        memset(data, n + 1, sizeof data);
+        start_complex(&m, port, MACH_MSG_TYPE_MAKE_SEND, sizeof m.memory, 1);
+        m.memory.memory.address = data;
+        m.memory.memory.size = sizeof data;
+        m.memory.memory.copy = MACH_MSG_VIRTUAL_COPY;
+        m.memory.memory.type = MACH_MSG_OOL_DESCRIPTOR;
+        OK(send_it(&m));
+        OK(receive_it(&m, port));
+        char *got = (char *)m.memory.memory.address;
+        EXPECT(got[0], n + 1);
+        EXPECT(got[sizeof data - 1], n + 1);
+        /* Behind it, to the end of its page. */
+        for (size_t behind = sizeof data; behind % vm_page_size != 0; behind++)
+            EXPECT(got[behind], 0);
+        memset(got + sizeof data, 0x77, 10);
+        if (n % 2) {
+            /* In pieces. */
+            OK(vm_deallocate(self(), (vm_address_t)got, vm_page_size));
+            EXPECT(can_read(got), 0);
+            EXPECT(can_read(got + vm_page_size), 1);
+            OK(vm_deallocate(self(), (vm_address_t)got + vm_page_size, sizeof data - vm_page_size));
+        } else {
+            OK(vm_deallocate(self(), (vm_address_t)got, sizeof data));
+        }
+        EXPECT(can_read(got), 0);
+        EXPECT(can_read(got + sizeof data - 1), 0);
+        first = got;
+    }
+    (void)first;
+    drop_port(port);
+}
+
+CHECK_MAIN(CASE(allocated_memory_is_zero_and_goes), CASE(fixed_place_is_taken_only_if_free), CASE(protection_holds), CASE(copies_are_copies),
+           CASE(aligned_map_is_aligned), CASE(entry_is_shared_by_its_holders), CASE(regions_are_told), CASE(memory_that_was_given_back_faults))
