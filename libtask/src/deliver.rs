@@ -445,7 +445,10 @@ pub(crate) fn begin_call(held: &Held, message: Message, timeout: Option<Duration
         trace::calling(task, held.label(), &message);
         match exchange::begin_plain(task, held, message.id(), &mut body, &Lazy::new(|| after(timeout)), timeout != Some(Duration::ZERO)) {
             Ok(None) => {}
-            Ok(Some(Ok(open))) => return Ok(Begun::Slot(open, Box::new(message))),
+            Ok(Some(Ok(open))) => {
+                task.0.plane.ring_for(task, &open);
+                return Ok(Begun::Slot(open, Box::new(message)));
+            }
             Ok(Some(Err(code))) => {
                 let error = Error::on(code, CALLING, held.kind(), held.name());
                 return Err(SendError { error, message: Some(Box::new(message)) });

@@ -4,13 +4,14 @@
 //! could be sent to one right. This module keeps what the kernel process said about both, writes and reads the rings, and waits. Every message
 //! could as well go through the kernel process; `crate::exchange` decides for each, and nobody above it notices.
 //!
-//! Read in this order: `table` (what is known), `shortcut`, `events` (how it becomes known), `ends`, `send`, `read`, `receive`, `replies`, `pending`, `wait`;
+//! Read in this order: `table` (what is known), `shortcut`, `events` (how it becomes known), `ends`, `send`, `read`, `receive`, `replies`, `pending`, `wait`, `floor`;
 //! and for memory `lend`, `borrow`, `contents`.
 
 mod borrow;
 mod contents;
 mod ends;
 mod events;
+mod floor;
 mod lend;
 mod pending;
 mod poll;
@@ -62,7 +63,7 @@ pub(crate) struct Plane {
     due: Arc<table::Due>,
     replies: replies::Replies,
     pollers: poll::Pollers,
-    floor: wait::Floor,
+    floor: floor::Floor,
     /// See `pending`.
     epoch: pending::Epoch,
     /// 1 + the CPU of whom the last message came from.

@@ -90,11 +90,7 @@ impl Plane {
             self.pollers.armed.fetch_sub(1, Ordering::Relaxed);
         }
         if self.is_active() {
-            self.floor.unless_looked_out(|| {
-                for link in self.warm.read().iter() {
-                    umach_link::leave(&*link.memory, link.mine, || self.pollers.are_armed());
-                }
-            });
+            self.unpolled();
         }
     }
 

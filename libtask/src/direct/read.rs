@@ -14,6 +14,7 @@ use umach_link::{Bell, Evidence, Record, credit, slot};
 
 use super::borrow::Borrowed;
 use super::contents::Contents;
+use super::floor::Waiter;
 use super::receive::Want;
 use super::replies::Owed;
 use super::table::{Body, Entry, InRoute, Inbox, Item, Link, Place};
@@ -343,7 +344,7 @@ impl Place {
             waiter.wake();
         }
     }
-    fn pop_waiter(&self) -> Option<Arc<super::wait::Waiter>> {
+    fn pop_waiter(&self) -> Option<Arc<Waiter>> {
         let mut waiters = self.waiters.lock();
         if waiters.is_empty() { None } else { Some(waiters.remove(0)) }
     }

@@ -20,12 +20,13 @@ use umach_link::{Evidence, futex};
 
 use super::Plane;
 use super::borrow::Borrowed;
+use super::floor::{Post, Waiter};
 use super::pending::Looked;
 use super::replies::Owed;
 use super::send::{Finished, Until};
 use super::shortcut::Shortcut;
 use super::table::{Body, Item, Place, Port};
-use super::wait::{self, Waiter};
+use super::wait;
 use crate::error::Result;
 use crate::received::Received;
 use crate::task::Task;
@@ -139,6 +140,7 @@ impl Plane {
     }
 
     fn receive_here(&self, task: &Task, place: &Arc<Place>, want: &Want, until: Until, slept: &mut bool) -> Result<Came> {
+        let mut looking = self.looking();
         loop {
             self.look(task)?;
             let control = self.pulled.load(Ordering::Acquire);
@@ -164,6 +166,7 @@ impl Plane {
                 came = self.take(place, want, false);
             }
             if let Some(came) = came {
+                self.floor.seats.take();
                 place.received.store(received.wrapping_add(1), Ordering::Relaxed);
                 return Ok(came);
             }
@@ -191,9 +194,12 @@ impl Plane {
                     || place.pending_came()
             };
             let near = |cpu: u32| self.partner.load(Ordering::Relaxed) == cpu.wrapping_add(1) || place.is_pending_near(cpu);
-            if wait::look(near, until, ready) {
+            let mut ready = ready;
+            if self.floor.seats.may_wait() && wait::look(near, until, &mut ready) {
                 continue;
             }
+            drop(looking);
+            self.floor.seats.leave();
             let start = Instant::now();
             *slept = true;
             // A poller that is armed hears of them as well.
@@ -201,6 +207,7 @@ impl Plane {
             place.pending_words(bell, |words| self.sleep_for_message(place, control, mail, words, Plane::nap(until).0));
             wait::learn(start.elapsed());
             self.check_kernel(task, start.elapsed())?;
+            looking = self.looking();
         }
     }
 
@@ -218,9 +225,14 @@ impl Plane {
         }
         let want = Want { name: Name::NULL, options: TrailerRequest::Context.options(), limit: LIMIT, count: 1 };
         let (mut message, mut accused) = (None, None);
+        let _looking = self.looking();
         let warm = self.warm.read();
         let first = self.first.load(Ordering::Relaxed) as usize;
-        let mut looks = if wait { wait::first_looks(|cpu| self.partner.load(Ordering::Relaxed) == cpu.wrapping_add(1)) } else { 1 };
+        let mut looks = if wait && self.floor.seats.may_wait() {
+            wait::first_looks(|cpu| self.partner.load(Ordering::Relaxed) == cpu.wrapping_add(1))
+        } else {
+            1
+        };
         while looks > 0 && message.is_none() && accused.is_none() {
             looks -= 1;
             let Some(n) = (0..warm.len()).find(|n| warm[(first + n) % warm.len()].has_more()) else {
@@ -242,6 +254,7 @@ impl Plane {
             self.accuse(task, &link, &evidence);
         }
         if message.is_some() {
+            self.floor.seats.take();
             place.received.store(place.received.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
             self.ring_due(task);
         }
@@ -295,36 +308,33 @@ impl Plane {
         let me = Waiter::of_this_thread();
         me.word.store(0, Ordering::Relaxed);
         place.waiters.lock().push(me.clone());
-        if self.floor.take_post(&me) {
-            // Links may have come and gone since. One that is no longer looked at rings through the kernel process, and must go on to.
-            let warm = {
-                let warm = self.warm.read();
-                for link in warm.iter() {
-                    umach_link::arm(&*link.memory, link.mine, bell::FUTEX);
-                }
-                warm.clone()
-            };
+        if let Post::Lookout { relieved } = self.take_post(&me) {
+            let warm = self.warm.read().clone();
             fence(Ordering::SeqCst);
             let mut words: SmallVec<[(&AtomicU32, u32); 8]> = SmallVec::new();
             words.push((&me.word, 0));
             words.push((attention.control(), control));
             words.push((attention.mail(), mail));
             words.extend_from_slice(more);
-            for link in warm.iter() {
-                words.push((link.theirs(link::TAIL), link.read_to.load(Ordering::Acquire)));
+            let at = words.len();
+            words.extend(warm.iter().map(|link| link.theirs(link::TAIL)).map(|tail| (tail, tail.load(Ordering::Acquire))));
+            // What comes while others look is theirs: they wake this thread if they leave something. What comes later changes a tail from what it was just now.
+            let relieved = relieved && self.is_relieved();
+            if !relieved {
+                words[at..].iter_mut().zip(warm.iter()).for_each(|((_, seen), link)| *seen = link.read_to.load(Ordering::Acquire));
             }
-            if !warm.iter().any(|link| link.has_more()) && !place.has_messages() && !self.has_missed.load(Ordering::Relaxed) {
+            let there = !relieved && warm.iter().any(|link| link.has_more());
+            if !there && !place.has_messages() && !self.has_missed.load(Ordering::Relaxed) {
                 for link in warm.iter() {
                     link.count(counter::SLEEPS, 1);
-                    link.show(link::state::SLEEPS, wait::cpu());
+                    if !relieved {
+                        link.show(link::state::SLEEPS, wait::cpu());
+                    }
                 }
                 futex::wait(&words, Some(until));
             }
-            for link in self.warm.read().iter() {
-                link.show(link::state::RUNS, wait::cpu());
-                umach_link::leave(&*link.memory, link.mine, || self.pollers.are_armed());
-            }
-            self.floor.leave_post();
+            warm.iter().for_each(|link| link.show(link::state::RUNS, wait::cpu()));
+            self.leave_post();
         } else {
             if !place.has_messages() {
                 let mut words: SmallVec<[(&AtomicU32, u32); 4]> = SmallVec::new();

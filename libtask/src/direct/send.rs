@@ -5,7 +5,7 @@
 //! published, and the receiver's count of closings looked at once more: if it has changed, the route may have been closed before this record was
 //! seen, and the kernel process, which hears from the receiver how many it took, gets the message again under its number.
 
-use std::cell::LazyCell;
+use std::cell::{Cell, LazyCell};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
@@ -15,7 +15,7 @@ use umach_abi::link::{self, bell, counter, record};
 use umach_abi::records::violation;
 use umach_abi::{Code, Name};
 use umach_link::lease::ReadError;
-use umach_link::{Evidence, PushError, RecordHead, credit, futex, slot};
+use umach_link::{Bell, Evidence, PushError, RecordHead, credit, futex, slot};
 
 use super::Plane;
 use super::borrow::Borrowed;
@@ -105,6 +105,8 @@ enum Try {
         number: u32,
         /// Slot and generation of the reply, if it is a call.
         reply: Option<(u32, u32)>,
+        /// Of a call: still to be rung.
+        bell: Bell,
         doubt: bool,
     },
     NoRoute,
@@ -181,7 +183,7 @@ impl Plane {
         let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
         let head = RecordHead { kind: carry.kinds().0, route: route.index, slot, generation, id: id as u32 };
         let mut outbox = link.outbox.lock();
-        match outbox.push(head, &carry.payload()) {
+        let late = match outbox.push(head, &carry.payload()) {
             Ok(bell) => {
                 link.count(counter::MESSAGES, 1);
                 link.count(counter::BYTES, carry.len() as u64);
@@ -192,7 +194,13 @@ impl Plane {
                 if let Carry::Lent(lending) = carry {
                     lending.pledge.sent(route.id, number);
                 }
-                link.ring(bell);
+                // One of the receiver's threads is awake, and mostly about to look: a caller rings when it has waited in vain for a moment.
+                if call && link.peer_runs() {
+                    bell
+                } else {
+                    link.ring(bell);
+                    Bell::None
+                }
             }
             Err(error) => {
                 drop(outbox);
@@ -204,10 +212,10 @@ impl Plane {
                 self.accuse(task, link, &evidence);
                 return Try::NoRoute;
             }
-        }
+        };
         let doubt = self.was_closed(route, &mut sending);
         sending.stopped |= doubt;
-        Try::Published { number, reply, doubt }
+        Try::Published { number, reply, bell: late, doubt }
     }
 
     /// Whether the receiver has closed the route, perhaps before it saw what was just published. The push has fenced.
@@ -342,7 +350,7 @@ impl Plane {
                 link.ring(pushed);
                 drop(sending);
                 self.ring_due(task);
-                let open = reply.map(|(slot, generation)| Open { route: route.clone(), slot, generation });
+                let open = reply.map(|(slot, generation)| Open { route: route.clone(), slot, generation, bell: Cell::new(Bell::None) });
                 return Ok(Ticketed::Done(posted?.1, open));
             }
             link.outbox.lock().unreserve(0);
@@ -374,10 +382,10 @@ impl Plane {
             let Some(route) = self.route_of(name).filter(|route| carry.fits(&route.link)) else { return Ok(Err(Sent::NoRoute)) };
             let no_credit = match self.try_send(task, &route, id, true, carry) {
                 // If the receiver did not take it, the kernel process says so while we wait for the answer.
-                Try::Published { reply, .. } => {
+                Try::Published { reply, bell, .. } => {
                     let (slot, generation) = reply.expect("a call has a slot");
                     self.ring_due(task);
-                    return Ok(Ok(Open { route, slot, generation }));
+                    return Ok(Ok(Open { route, slot, generation, bell: Cell::new(bell) }));
                 }
                 Try::NoRoute => return Ok(Err(Sent::NoRoute)),
                 Try::NoCredit => true,
@@ -474,13 +482,21 @@ impl Plane {
         Ok(Look::Sleep { seen, control })
     }
 
+    /// Wakes the receiver of a call, if it did not look by itself meanwhile. Who does not wait for the answer at once has to.
+    pub(crate) fn ring_for(&self, task: &Task, open: &Open) {
+        open.route.link.ring(open.bell.replace(Bell::None));
+        self.ring_due(task);
+    }
+
     /// The answer, if it is there by the time a processor can look a few times.
     #[inline]
     pub(super) fn glance_at_answer(&self, task: &Task, open: &Open) -> Option<Finished> {
         let link = &open.route.link;
         link.show(link::state::RUNS, wait::cpu());
         let word = link.slot_word(open.slot);
-        wait::glance(|cpu| link.is_near(cpu), || slot::is_of(word.load(Ordering::Acquire), open.generation));
+        if !wait::glance(|cpu| link.is_near(cpu), || slot::is_of(word.load(Ordering::Acquire), open.generation)) {
+            self.ring_for(task, open);
+        }
         self.poll_answer(task, open)
     }
 
@@ -607,6 +623,8 @@ pub(crate) struct Open {
     route: Arc<OutRoute>,
     slot: u32,
     generation: u32,
+    /// To be rung if no answer comes at once.
+    bell: Cell<Bell>,
 }
 
 impl Open {

@@ -16,10 +16,10 @@ use umach_link::{Incoming, Mapping, Memory, Outgoing};
 
 use super::borrow::{Borrowed, PeerArenas};
 use super::contents::Contents;
+use super::floor::Waiter;
 use super::lend::{Lender, Room};
 use super::pending::Pending;
 use super::send::Carry;
-use super::wait::Waiter;
 
 /// Who is at the other end, as the kernel process said.
 #[derive(Debug, Clone, Copy)]
@@ -626,6 +626,11 @@ impl Link {
     #[inline]
     pub(super) fn is_near(&self, cpu: u32) -> bool {
         umach_link::state(&*self.memory, 1 - self.mine) == (link::state::RUNS, cpu)
+    }
+    /// Whether a thread of the peer's is awake, as far as it says.
+    #[inline]
+    pub(super) fn peer_runs(&self) -> bool {
+        umach_link::state(&*self.memory, 1 - self.mine).0 == link::state::RUNS
     }
     pub(super) fn is_down(&self) -> bool {
         self.down.load(Ordering::Acquire)

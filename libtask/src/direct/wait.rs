@@ -6,17 +6,9 @@
 //!   sleeps and burns nothing.
 //! * A thread that let others run and got the processor back much later stands beside somebody who has work of his own. From then on it sleeps without
 //!   yielding, for a time that grows with each proof of it, since every try costs a whole slice of the scheduler's.
-//!
-//! Threads that receive sleep under one rule: one of them, the *lookout*, sleeps on the words that peers and the kernel process change; the others sleep on a
-//! word of their own. Whoever reads a ring wakes the thread that a message is for. A lookout that leaves hands its post to another.
 
 use std::cell::Cell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
-use umach_link::futex;
 
 /// Looks before the clock is read, and between two readings of it.
 const FIRST: u32 = 256;
@@ -60,28 +52,17 @@ impl Sulk {
     const NONE: Sulk = Sulk { until: None, time: Duration::ZERO };
 }
 
-/// No CPU is known yet.
+/// Linux does not say.
 const NOWHERE: u32 = u32::MAX;
 
 thread_local! {
     static LEARNT: Cell<Learnt> = const { Cell::new(Learnt { budget: YIELD_FIRST, sulks: [Sulk::NONE; 2] }) };
-    static CPU: Cell<u32> = const { Cell::new(NOWHERE) };
-    static WAITER: Arc<Waiter> = Arc::new(Waiter::default());
 }
 
-/// The CPU on which this thread last found itself. It may have been moved since; whoever waits long finds out.
+/// The CPU on which this thread runs. Linux keeps it in memory of the thread's own, so asking costs less than remembering would mislead.
 #[inline]
 pub(super) fn cpu() -> u32 {
-    match CPU.get() {
-        NOWHERE => find_cpu(),
-        cpu => cpu,
-    }
-}
-
-fn find_cpu() -> u32 {
-    let cpu = rustix::thread::sched_getcpu() as u32;
-    CPU.set(cpu);
-    cpu
+    nix::sched::sched_getcpu().map_or(NOWHERE, |cpu| cpu as u32)
 }
 
 /// A first look, for what comes at once: pointless if that has to come from this very CPU.
@@ -117,7 +98,7 @@ fn look_longer(near: &dyn Fn(u32) -> bool, deadline: Option<Instant>, ready: &mu
         false
     };
     let start = Instant::now();
-    let here = near(cpu()) && near(find_cpu());
+    let here = near(cpu());
     let mut now = start;
     while !here && now.duration_since(start) < SPIN {
         if looks(LOOKS) {
@@ -140,14 +121,12 @@ fn look_longer(near: &dyn Fn(u32) -> bool, deadline: Option<Instant>, ready: &mu
             sulk.time = (sulk.time * 4).clamp(SULK_MIN, SULK_MAX);
             sulk.until = Some(now + sulk.time);
             LEARNT.set(learnt);
-            find_cpu();
             return came;
         }
         if came {
             *sulk = Sulk { until: None, time: sulk.time / 2 };
             learnt.budget = (learnt.budget * 2).clamp(YIELD_MIN, YIELD_MAX);
             LEARNT.set(learnt);
-            find_cpu();
             return true;
         }
         if now.duration_since(start) > Duration::from_nanos(learnt.budget as u64) || deadline.is_some_and(|at| at <= now) {
@@ -162,75 +141,4 @@ pub(super) fn learn(slept: Duration) {
     let soon = Duration::from_nanos(learnt.budget.into()) + slept < Duration::from_nanos((YIELD_MAX + WAKE_UP).into());
     learnt.budget = if soon { (learnt.budget * 2).clamp(YIELD_MIN, YIELD_MAX) } else { learnt.budget / 2 };
     LEARNT.set(learnt);
-    find_cpu();
-}
-
-/// A thread that waits for a message.
-#[derive(Debug, Default)]
-pub(super) struct Waiter {
-    /// 1 once it was woken.
-    pub(super) word: AtomicU32,
-}
-
-impl Waiter {
-    pub(super) fn of_this_thread() -> Arc<Waiter> {
-        WAITER.with(Arc::clone)
-    }
-    pub(super) fn wake(&self) {
-        self.word.store(1, Ordering::Release);
-        futex::wake(&self.word, 1);
-    }
-}
-
-/// Who of the task's waiting threads is the lookout, and who sleeps meanwhile.
-#[derive(Debug, Default)]
-pub(super) struct Floor {
-    has_lookout: AtomicBool,
-    sleepers: Mutex<Vec<Arc<Waiter>>>,
-}
-
-impl Floor {
-    /// Whether this thread is the lookout now; else it was noted as a sleeper, and the lookout's leaving wakes it.
-    pub(super) fn take_post(&self, me: &Arc<Waiter>) -> bool {
-        let mut sleepers = self.sleepers.lock();
-        if !self.has_lookout.load(Ordering::Relaxed) {
-            self.has_lookout.store(true, Ordering::Relaxed);
-            return true;
-        }
-        sleepers.push(me.clone());
-        false
-    }
-    /// Does something that would be in a lookout's way.
-    pub(super) fn unless_looked_out(&self, f: impl FnOnce()) {
-        let _sleepers = self.sleepers.lock();
-        if !self.has_lookout.load(Ordering::Relaxed) {
-            f();
-        }
-    }
-    /// The lookout is awake.
-    pub(super) fn leave_post(&self) {
-        let _sleepers = self.sleepers.lock();
-        self.has_lookout.store(false, Ordering::Relaxed);
-    }
-    /// A sleeper is awake.
-    pub(super) fn rise(&self, me: &Arc<Waiter>) {
-        self.sleepers.lock().retain(|other| !Arc::ptr_eq(other, me));
-    }
-    /// This thread goes back to its program: if others sleep and nobody looks out, one of them must.
-    pub(super) fn hand_over(&self) {
-        let mut sleepers = self.sleepers.lock();
-        if !self.has_lookout.load(Ordering::Relaxed)
-            && let Some(next) = sleepers.pop()
-        {
-            drop(sleepers);
-            next.wake();
-        }
-    }
-    /// Every sleeper looks again: what they wait for may have changed its nature.
-    pub(super) fn wake_all(&self) {
-        let sleepers = std::mem::take(&mut *self.sleepers.lock());
-        for sleeper in sleepers {
-            sleeper.wake();
-        }
-    }
 }
