@@ -406,8 +406,14 @@ impl<'t, 'm> Mixed<'t, 'm> {
     fn send_doubted(&self, post: Post<'_>, doubt: &Doubt) -> Result<Answered<'t>> {
         let (route, number) = doubt.ticket();
         let answered = self.send_through_kernel(post, msg_flags::DOUBT, route, number)?;
-        if answered.code.plain() != Code::MACH_SEND_IN_PROGRESS {
-            return Ok(answered);
+        match answered.code.plain() {
+            // It went while the port lived. Who received it may have been the one that let the port die.
+            Code::MACH_SEND_INVALID_DEST => {
+                drop(answered);
+                return self.then_receive();
+            }
+            Code::MACH_SEND_IN_PROGRESS => {}
+            _ => return Ok(answered),
         }
         // Another thread has applied the end of the route meanwhile, and the kernel process has let it go.
         drop(answered);
