@@ -98,6 +98,21 @@ pub(crate) const OF_CLIENTS: &[Lie] = &[
     lie("a route of a later grant", &["route"], |_, route| {
         route.record(record::MESSAGE, route.index + link::ROUTES as u32, 0, 0);
     }),
+    quiet("messages after an offer to let the link go", |evil, route| {
+        evil.call(&LinkEnd { link: route.link.id, why: violation::NONE, found: 0, expected: 0 });
+        let end = Instant::now() + WHILE;
+        while Instant::now() < end {
+            route.record(record::MESSAGE, route.index, 0, 0);
+            thread::sleep(Duration::from_millis(3));
+        }
+        // The victim may have been in the middle of one of them when it was asked; now it is not.
+        evil.call(&LinkEnd { link: route.link.id, why: violation::NONE, found: 0, expected: 0 });
+    }),
+    quiet("messages after an agreement to let the link go", |evil, route| {
+        evil.call(&LinkEnd { link: route.link.id, why: violation::NONE, found: 0, expected: 0 });
+        evil.await_event(umach_abi::records::event::LINK_DOWN);
+        (0..100).for_each(|_| route.record(record::MESSAGE, route.index, 0, 0));
+    }),
     quiet("a route that is long retired", |_, route| {
         route.record(record::MESSAGE, route.index.wrapping_sub(link::ROUTES as u32), 0, 0);
     }),

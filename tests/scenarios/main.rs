@@ -7,13 +7,15 @@
 //! [`World::end`]: umach_tests::World::end
 #![forbid(unsafe_code)]
 
+mod crowd;
 mod hostile;
 mod on_demand;
 mod ring;
 mod stage;
 mod whole;
 
-use umach_tests::{Mode, run, run_with};
+use libtask::local::Direct;
+use umach_tests::{Mode, World, run, run_with};
 
 #[test]
 fn file_server_killed_under_three_clients_is_started_again_and_they_finish() {
@@ -33,4 +35,11 @@ fn ports_that_travel_lose_no_message_and_each_death_is_told_once() {
 #[test]
 fn service_that_crashes_all_the_time_answers_or_fails_every_call() {
     run(Mode::Process, "on_demand", on_demand::play);
+}
+
+#[test]
+fn idle_links_of_a_crowd_are_given_back_and_made_again() {
+    let world = World::start_with(Mode::Process, crowd::LIMITS, Some(Direct::Always));
+    crowd::play(&world);
+    world.end();
 }

@@ -494,6 +494,8 @@ protocol! {
     /// Wakes the peer of a link, which asked to be woken this way.
     106 LinkRing { link: u64 } => {};
     /// Ends a link: the peer broke a rule (`why`, a number of `records::violation`), on the evidence of two numbers; or with `why` 0, because it is idle.
+    /// An idle link ends when both have said so since the last route of theirs over it. Whoever says so has no call open over it, lends and borrows no
+    /// memory over it, and publishes nothing there until it is told of another route.
     107 LinkEnd { link: u64, why: u32, found: u64, expected: u64 } => {};
     /// All links (`records::LinkRow`), a page starting at slot `start`; needs the host's control right.
     108 HostLinks { host: Name, start: u32 } => <'r> { next: u32, rows: &'r [u8] };

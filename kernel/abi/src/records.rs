@@ -197,7 +197,7 @@ records! {
         back: u32,
         /// Messages with rights on their way.
         tickets: u32,
-        /// 1: ending.
+        /// 1: ending; 2: the first says that it does not use it; 4: the second does.
         flags: u32,
         /// Arenas of the first.
         arenas_first: u32,
@@ -346,6 +346,10 @@ pub mod event {
     pub const ROOM_WANTED: u32 = 15;
     /// There is news about file lanes (`FileNews`), or the inbox is full.
     pub const FILES: u32 = 16;
+    /// The peer of `link` does not use it any more, or the kernel process wonders: if this task does not use it either, it says so (`LinkEnd`).
+    pub const LINK_IDLE: u32 = 17;
+    /// There was no room for another link of this task's, or of its user's: those that it does not use should go.
+    pub const LINKS_SHORT: u32 = 18;
     /// Whether an event of this kind brings a descriptor.
     pub const fn attaches(kind: u32) -> bool {
         matches!(kind, ATTENTION | LINK | ARENA)

@@ -116,7 +116,9 @@ impl Core {
             }
         }
         all.extend(
-            self.links.iter().flat_map(|(_, link)| link.charges.iter().chain(link.arenas.iter().flatten().map(|arena| &arena.charge))),
+            self.links
+                .iter()
+                .flat_map(|(_, link)| link.charges.iter().flatten().chain(link.arenas.iter().flatten().map(|arena| &arena.charge))),
         );
         all.extend(self.file_lanes.iter().flat_map(|(_, lane)| &lane.charges));
         all

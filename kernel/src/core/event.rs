@@ -28,6 +28,8 @@ pub(super) enum Note {
     Link(LinkId),
     Down(LinkId),
     Rang(LinkId),
+    Idle(LinkId),
+    Short,
     Arena(LinkId, u32, u64),
     Out(RouteId),
     In(RouteId),
@@ -340,6 +342,8 @@ impl Core {
                 let side = link.side_of(task)?;
                 let value = link.down?[side];
                 link.done[side] = true;
+                let charge = link.charges[side].take();
+                charge.into_iter().for_each(|charge| self.ledger.release(charge));
                 self.settle_link(id);
                 plain(Event { kind: event::LINK_DOWN, link: id.to_raw(), value, ..blank })
             }
@@ -348,6 +352,16 @@ impl Core {
                 let side = link.side_of(task)?;
                 link.rang[side] = false;
                 plain(Event { kind: event::RANG, link: id.to_raw(), ..blank })
+            }
+            Note::Idle(id) => {
+                let link = self.links.get_mut(id.0)?;
+                let side = link.side_of(task)?;
+                link.asked[side] = false;
+                (link.down.is_none()).then_some(Pulled { event: Event { kind: event::LINK_IDLE, link: id.to_raw(), ..blank }, along: None })
+            }
+            Note::Short => {
+                self.tasks[task.0].plane.short = false;
+                plain(Event { kind: event::LINKS_SHORT, ..blank })
             }
             Note::Arena(id, number, size) => {
                 let side = self.links.get(id.0)?.side_of(task)? as u8;

@@ -177,7 +177,7 @@ impl Core {
         count >= after
     }
 
-    /// In random mode: perhaps one of the caller's routes ends now.
+    /// In random mode: perhaps one of the caller's routes ends now, or it is asked whether a link of its is idle.
     pub(super) fn perhaps_end(&mut self, task: TaskId) {
         if !matches!(self.config.direct, Direct::Random { .. }) || self.chance() & 15 != 0 {
             return;
@@ -189,6 +189,9 @@ impl Core {
         let which = self.chance() as usize;
         let links = &self.tasks[task.0].plane.links;
         let link = *links.values().nth(which % links.len()).expect("a link of that many");
+        if which & 0x300 == 0 {
+            return self.ask_idle(link, self.links[link.0].side_of(task).expect("its own"));
+        }
         let live = |route: &RouteId| self.routes[route.0].state == State::Live;
         let routes: Vec<RouteId> = self.links[link.0].routes.iter().copied().filter(live).collect();
         if !routes.is_empty() {

@@ -1,7 +1,7 @@
 //! Links: the memory that two tasks share, made when the first route between them is granted.
 //!
 //! The kernel makes the memory and hands it out; it never looks inside. A link ends when one of its tasks ends, when one says that the other broke
-//! a rule, or when both say that they do not use it. Then its routes end, one piece of work each; when all of them are closed both tasks are told;
+//! a rule, or when both say that they do not use it: the first to say so has the other asked. Then its routes end, one piece of work each; when all of them are closed both tasks are told;
 //! when both know, the link goes.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -22,6 +22,8 @@ use super::route::{RouteId, State};
 
 /// Tasks that one task remembers not to have links with.
 const SHUNNED: usize = 64;
+/// In so many requests a task is said to be short of links once at most.
+const SHORT_EVERY: u64 = 256;
 /// Rows in one page of a listing, and routes looked at for one.
 const PAGE: usize = 256;
 
@@ -73,15 +75,18 @@ pub(super) struct Link {
     pub(super) announced: bool,
     /// Knows of the end, or never knew of the link.
     pub(super) done: [bool; 2],
-    /// Said that it is idle.
+    /// Said that it is idle, and has not been told of a route since: it publishes nothing.
     pub(super) idle: [bool; 2],
+    /// Has a note that asks whether it is.
+    pub(super) asked: [bool; 2],
     /// Has a note that the other rang.
     pub(super) rang: [bool; 2],
     /// Arenas made by each.
     pub(super) arenas: [Vec<Arena>; 2],
     /// Slots (and whose) whose reply has moved, and the task does not know yet.
     pub(super) moved: BTreeSet<(usize, u32, u32)>,
-    pub(super) charges: [Charge; 2],
+    /// Given back when the task knows of the end.
+    pub(super) charges: [Option<Charge>; 2],
 }
 
 /// Memory that one task lends from.
@@ -109,12 +114,15 @@ impl Core {
             return None;
         }
         let tasks = [first, second];
-        let [one, other] = tasks.map(|task| self.tasks[task.0].account);
-        let one = self.ledger.charge(one, Kind::Links, 1)?;
-        let Some(other) = self.ledger.charge(other, Kind::Links, 1) else {
-            self.ledger.release(one);
-            return None;
-        };
+        let mut charges = [None, None];
+        for (charge, task) in charges.iter_mut().zip(tasks) {
+            *charge = self.ledger.charge(self.tasks[task.0].account, Kind::Links, 1);
+            if charge.is_none() {
+                charges.into_iter().flatten().for_each(|charge| self.ledger.release(charge));
+                self.links_short(task);
+                return None;
+            }
+        }
         let id = LinkId(self.links.insert(Link {
             tasks,
             peers: tasks.map(|task| self.tasks[task.0].peer),
@@ -129,10 +137,11 @@ impl Core {
             announced: false,
             done: [false; 2],
             idle: [false; 2],
+            asked: [false; 2],
             rang: [false; 2],
             arenas: Default::default(),
             moved: BTreeSet::new(),
-            charges: [one, other],
+            charges,
         }));
         self.tasks[first.0].plane.links.insert(second, id);
         self.tasks[second.0].plane.links.insert(first, id);
@@ -157,6 +166,32 @@ impl Core {
     }
 
     // Ends.
+
+    /// There is no room for another link of this task's: whoever has most of those that count against it is to look which of them are idle.
+    fn links_short(&mut self, task: TaskId) {
+        let (account, uid) = (self.tasks[task.0].account, self.tasks[task.0].peer.uid);
+        let at = &mut self.tasks[task.0].plane.short_at;
+        if at.is_some_and(|at| self.requests - at < SHORT_EVERY) {
+            return;
+        }
+        *at = Some(self.requests);
+        let its_own = self.ledger.used(account, Kind::Links) >= self.ledger.limit(Kind::Links);
+        let of_user = self.tasks.iter().filter(|(_, other)| other.peer.uid == uid && !other.dying);
+        let most = of_user.max_by_key(|(_, other)| other.plane.links.len()).map(|(id, _)| TaskId(id));
+        let asked = most.filter(|_| !its_own).unwrap_or(task);
+        if !std::mem::replace(&mut self.tasks[asked.0].plane.short, true) {
+            self.raise(asked, Note::Short);
+        }
+    }
+
+    /// A task is to say whether a link is idle.
+    pub(super) fn ask_idle(&mut self, id: LinkId, side: usize) {
+        let link = &mut self.links[id.0];
+        let task = link.tasks[side];
+        if !std::mem::replace(&mut link.asked[side], true) {
+            self.raise(task, Note::Idle(id));
+        }
+    }
 
     /// A link is over.
     pub(super) fn end_link(&mut self, id: LinkId, why: [u32; 2]) {
@@ -208,7 +243,7 @@ impl Core {
         }
         let link = self.links.remove(id.0).expect("just seen");
         let arenas = link.arenas.into_iter().flatten().map(|arena| arena.charge);
-        for charge in link.charges.into_iter().chain(arenas) {
+        for charge in link.charges.into_iter().flatten().chain(arenas) {
             self.ledger.release(charge);
         }
         for (task, other) in [(tasks[0], tasks[1]), (tasks[1], tasks[0])] {
@@ -225,9 +260,12 @@ impl Core {
         let (id, side) = self.own_link(task, raw)?;
         let link = &mut self.links[id.0];
         if why == violation::NONE {
-            link.idle[side] = true;
-            if link.idle == [true; 2] {
+            let news = !std::mem::replace(&mut link.idle[side], true);
+            // Who does not know of it does not use it.
+            if link.idle[1 - side] || !link.told[1 - side] {
                 self.end_link(id, [down::IDLE; 2]);
+            } else if news {
+                self.ask_idle(id, 1 - side);
             }
             return Ok(answer::LinkEnd {});
         }
@@ -365,7 +403,7 @@ impl Core {
                 forth: link.live[0],
                 back: link.live[1],
                 tickets: link.tickets,
-                flags: u32::from(link.down.is_some()),
+                flags: u32::from(link.down.is_some()) | u32::from(link.idle[0]) << 1 | u32::from(link.idle[1]) << 2,
                 arenas_first: link.arenas[0].len() as u32,
                 arenas_second: link.arenas[1].len() as u32,
                 arena_bytes_first: bytes_of(&link.arenas[0]),

@@ -121,7 +121,9 @@ impl Core {
         (route.state, route.local, route.opens_at) = (State::Live, local, opens_at);
         (route.credit, route.context) = (port.qlimit, port.context);
         let side = route.side;
-        self.links[link.0].live[side] += 1;
+        let entry = &mut self.links[link.0];
+        entry.live[side] += 1;
+        entry.idle = [false; 2];
         self.tell_link(link, 1 - side);
         self.change_routed(port_id, |plane| {
             plane.announced += 1;

@@ -77,6 +77,10 @@ pub(super) struct TaskPlane {
     pub(super) links: BTreeMap<TaskId, LinkId>,
     /// Tasks that broke a rule, or said so.
     pub(super) shunned: Vec<TaskId>,
+    /// Has a note that links are short.
+    pub(super) short: bool,
+    /// Number of the request at which there was last seen to be no room for a link of its.
+    pub(super) short_at: Option<u64>,
 }
 
 /// A way into the kernel for one thread at a time.

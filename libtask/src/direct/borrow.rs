@@ -25,6 +25,10 @@ impl PeerArenas {
     pub(super) fn add(&self, number: u32, len: u64, memory: Option<Foreign>) {
         self.0.write().insert(number, Arc::new(PeerArena { len, memory }));
     }
+    /// Leases of some of them are here.
+    pub(super) fn are_borrowed(&self) -> bool {
+        self.0.read().values().any(|arena| Arc::strong_count(arena) > 1)
+    }
     pub(super) fn size_of(&self, number: u32) -> Option<u64> {
         self.0.read().get(&number).map(|arena| arena.len)
     }

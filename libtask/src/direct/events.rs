@@ -60,6 +60,9 @@ impl Plane {
             if !ends.buried.is_empty() {
                 continue;
             }
+            if self.reclaim(task) && round <= ROUNDS {
+                continue;
+            }
             // Not before: whoever sees this value relies on what has ended being closed.
             self.pulled.store(control, Ordering::Release);
             if round > ROUNDS || (self.control_word() == control && !task.0.events_wait.load(Ordering::Relaxed)) {
@@ -110,6 +113,8 @@ impl Plane {
             event::MEMBER => self.member(&event),
             event::ARENA => self.add_arena(&event, attached),
             event::FILES => task.0.files.look_soon(),
+            event::LINK_IDLE => self.reclaim.ask(event.link),
+            event::LINKS_SHORT => self.reclaim.are_short(),
             event::RANG => {
                 if let Some(link) = self.tables.read().links.get(&event.link) {
                     self.warm(link);
@@ -240,7 +245,7 @@ impl Plane {
     }
 
     /// Nothing more goes out on the route. Whoever is in the middle of a send has finished it afterwards.
-    fn stop(&self, id: u64) {
+    pub(super) fn stop(&self, id: u64) {
         let mut tables = self.tables.write();
         let Some((name, route)) = tables.out_ids.get(&id).cloned() else { return };
         if tables.out.get(&name).is_some_and(|other| other.id == id) {
@@ -334,7 +339,7 @@ impl Plane {
         let _ = self.end_link(task, link.id, evidence.rule, evidence.found, evidence.expected);
     }
 
-    fn end_link(&self, task: &Task, link: u64, why: u32, found: u64, expected: u64) -> Result<Result<(), Code>> {
+    pub(super) fn end_link(&self, task: &Task, link: u64, why: u32, found: u64, expected: u64) -> Result<Result<(), Code>> {
         task.request(&LinkEnd { link, why, found, expected }, |_, _| ())
     }
 }

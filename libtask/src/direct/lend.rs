@@ -152,6 +152,12 @@ impl Link {
             self.take_back(|out| out.with == With::Answer { slot: at } && lease::word(&*self.memory, peer, out.index).0 != out.generation);
         }
     }
+    /// Something is out, or about to be.
+    pub(super) fn lends(&self) -> bool {
+        self.reap();
+        let state = self.lender.state.lock();
+        !state.out.is_empty() || state.arenas.iter().flatten().any(|arena| Arc::strong_count(arena) > 1)
+    }
     /// The link is over.
     pub(super) fn stop_lending(&self) {
         let mut state = self.lender.state.lock();

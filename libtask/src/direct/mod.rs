@@ -4,7 +4,8 @@
 //! could be sent to one right. This module keeps what the kernel process said about both, writes and reads the rings, and waits. Every message
 //! could as well go through the kernel process; `crate::exchange` decides for each, and nobody above it notices.
 //!
-//! Read in this order: `table` (what is known), `shortcut`, `events` (how it becomes known), `ends`, `send`, `read`, `receive`, `replies`, `pending`, `wait`, `floor`;
+//! Read in this order: `table` (what is known), `shortcut`, `events` (how it becomes known), `ends`, `reclaim`, `send`, `read`, `receive`, `replies`, `pending`, `wait`,
+//! `floor`;
 //! and for memory `lend`, `borrow`, `contents`.
 
 mod borrow;
@@ -17,6 +18,7 @@ mod pending;
 mod poll;
 mod read;
 mod receive;
+mod reclaim;
 mod replies;
 mod send;
 mod shortcut;
@@ -64,6 +66,7 @@ pub(crate) struct Plane {
     replies: replies::Replies,
     pollers: poll::Pollers,
     floor: floor::Floor,
+    reclaim: reclaim::Reclaim,
     /// See `pending`.
     epoch: pending::Epoch,
     /// 1 + the CPU of whom the last message came from.

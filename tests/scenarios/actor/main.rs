@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod calls;
+mod crowd;
 mod evil;
 mod files;
 mod neighbours;
@@ -73,6 +74,8 @@ fn main() -> Result<()> {
         "talker" => neighbours::talker(&actor),
         "listener" => neighbours::listener(&actor),
         "polite" => neighbours::polite(&actor),
+        "counter" => crowd::counter(&actor),
+        "crowd" => crowd::crowd(&actor),
         "evil" => evil::play(&actor),
         _ => bail!("no role {role:?}"),
     }

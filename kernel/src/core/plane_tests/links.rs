@@ -32,25 +32,6 @@ fn task_accused_is_told_and_never_linked_again() {
 }
 
 #[test]
-fn link_is_idle_when_both_say_so() {
-    let (mut pair, route) = Pair::routed();
-    let link = pair.world.core.links.iter().next().unwrap().0.to_raw();
-    let idle = Request::LinkEnd(control::LinkEnd { link, why: 0, found: 0, expected: 0 });
-    pair.world.ok(pair.server, idle);
-    pair.world.finish();
-    assert!(pair.world.kinds(pair.client).is_empty());
-    pair.world.ok(pair.client, idle);
-    pair.world.finish();
-    pair.end();
-    pair.ack(route, 0);
-    assert_eq!(pair.world.kinds(pair.server), [event::LINK_DOWN]);
-    assert_eq!(pair.world.kinds(pair.client), [event::ROUTE_CLOSED, event::LINK_DOWN]);
-    assert!(pair.world.core.links.is_empty());
-    let route = pair.grant();
-    assert!(pair.granted() && route != 0);
-}
-
-#[test]
 fn ring_through_the_kernel_changes_the_word_each_time_and_is_told_once() {
     let (mut pair, _) = Pair::routed();
     let link = pair.world.core.links.iter().next().unwrap().0.to_raw();

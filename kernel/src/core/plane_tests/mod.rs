@@ -3,6 +3,7 @@
 mod ends;
 mod files;
 mod grants;
+mod idle;
 mod links;
 mod pair;
 mod storm;
@@ -43,7 +44,10 @@ impl Answer {
 
 impl World {
     fn new(direct: Direct) -> World {
-        let config = Config { pid: 1, features: Features::empty(), limits: Limits::default(), direct };
+        World::limited(direct, Limits::default())
+    }
+    fn limited(direct: Direct, limits: Limits) -> World {
+        let config = Config { pid: 1, features: Features::empty(), limits, direct };
         World { core: Core::new(config), effects: Effects::new(), given: 0 }
     }
     fn stranger(&mut self, features: Features) -> LaneId {

@@ -17,7 +17,9 @@ pub(super) struct Pair {
 impl Pair {
     /// The server has begun to receive.
     pub(super) fn new(direct: Direct) -> Pair {
-        let mut world = World::new(direct);
+        Pair::within(World::new(direct))
+    }
+    pub(super) fn within(mut world: World) -> Pair {
         let (server, client) = (world.task(), world.task());
         let port = world.port(server);
         let send = world.give(server, port, 20, client);

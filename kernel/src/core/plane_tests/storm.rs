@@ -405,14 +405,25 @@ impl Storm {
         self.add_actor();
     }
 
-    /// Everybody says that a link is idle, or that the other cheats.
+    /// Offers to let a link go: nothing goes out over it from here on. The other, who is asked, does the same.
     fn idle(&mut self, at: usize) {
         let links: Vec<LinkId> = self.world.core.tasks[self.actors[at].task.0].plane.links.values().copied().collect();
-        let Some(&link) = links.first() else { return };
-        for actor in 0..self.actors.len() {
-            let request = control::LinkEnd { link: link.to_raw(), why: 0, found: 0, expected: 0 };
-            self.world.call(self.actors[actor].lane, Request::LinkEnd(request));
+        if let Some(link) = links.first() {
+            self.pull(at);
+            self.let_go(at, link.to_raw());
         }
+    }
+
+    pub(super) fn let_go(&mut self, at: usize, link: u64) {
+        if self.in_middle(at) {
+            return;
+        }
+        for out in self.actors[at].outs.values_mut().filter(|out| out.link == link) {
+            out.stopped = true;
+        }
+        let request = control::LinkEnd { link, why: 0, found: 0, expected: 0 };
+        self.world.call(self.actors[at].lane, Request::LinkEnd(request));
+        self.actors[at].news = true;
     }
 
     /// Lets everything come to rest, and sees that nothing is missing.

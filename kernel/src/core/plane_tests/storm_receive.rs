@@ -158,6 +158,7 @@ impl Storm {
             event::LINK_DOWN => {
                 assert!(!actor.ins.values().any(|way| way.link == event.link), "a link is down before its routes are closed");
             }
+            event::LINK_IDLE => self.let_go(at, event.link),
             _ => {}
         }
     }

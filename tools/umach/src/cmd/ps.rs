@@ -27,8 +27,8 @@ and not known to be back. MESSAGES and \
 BYTES were sent, replies included; TICKETS of them carried rights, and went through the kernel process in their \
 turn. BELLS: the other side had to be woken. SLEEPS, SPINS: waits that ended in sleep, or before it. NO-CREDIT, NO-SPACE: sends \
 that waited for the receiver, or for room in the ring. KERNEL: plain messages that went through the kernel process all the \
-same. DOES: awake, sleeps, away (told by the kernel process), ends (the link). - is what cannot be seen.
-JSON: an array of {link, ending, tickets_waiting, sides: [{task, label, routes, in_ring, files, arenas, arena_bytes, does, wants_space, \
+same. DOES: awake, sleeps, away (told by the kernel process), idle (it would let the link go), ends (the link). - is what cannot be seen.
+JSON: an array of {link, ending, tickets_waiting, sides: [{task, label, routes, in_ring, files, arenas, arena_bytes, does, idle, wants_space, \
 messages, bytes, by_ticket, bells, sleeps, spins, no_credit, no_space, kernel_plane, leases, lent_bytes, leases_back}, ..]}; leases and \
 lent_bytes count all that were ever lent, leases_back those that came back.
 
@@ -115,6 +115,7 @@ struct SideRow<'a> {
     arenas: u32,
     arena_bytes: u64,
     does: Option<&'static str>,
+    idle: bool,
     wants_space: Option<bool>,
     #[serde(flatten)]
     counts: Option<Counts>,
@@ -133,6 +134,7 @@ impl<'a> LinkRow<'a> {
                 arenas: link.arenas()[half].0,
                 arena_bytes: link.arenas()[half].1,
                 does: side.map(state_of_side),
+                idle: link.row.flags & 2 << half != 0,
                 wants_space: side.map(|side| side.wants_space),
                 counts: side.map(Counts::new),
             }
@@ -297,7 +299,12 @@ impl Ps {
                     count(|counts| counts.no_credit),
                     count(|counts| counts.no_space),
                     count(|counts| counts.kernel_plane),
-                    if row.ending { "ends" } else { side.does.unwrap_or("-") }.to_owned(),
+                    match () {
+                        () if row.ending => "ends",
+                        () if side.idle => "idle",
+                        () => side.does.unwrap_or("-"),
+                    }
+                    .to_owned(),
                 ]);
             }
         }
