@@ -233,6 +233,55 @@ fn lent_memory_goes_with_a_port_that_moves() {
 }
 
 #[test]
+fn lent_memory_is_sent_again_if_its_receiver_dies_and_the_port_lives() {
+    let kernel = LocalKernel::with_direct(Default::default(), Direct::Always);
+    let guardian = kernel.task("guardian").unwrap();
+    let (hub, notify) = (guardian.new_port().unwrap(), guardian.new_port().unwrap());
+    guardian.set_bootstrap(&hub.make_send().unwrap()).unwrap();
+    let member = |label| {
+        let (task, control) = guardian.spawn_local(label).unwrap();
+        let inbox = task.new_port().unwrap();
+        task.bootstrap().unwrap().send(Message::new(0).make_send(&inbox)).unwrap();
+        (task, control, inbox, hub.receive_within(SOON).unwrap().take_send(0).unwrap())
+    };
+    let (server, control, server_inbox, to_server) = member("server");
+    let (_client, _, client_inbox, to_client) = member("client");
+    let port = guardian.new_port().unwrap();
+    port.on_destroyed(&notify).unwrap();
+    to_client.send(Message::new(0).make_send(&port)).unwrap();
+    to_server.send(Message::new(0).move_receive(port)).unwrap();
+    let right = client_inbox.receive_within(SOON).unwrap().take_send(0).unwrap();
+    let port = server_inbox.receive_within(SOON).unwrap().take_receive(0).unwrap();
+    for _ in 0..3 {
+        assert!(port.try_receive().unwrap().is_none());
+        right.send(Message::new(0)).unwrap();
+        port.receive_within(SOON).unwrap();
+    }
+    for n in 0..4u8 {
+        let mut loan = right.loan(100_000);
+        assert!(loan.is_in_place());
+        loan.fill(n + 1);
+        right.send(Message::new(n as i32).loan(loan).memory(vec![n; 50]).bytes(&[n; 8])).unwrap();
+    }
+    // It has received one and keeps what came with it; the others are on its side.
+    let mut first = port.receive_within(SOON).unwrap();
+    control.terminate().unwrap();
+    let mut found = notify.receive_within(SOON).unwrap();
+    let port_again = found.take_receive(0).unwrap();
+    right.send_within(Message::new(9), SOON).unwrap();
+    for n in 1..4u8 {
+        let mut got = port_again.receive_within(SOON).unwrap();
+        assert_eq!((got.id(), got.bytes()), (n as i32, &[n; 8][..]));
+        assert_eq!(bytes_of(&mut got, 0).0, vec![n + 1; 100_000]);
+        assert_eq!(got.memory(1).unwrap()[..], [n; 50]);
+    }
+    assert_eq!(port_again.receive_within(SOON).unwrap().id(), 9);
+    assert!(port_again.try_receive().unwrap().is_none());
+    assert_eq!(bytes_of(&mut first, 0).0, vec![1; 100_000]);
+    drop((port, server));
+}
+
+#[test]
 fn calls_that_are_begun_have_each_its_own_answer() {
     for direct in [Direct::Always, Direct::Off] {
         let pair = pair_in(direct);

@@ -1,6 +1,7 @@
 //! Plays: each way to end, in which nothing may be lost, doubled or overtaken.
 
 use umach_abi::control::msg_flags;
+use umach_abi::message::Place;
 use umach_abi::notify::{self, Notification};
 use umach_abi::records::{down, event, undelivered};
 
@@ -92,6 +93,44 @@ fn returned_message_is_vouched_for_by_nobody() {
     pair.ack(route, 1);
     let mail = pair.world.core.mails.iter().next().unwrap().1;
     assert_eq!((mail.sender.uid, mail.sender.gid, mail.sender.pid, mail.sender.task), (u32::MAX, u32::MAX, 0, 0));
+}
+
+#[test]
+fn memory_of_a_message_that_comes_back_goes_along() {
+    let (mut pair, route) = Pair::routed();
+    pair.recall();
+    // What was lent is copied by whoever hands it back.
+    let mut bytes = Header { bits: Header::make_bits(19, 0, true), id: 6, ..Header::default() }.to_bytes().to_vec();
+    bytes.extend_from_slice(&1u32.to_le_bytes());
+    let memory = |at| Descriptor::Memory { address: Place::Annex(at).to_raw(), deallocate: false, copy: 1, size: 8, volatile: false };
+    memory(0).push(&mut bytes);
+    let framed = |bytes: &[u8], annex: &[u8], number| {
+        let mut out = Vec::new();
+        let row = Frame { size: bytes.len() as u32, annex: annex.len() as u32, trailer: number, ..Frame::default() };
+        row.write(&mut out);
+        [&out[..], bytes, annex].concat()
+    };
+    assert_eq!(pair.give_back(route, 1, &framed(&bytes, b"was lent", 1)), Code::SUCCESS);
+    // Memory that is not there, and a right, which nobody vouches for.
+    let refused = answer_of(&mut pair, route, &framed(&bytes, b"short", 2));
+    assert_eq!(refused, (0, Code::MACH_SEND_INVALID_MEMORY));
+    let right = carrying(Name::NULL, pair.port, 20, b"");
+    assert_eq!(answer_of(&mut pair, route, &framed(&right, b"", 2)), (0, Code::KERN_INVALID_ARGUMENT));
+    pair.ack(route, 1);
+    let answer = pair.world.poll(pair.server, pair.port);
+    let row = Frame::read(&answer.fields).unwrap();
+    let message = answer.message().unwrap();
+    assert!(matches!(umach_abi::message::descriptors(message).next(), Some((_, Ok(Descriptor::Memory { size: 8, .. })))));
+    let annex = &answer.fields[Frame::SIZE + (row.size + row.trailer) as usize..];
+    assert_eq!(&annex[..8], b"was lent");
+    assert_eq!(pair.poll(), None);
+}
+
+/// How many messages were taken back, and what became of the next.
+fn answer_of(pair: &mut Pair, route: u64, tail: &[u8]) -> (u32, Code) {
+    let answer = pair.world.call(pair.server, Request::RouteReturn(control::RouteReturn { route, count: 1, tail }));
+    pair.world.check();
+    (answer::RouteReturn::take(&answer.fields).unwrap().taken, answer.status)
 }
 
 #[test]
