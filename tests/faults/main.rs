@@ -84,6 +84,38 @@ fn objects_that_cannot_be_made_are_refused() {
     ]);
 }
 
+/// A lane that is used much asks for memory. Without it everything goes on over its socket; when there is some again, a lane gets it.
+#[test]
+fn lanes_that_get_no_memory_go_on_without() {
+    if !can_trace() {
+        return;
+    }
+    for (call, errno) in [("memfd_create", "EMFILE"), ("memfd_create", "ENOMEM"), ("ftruncate", "ENOSPC")] {
+        if let Err(error) = use_lanes_much((call, errno, "1..3")) {
+            panic!("{call}, {errno}: {error:#}");
+        }
+    }
+}
+
+fn use_lanes_much(fault: Fault) -> Result<()> {
+    let mut kernel = Traced::start_with(fault, &["--seccomp-bpf", "-f", "-e", "trace=memfd_create,ftruncate,fcntl"])?;
+    let end = Instant::now() + 3 * SOON;
+    let mut tasks = Vec::new();
+    while kernel.refused() < 3 || kernel.made() == 0 {
+        kernel.ensure_alive()?;
+        ensure!(Instant::now() < end, "{} refused, {} made:\n{}", kernel.refused(), kernel.made(), kernel.log());
+        let Ok(task) = Task::connect(&kernel.socket()) else { continue };
+        for _ in 0..2000 {
+            drop(task.new_port().context("a request on a lane without memory")?);
+        }
+        tasks.push(task);
+    }
+    drop(tasks);
+    kernel.ensure_alive()?;
+    ensure!(!kernel.log().contains("panicked"), "{}", kernel.log());
+    Ok(())
+}
+
 fn survive(faults: &[Fault]) {
     if !can_trace() {
         return;
@@ -102,12 +134,18 @@ struct Traced {
 }
 
 impl Traced {
-    fn start((call, errno, when): Fault) -> Result<Traced> {
+    fn start(fault: Fault) -> Result<Traced> {
+        Traced::start_with(fault, &[])
+    }
+
+    fn start_with((call, errno, when): Fault, options: &[&str]) -> Result<Traced> {
         let directory = tempfile::Builder::new().prefix("umach-faults").permissions(fs::Permissions::from_mode(0o700)).tempdir()?;
         let log = fs::File::create(directory.path().join("log"))?;
         let mut command = Command::new("strace");
         // With -D the tracer is the grandchild, so that the process started here is the kernel's.
-        command.args(["-D", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:error={errno}:when={when}")]);
+        let trace = if options.is_empty() { "/dev/null".into() } else { directory.path().join("trace") };
+        command.args(["-D", "-qq", "-o"]).arg(trace).args(options);
+        command.args(["-e", &format!("inject={call}:error={errno}:when={when}")]);
         command.arg(umachd()).arg("--socket").arg(directory.path().join("socket"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).env_remove("UMACH_LANE").env_remove("UMACH_LOG");
         Ok(Traced { child: command.spawn().context("start strace")?, directory })
@@ -123,6 +161,21 @@ impl Traced {
 
     fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.directory.path().join("log")).unwrap_or_default()).into_owned()
+    }
+
+    /// Memory of lanes that could not be made, and that was made.
+    fn refused(&self) -> usize {
+        self.trace().matches("(INJECTED)").count()
+    }
+
+    fn made(&self) -> usize {
+        let trace = self.trace();
+        let sealed = |line: &&str| line.contains("F_ADD_SEALS") && line.ends_with("= 0");
+        trace.lines().filter(sealed).count()
+    }
+
+    fn trace(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.directory.path().join("trace")).unwrap_or_default()).into_owned()
     }
 
     fn descriptors(&self) -> Result<usize> {
