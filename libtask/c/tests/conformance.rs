@@ -26,8 +26,10 @@ macro_rules! programs {
 
 programs! {
     carried,
+    leaks,
     memory,
     messages,
     ports,
     traps,
+    two_tasks,
 }

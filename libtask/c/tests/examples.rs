@@ -49,3 +49,11 @@ fn notifications() {
 fn parent_that_hands_rights_to_children() {
     example(&["family"], "./family", &["family: all are well"]);
 }
+
+#[test]
+fn rust_and_c_tasks_together() {
+    // Cargo has built it along with the tests.
+    let rust = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/adder_from_rust");
+    assert!(rust.is_file(), "{} is not built: cargo build --examples", rust.display());
+    example(&["adder_server"], &format!("./adder_server & {} && wait $!", rust.display()), &["adder: 1000 sums from Rust", "adder: stopped"]);
+}

@@ -13,9 +13,9 @@ use umach_abi::message::{Header, descriptors};
 use umach_kernel::config::KernelArgs;
 use umach_kernel::shell;
 
-use crate::peers;
 use crate::process::{die_with_parent, input};
 use crate::wire::{Wire, message_at, msg};
+use crate::{c, peers};
 
 /// The hidden argument that makes a process a child.
 pub(crate) const COMMAND: &str = "bench-child";
@@ -58,6 +58,10 @@ enum Role {
     Peer { name: String, args: Vec<String> },
     /// A file server that exports one directory.
     Files { directory: PathBuf },
+    /// A C task that answers.
+    CServe,
+    /// Sends back what comes on a stream, so many bytes at a time.
+    StreamEcho { len: usize },
     /// Computes for ever, on one CPU.
     Hog { cpu: usize },
 }
@@ -81,6 +85,8 @@ impl Child {
             Role::Idle => until_the_end(idle()),
             Role::Peer { name, args } => until_the_end(peers::serve(&name, &args)),
             Role::Files { directory } => until_the_end(files(&directory)),
+            Role::CServe => until_the_end(c::serve()),
+            Role::StreamEcho { len } => until_the_end(c::stream_echo(len)),
             Role::Hog { cpu } => hog(cpu),
         }
     }

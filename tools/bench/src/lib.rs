@@ -9,13 +9,14 @@
 //! 3. All of it runs in a session of its own, which on a busy machine goes before everything else if this user may do that.
 //! 4. A goal is never reached by measuring something easier; where there are two ways to read it, the harder one has the goal.
 //!
-//! There are two works: `mail`, what messages through the kernel process cost, piece by piece; and `ipc`, umach beside raw floors and beside everything else
-//! that processes use to talk to each other.
+//! There are three works: `mail`, what messages through the kernel process cost, piece by piece; `ipc`, umach beside raw floors and beside everything else
+//! that processes use to talk to each other; and `c`, the C interface beside the library that it stands on.
 //!
 //! Files, in the order to read them: `sample` (rounds, medians), `place` (CPUs), `process` (children, `/proc`), `watch` (deadlines), `child` (what the processes
 //! do); for `mail`: `table` (rows, goals), `wire` (a task without the library) and its folder; for `ipc`: `data` (bytes that tell whether they arrived),
-//! `waiting`, `sys` (all unsafe code), `peers` (the contestants), `report` (sections, goals, pictures) and its folder.
+//! `waiting`, `sys` (all unsafe code), `c`, `peers` (the contestants), `report` (sections, goals, pictures) and its folder.
 
+mod c;
 mod child;
 mod data;
 mod ipc;
@@ -52,6 +53,8 @@ enum Work {
     Mail(Options),
     /// umach beside raw floors and everything else that processes talk by: calls, streams, bulk, rights, waiting, many clients
     Ipc(ipc::Options),
+    /// The C interface beside what it stands on: calls as MIG makes them, floods, out-of-line memory
+    C(Options),
     /// One process of a measurement
     #[command(name = child::COMMAND, hide = true)]
     Child(child::Child),
@@ -105,6 +108,7 @@ impl Bench {
         process::set_via(via);
         let done = match self.work {
             Work::Mail(options) => prepared(options.quick, || measure("mail", mail::PARTS, &options)),
+            Work::C(options) => prepared(options.quick, || measure("c", c::PARTS, &options)),
             Work::Ipc(options) => prepared(options.quick, || ipc::run(&options)),
             Work::Child(child) => child.run().map(|()| ExitCode::SUCCESS),
         };

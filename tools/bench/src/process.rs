@@ -190,6 +190,11 @@ impl Kernel {
         Ok((control, lane.ok_or_else(|| anyhow!("a new task came without its lane"))?))
     }
 
+    /// The lane of a new task.
+    pub(crate) fn lane(&self, label: &str, bootstrap: &SendRight) -> Result<OwnedFd> {
+        Ok(self.create(label, bootstrap)?.1)
+    }
+
     /// A task in this process.
     pub(crate) fn wire(&self, label: &str, bootstrap: &SendRight) -> Result<Wire> {
         Wire::hello(self.create(label, bootstrap)?.1)
