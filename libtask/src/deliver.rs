@@ -132,7 +132,7 @@ fn send_staged(held: &Held, disposition: Disposition, mut message: Message, time
         && let Some(mut body) = message.plain(&mut [0; 4])
     {
         trace::sending(task, held.label(), &message);
-        match send_plain(task, held, message.id(), &mut body, timeout) {
+        match send_plain(task, held.name(), message.id(), &mut body, timeout) {
             Ok(None) => {}
             Ok(Some(Err(unsure))) => doubt = Some(unsure),
             Ok(Some(Ok(code))) => {

@@ -162,7 +162,7 @@ pub(crate) fn exchange<'t>(task: &'t Task, want: &Exchange<'_>) -> Result<Answer
 /// [`Doubt`] has to go by [`doubted`].
 pub(crate) fn send_plain(
     task: &Task,
-    held: &Held,
+    name: Name,
     id: i32,
     body: &mut Carry<'_>,
     timeout: Option<Duration>,
@@ -172,7 +172,7 @@ pub(crate) fn send_plain(
     if !plane.is_active() {
         return Ok(None);
     }
-    Ok(match plane.send(task, held.name(), id, body, &Lazy::new(|| after(timeout)), timeout != Some(Duration::ZERO))? {
+    Ok(match plane.send(task, name, id, body, &Lazy::new(|| after(timeout)), timeout != Some(Duration::ZERO))? {
         Sent::Done => Some(Ok(Code::SUCCESS)),
         Sent::Late => Some(Ok(Code::MACH_SEND_TIMED_OUT)),
         Sent::NoRoute => None,
@@ -190,6 +190,17 @@ pub(crate) fn receive_soon(held: &Held, wait: bool) -> Result<Option<Received>> 
         return Ok(None);
     }
     plane.receive_soon(task, &held.shortcut, wait)
+}
+
+/// The same for a bare name, in as much room as `want` says.
+#[inline]
+pub(crate) fn receive_soon_by_name(task: &Task, want: &Want, wait: bool) -> Result<Option<Received>> {
+    task.check_fork()?;
+    let plane = &task.0.plane;
+    match plane.place(want.name) {
+        Some(place) => plane.receive_soon_at(task, &place, want, wait),
+        None => Ok(None),
+    }
 }
 
 /// What became of [`call_plain`].

@@ -149,6 +149,9 @@ impl Call {
 
 /// Out-of-line memory that goes away with the message.
 fn given_away(message: &[u8]) -> SmallVec<[(usize, usize); 2]> {
+    if message.get(3).is_none_or(|bits| bits & 0x80 == 0) {
+        return SmallVec::new();
+    }
     let all = descriptors(message).map_while(|(_, descriptor)| descriptor.ok());
     all.filter_map(|descriptor| match descriptor {
         Descriptor::Memory { address, deallocate: true, size, .. } => Some((address as usize, size as usize)),

@@ -1,8 +1,7 @@
 //! Out-of-line memory that comes with messages: private pages that the program gives back with `vm_deallocate`.
 //!
 //! To touch fresh pages takes longer than to copy what comes in them. So blocks of some size that come back are kept for the next message. Meanwhile they
-//! cannot be accessed, as memory that was given back cannot, and Linux may take their pages (`MADV_FREE`, which also refuses what is not private memory,
-//! should the program have put something else at that place).
+//! cannot be accessed, as memory that was given back cannot.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -119,8 +118,9 @@ impl Pool {
             return false;
         }
         let at = start as *mut libc::c_void;
+        // The advice is refused for what is not private memory of this process's own: should the program have put something else at that place.
         // SAFETY: the program gave these pages back.
-        let done = unsafe { libc::madvise(at, len, libc::MADV_FREE) == 0 && libc::mprotect(at, len, libc::PROT_NONE) == 0 };
+        let done = unsafe { libc::madvise(at, page(), libc::MADV_FREE) == 0 && libc::mprotect(at, len, libc::PROT_NONE) == 0 };
         if done {
             self.back.push((start, len));
             self.kept += len;

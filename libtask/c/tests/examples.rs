@@ -52,8 +52,6 @@ fn parent_that_hands_rights_to_children() {
 
 #[test]
 fn rust_and_c_tasks_together() {
-    // Cargo has built it along with the tests.
-    let rust = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/adder_from_rust");
-    assert!(rust.is_file(), "{} is not built: cargo build --examples", rust.display());
-    example(&["adder_server"], &format!("./adder_server & {} && wait $!", rust.display()), &["adder: 1000 sums from Rust", "adder: stopped"]);
+    let rust = env!("CARGO_BIN_EXE_umach-adder-from-rust");
+    example(&["adder_server"], &format!("./adder_server & {rust} && wait $!"), &["adder: 1000 sums from Rust", "adder: stopped"]);
 }

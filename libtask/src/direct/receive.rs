@@ -217,13 +217,19 @@ impl Plane {
     pub(crate) fn receive_soon(&self, task: &Task, shortcut: &Shortcut, wait: bool) -> Result<Option<Received>> {
         const LIMIT: u32 = (MESSAGE_MAX + TRAILER_MAX) as u32;
         let Some(place) = shortcut.place() else { return Ok(None) };
+        let want = Want { name: Name::NULL, options: TrailerRequest::Context.options(), limit: LIMIT, count: 1 };
+        self.receive_soon_at(task, place, &want, wait)
+    }
+
+    /// The same by the place, for a receive of one.
+    #[inline]
+    pub(crate) fn receive_soon_at(&self, task: &Task, place: &Place, want: &Want, wait: bool) -> Result<Option<Received>> {
         self.look(task)?;
         let control = self.pulled.load(Ordering::Acquire);
         let mail = self.mail_word();
         if place.asked.load(Ordering::Acquire) != mail as u64 || place.has_pending.load(Ordering::Acquire) || place.has_messages() {
             return Ok(None);
         }
-        let want = Want { name: Name::NULL, options: TrailerRequest::Context.options(), limit: LIMIT, count: 1 };
         let (mut message, mut accused) = (None, None);
         let _looking = self.looking();
         let warm = self.warm.read();
@@ -243,7 +249,7 @@ impl Plane {
             };
             let link = &warm[(first + n) % warm.len()];
             self.met(link);
-            match self.draw(task, link, place, &want, 1, &mut |came| message = Some(came)) {
+            match self.draw(task, link, place, want, 1, &mut |came| message = Some(came)) {
                 Ok(0) => break,
                 Ok(_) => self.first.store((first + n + 1) as u32, Ordering::Relaxed),
                 Err(evidence) => accused = Some((link.clone(), evidence)),

@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 use umach_abi::control::{Reply, SendMany, answer, msg_flags, phase};
 use umach_abi::limits::{ANNEX_MAX, ANNEX_THRESHOLD};
-use umach_abi::message::{Descriptor, Header, Options, Place, TrailerRequest, copy, descriptors, file_lost, round4};
+use umach_abi::link::RECORD_MAX;
+use umach_abi::message::{BITS_USED, Descriptor, HEADER, Header, Options, Place, TrailerRequest, copy, descriptors, file_lost, round4};
 use umach_abi::records::Frame;
-use umach_abi::{Code, Name};
+use umach_abi::{Code, Disposition, Name};
 
 use super::program::{Incoming, Lent, Outgoing, Program};
 use super::{MsgBuffer, OolPart, Space};
-use crate::direct::Room;
+use crate::direct::{Carry, Room, Want};
 use crate::error::Error;
-use crate::exchange::{Answered, Either, Exchange, Post, exchange, is_receive_error};
+use crate::exchange::{Answered, Either, Exchange, Post, doubted, exchange, is_receive_error, receive_soon_by_name, send_plain};
 use crate::files::Staged;
 use crate::message::LEND_MAX;
 use crate::received::{RawFrame, array_bytes, names_of, take_attached};
@@ -214,14 +215,33 @@ impl Space<'_> {
         let wait = Wait { timeout: (timed != 0 && timeout > 0).then(|| Duration::from_millis(timeout as u64)), timed, interruptible };
         let mut want = Exchange { options, flags, post: None, call: false, receive, limit, count, wait, from: None };
         if !has(Options::SEND) {
-            return self.deliver(exchange(self.task, &want)?, program, options);
-        }
-        let message = program.message();
-        if !Header::read(message).is_some_and(|header| header.is_complex()) {
-            want.post = Some(Post { bytes: message, send_size: message.len() as u32, rooms: &[] });
+            if let Some(trailer) = TrailerRequest::from_options(options).filter(|_| has(Options::RCV) && count == 1) {
+                let here = Want { name: receive, options, limit, count };
+                if let Some(message) = receive_soon_by_name(self.task, &here, flags & msg_flags::TRY_RECEIVE == 0)? {
+                    message.with_parts(trailer, |parts, trailer| program.receive(Code::SUCCESS, parts, trailer));
+                    return Ok(Code::SUCCESS);
+                }
+            }
             return self.deliver(exchange(self.task, &want)?, program, options);
         }
         let patience = has(Options::SEND_TIMEOUT).then(|| Duration::from_millis(timeout as u64));
+        let message = program.message();
+        let header = Header::read(message).unwrap_or_default();
+        if !header.is_complex() {
+            let post = Post { bytes: message, send_size: message.len() as u32, rooms: &[] };
+            want.post = Some(post);
+            let alone = !has(Options::RCV) && !has(Options::SEND_NOTIFY) && is_short_and_plain(&header, message);
+            let sent = if alone {
+                send_plain(self.task, header.remote, header.id, &mut Carry::Plain([&message[HEADER..], &[], &[]]), patience)?
+            } else {
+                None
+            };
+            return match sent {
+                Some(Ok(code)) => Ok(code),
+                Some(Err(doubt)) => self.deliver(doubted(self.task, &want, post, &doubt)?, program, options),
+                None => self.deliver(exchange(self.task, &want)?, program, options),
+            };
+        }
         let wire = self.wire_form(program, true, patience)?;
         want.post = Some(wire.post());
         let answered = exchange(self.task, &want)?;
@@ -344,6 +364,15 @@ impl Space<'_> {
             let _ = Space::new(self.task).port_deallocate(name);
         }
     }
+}
+
+/// A message that fits a record of a link as it is: bytes to a copied send right, and no answer asked for.
+fn is_short_and_plain(header: &Header, message: &[u8]) -> bool {
+    const BITS: u32 = Disposition::CopySend as u32;
+    header.bits & BITS_USED == BITS
+        && header.local == Name::NULL
+        && message.len().is_multiple_of(4)
+        && (HEADER..=HEADER + RECORD_MAX).contains(&message.len())
 }
 
 /// The message as the program sees it: places become addresses. False if there was no room for something.

@@ -8,12 +8,13 @@ mod end;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
 use crate::peers::start;
-use crate::place::Cpus;
+use crate::place::{Cpus, Place};
 use crate::process::{Direct, Kernel, Process};
 use crate::sample::{median, take_turns};
 use crate::table::{Goal, Table};
@@ -28,17 +29,33 @@ pub(crate) const PARTS: &[Part] =
 /// Bytes of out-of-line memory.
 const MEMORY: usize = 1 << 20;
 
-/// A C client and its C server.
-fn c_peer() -> Result<(Kernel, Process, end::Client)> {
-    let kernel = Kernel::start(Direct::Always)?;
-    let (server, right) = kernel.child(&["c-serve"])?;
-    let client = end::Client::new(kernel.lane("c-client", &right)?)?;
-    Ok((kernel, server, client))
+/// A C client and its C server. The library has one task in a process, so all parts share them.
+struct Ends {
+    kernel: Kernel,
+    server: Process,
+    client: end::Client,
+}
+
+fn with_ends(measure: impl FnOnce(&mut Ends) -> Result<()>) -> Result<()> {
+    static ENDS: Mutex<Option<Ends>> = Mutex::new(None);
+    let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);
+    if ends.is_none() {
+        let kernel = Kernel::start(Direct::Always)?;
+        let (server, right) = kernel.child(&["c-serve"])?;
+        let client = end::Client::new(kernel.lane("c-client", &right)?)?;
+        // The right is what the client was given.
+        std::mem::forget(right);
+        *ends = Some(Ends { kernel, server, client });
+    }
+    ends.as_mut().map_or(Ok(()), measure)
 }
 
 fn call(options: &Options, table: &mut Table) -> Result<()> {
+    with_ends(|ends| calls(ends, options, table))
+}
+
+fn calls(Ends { kernel, server, client }: &mut Ends, options: &Options, table: &mut Table) -> Result<()> {
     let cpus = Cpus::new()?;
-    let (kernel, server, mut client) = c_peer()?;
     let mut rust = start("umach")?;
     let pids = rust.pids();
     let servers: Vec<u32> = pids.servers.iter().copied().chain([server.pid()]).collect();
@@ -57,7 +74,11 @@ fn call(options: &Options, table: &mut Table) -> Result<()> {
 }
 
 fn flood(options: &Options, table: &mut Table) -> Result<()> {
-    let (_kernel, _server, mut client) = c_peer()?;
+    with_ends(|ends| floods(ends, options, table))
+}
+
+fn floods(Ends { kernel, server, client }: &mut Ends, options: &Options, table: &mut Table) -> Result<()> {
+    Cpus::new()?.put(Place::Unpinned, &[kernel.pid()], &[server.pid()])?;
     let mut rust = start("umach")?;
     let count = options.scale(200_000, 2_000);
     let (mut typed, mut c) = (Vec::new(), Vec::new());
@@ -77,8 +98,11 @@ fn flood(options: &Options, table: &mut Table) -> Result<()> {
 }
 
 fn memory(options: &Options, table: &mut Table) -> Result<()> {
+    with_ends(|ends| there_and_back(ends, options, table))
+}
+
+fn there_and_back(Ends { kernel, server, client }: &mut Ends, options: &Options, table: &mut Table) -> Result<()> {
     let cpus = Cpus::new()?;
-    let (kernel, server, mut client) = c_peer()?;
     let (mut ours, theirs) = UnixStream::pair()?;
     let echo = Process::start(&["stream-echo", &MEMORY.to_string()], std::os::fd::OwnedFd::from(theirs), Stdio::null())?;
     let (mut out, mut back) = (vec![7u8; MEMORY], vec![0u8; MEMORY]);
