@@ -2,5 +2,6 @@
 pub mod config;
 pub mod core;
 pub mod local;
+mod machine;
 mod plane;
 pub mod shell;

@@ -28,6 +28,7 @@ use umach_abi::control::Request;
 use umach_abi::{Code, Features};
 
 use crate::core::{Attach, Config, Core, Direct, Effect, Effects, LaneId, Limits, Peer, RegionId};
+use crate::machine;
 use crate::plane::{self, Plane};
 use crate::shell::checker::Checker;
 use crate::shell::objects;
@@ -108,7 +109,7 @@ impl LocalKernel {
     pub fn with_direct(limits: Limits, direct: Direct) -> LocalKernel {
         let pid = std::process::id();
         let peer = Peer { pid, uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() };
-        let core = Core::new(Config { pid, features: Features::empty(), limits, direct });
+        let core = Core::new(Config { pid, features: Features::empty(), limits, direct, machine: machine::here() });
         let state = State {
             core,
             lanes: HashMap::new(),
@@ -297,6 +298,7 @@ impl State {
                         let sealed = self.regions.get(&region).is_some_and(|fd| objects::is_sealed(fd.as_fd(), size));
                         self.core.seals_checked(region, sealed, &mut later);
                     }
+                    Effect::ReadClocks => self.core.clocks_read(machine::clocks(), &mut later),
                     Effect::DropRegion(region) => dropped.push(region),
                     Effect::CloseLane(lane) => {
                         if let Some(mailbox) = self.lanes.remove(&lane) {

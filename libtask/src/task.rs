@@ -246,9 +246,20 @@ impl Task {
         call: &C,
         read: impl for<'r> FnOnce(C::Answer<'r>, &mut Vec<Attached>) -> T,
     ) -> Result<Result<T, Code>> {
-        let mut lane = self.lane(Need::Prompt)?;
+        self.request_within(call, Need::Prompt, crate::transport::Wait::FOREVER, read)
+    }
+
+    /// A request whose answer may be kept back.
+    pub(crate) fn request_within<C: Call, T>(
+        &self,
+        call: &C,
+        need: Need,
+        wait: crate::transport::Wait,
+        read: impl for<'r> FnOnce(C::Answer<'r>, &mut Vec<Attached>) -> T,
+    ) -> Result<Result<T, Code>> {
+        let mut lane = self.lane(need)?;
         lane.begin(call);
-        let head = lane.exchange(crate::transport::Wait::FOREVER, attaches::<C>())?;
+        let head = lane.exchange(wait, attaches::<C>())?;
         if !head.status.is_ok() {
             return Ok(Err(head.status));
         }

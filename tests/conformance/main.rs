@@ -2,18 +2,23 @@
 //!
 //! `umach_tests::rows` lists every row; a test below checks that table and functions agree in both directions. Files follow the sections of
 //! docs/semantics.md: `rights` 1.1, `sending` and `atomicity` 1.2, `queues` 1.3, `options` 1.4, `receiving` 1.5, `notifications` 1.6, `sets` 1.7,
-//! `calls` 1.8, `memory` 1.9, `tasks` 1.10.
+//! `calls` 1.8, `memory` 1.9, `tasks` 1.10, `kernel_*` 1.11,
+//! `semaphores` 1.12.
 #![forbid(unsafe_code)]
 
 mod atomicity;
 mod calls;
 mod common;
+mod kernel_hostile;
+mod kernel_ports;
+mod kernel_tasks;
 mod memory;
 mod notifications;
 mod options;
 mod queues;
 mod receiving;
 mod rights;
+mod semaphores;
 mod sending;
 mod sets;
 mod tasks;
@@ -35,6 +40,10 @@ const ALL: &[&[&str]] = &[
     calls::TESTS,
     memory::TESTS,
     tasks::TESTS,
+    kernel_ports::TESTS,
+    kernel_tasks::TESTS,
+    kernel_hostile::TESTS,
+    semaphores::TESTS,
 ];
 
 #[test]

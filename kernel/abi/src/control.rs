@@ -427,6 +427,9 @@ protocol! {
     /// `mach_port_get_srights`: send rights of the port whose receive right has this name.
     48 PortGetSrights { task: Name, name: Name } => { count: u32 };
 
+    /// `mach_port_assert_attributes`: succeeds if the port has these attributes (only the guard's flavour is known).
+    49 PortAssertAttributes<'a> { task: Name, name: Name, flavor: u32, info: &'a [u8] } => {};
+
     /// Makes a task that has no process yet: its first lane comes attached and is to be handed to a process, whose Hello completes it. The
     /// bootstrap and registered ports are the caller's. The answer's name is the control right. `label` names it for people.
     60 TaskCreate<'a> { flags: u32, label: &'a [u8] } => { control: Name, task: u64 };
@@ -462,6 +465,16 @@ protocol! {
     74 HostPorts { host: Name, start: u32 } => <'r> { next: u32, rows: &'r [u8] };
     /// The control right of the task with this id, likewise.
     75 HostTask { host: Name, task: u64 } => { control: Name };
+
+    /// `task_set_exception_ports`: a copy of the caller's send right `port`, or nothing for null, is told of the kinds of exception in `mask`. Flag 1
+    /// (`task_swap_exception_ports`): gives what was there before (`ExceptionRow`).
+    76 TaskSwapExceptionPorts { task: Name, mask: u32, port: Name, behavior: u32, flavor: u32, flags: u32 } => <'r> { rows: &'r [u8] };
+    /// `task_get_exception_ports`: rows of `ExceptionRow`; kinds of exception that are treated alike share one.
+    77 TaskGetExceptionPorts { task: Name, mask: u32 } => <'r> { rows: &'r [u8] };
+    /// Who is to be told of one kind of exception: for the task's own library when one happens. Null if nobody.
+    78 TaskExceptionPort { task: Name, exception: u32 } => { port: Name, behavior: u32, flavor: u32 };
+    /// `task_for_pid`: the control right of a task in the process `pid`, if that is the caller, or the caller holds it already, or the host's control right.
+    79 TaskForPid { pid: u32 } => { control: Name };
 
     /// Makes a region of `size` bytes. `shared` 0: a memfd to fill and seal, usable as a right once `RegionSeal` has seen the seals. `shared` 1:
     /// read and written by everyone who holds the right; `name` is that right already. The memfd comes attached.
@@ -530,6 +543,16 @@ protocol! {
     122 FileNews {} => <'r> { more: u32, rows: &'r [u8] };
     /// All file lanes (`records::FileLaneRow`), a page starting at slot `start`; needs the host's control right.
     123 HostFileLanes { host: Name, start: u32 } => <'r> { next: u32, rows: &'r [u8] };
+
+    /// `semaphore_create`: a semaphore of `task`'s, which is over when that is. `policy`: as `SYNC_POLICY_*`, but threads have no priorities.
+    130 SemaphoreCreate { task: Name, policy: u32, value: i32 } => { semaphore: Name };
+    /// `semaphore_destroy`: the semaphore is over if it is `task`'s; one reference of the name goes in any case.
+    131 SemaphoreDestroy { task: Name, semaphore: Name } => {};
+    /// `semaphore_signal`. Flag 1: `semaphore_signal_all`. Flag 2: wakes one thread, or is `KERN_NOT_WAITING`.
+    132 SemaphoreSignal { semaphore: Name, flags: u32 } => {};
+    /// `semaphore_wait`. `signal`, if it is not null, is signalled once the thread waits. Flag 1: does not wait. `Cancel` of the receive phase ends the
+    /// wait with `KERN_OPERATION_TIMED_OUT` or `KERN_ABORTED`.
+    133 SemaphoreWait { semaphore: Name, signal: Name, flags: u32 } => {};
 }
 
 /// Flags of [`Msg`].
@@ -566,6 +589,22 @@ pub mod phase {
     pub const SEND: u32 = 1;
     /// Waiting for a message.
     pub const RECEIVE: u32 = 2;
+}
+
+/// Flags of [`SemaphoreSignal`] and [`SemaphoreWait`].
+pub mod semaphore_flags {
+    /// Signals: all threads that wait.
+    pub const ALL: u32 = 1;
+    /// Signals: only if a thread waits.
+    pub const WAITING: u32 = 2;
+    /// Waits: not at all.
+    pub const TRY: u32 = 1;
+}
+
+/// Flags of [`TaskSwapExceptionPorts`].
+pub mod exception_flags {
+    /// Give what was there before.
+    pub const GIVE: u32 = 1;
 }
 
 /// Flags of [`TaskCreate`].

@@ -87,6 +87,7 @@ codes! {
     KERN_INVALID_POLICY = 28, "the policy is not valid", "check the policy";
     KERN_ALREADY_WAITING = 30, "somebody is already waiting", "wait";
     KERN_NOT_SUPPORTED = 46, "umach does not support this", "see docs/caveats.md";
+    KERN_NOT_WAITING = 48, "nobody is waiting", "nothing";
     KERN_OPERATION_TIMED_OUT = 49, "the operation timed out", "wait longer";
     KERN_INVALID_OBJECT = 29, "the object is not valid", "check the right";
     KERN_TERMINATED = 37, "the object is being destroyed", "stop using it";

@@ -63,6 +63,18 @@ records! {
         kind: u32,
     }
 
+    /// A row of `TaskGetExceptionPorts`: kinds of exception that are treated alike.
+    ExceptionRow {
+        /// Which kinds: bit `n` is exception `n`.
+        mask: u32,
+        /// Who is told; null if nobody.
+        port: Name,
+        /// `EXCEPTION_*`.
+        behavior: u32,
+        /// Which state goes along, for behaviours that send one.
+        flavor: u32,
+    }
+
     /// A row of `PortSpaceInfo`: one name of a space, with what it stands for.
     SpaceRow {
         /// The name.
@@ -440,6 +452,10 @@ pub mod kobject {
     pub const HOST_CONTROL: u32 = 4;
     /// A region.
     pub const REGION: u32 = 5;
+    /// A semaphore.
+    pub const SEMAPHORE: u32 = 6;
+    /// A clock.
+    pub const CLOCK: u32 = 7;
     /// The name of a kind.
     pub const fn name(kind: u32) -> &'static str {
         match kind {
@@ -449,6 +465,8 @@ pub mod kobject {
             HOST => "host",
             HOST_CONTROL => "host-control",
             REGION => "region",
+            SEMAPHORE => "semaphore",
+            CLOCK => "clock",
             _ => "unknown",
         }
     }

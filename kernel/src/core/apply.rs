@@ -1,6 +1,6 @@
 //! The transitions: everything that can happen to the core, and the only way to change it.
 
-use umach_abi::control::{Head, Reply, Request, answer, create_flags, encode_answer};
+use umach_abi::control::{Head, Reply, Request, answer, create_flags, encode_answer, exception_flags};
 use umach_abi::records::Frame;
 use umach_abi::{Code, Features, Name, VERSION, control, limits};
 
@@ -169,7 +169,7 @@ impl Core {
         !self.work.is_empty()
     }
 
-    fn settle(&mut self, budget: usize, effects: &mut Effects) {
+    pub(super) fn settle(&mut self, budget: usize, effects: &mut Effects) {
         self.resume_receives();
         self.do_work(budget);
         self.settle_events();
@@ -317,6 +317,7 @@ impl Core {
                     info.as_ref().map(|(table_size, next, rows)| answer::PortSpaceInfo { table_size: *table_size, next: *next, rows });
                 self.reply(lane, fields.map_err(|c| *c));
             }
+            Request::PortAssertAttributes(r) => on!(r, |t| self.port_assert_attributes(t, r.name, r.flavor, r.info)),
             Request::PortKobject(r) => on!(r, |t| self.port_kobject(t, r.name)),
             Request::PortGetSrights(r) => on!(r, |t| self.port_get_srights(t, r.name)),
             Request::TaskCreate(r) => self.task_create(lane, task, r.flags & create_flags::NO_INHERIT == 0, r.label),
@@ -353,6 +354,28 @@ impl Core {
             }
             Request::PortsRegister(r) => on!(r, |t| self.ports_register(task, t, [r.first, r.second, r.third])),
             Request::PortsLookup(r) => on!(r, |t| self.ports_lookup(task, t)),
+            Request::TaskSwapExceptionPorts(r) => {
+                let how = (r.behavior, r.flavor);
+                let give = r.flags & exception_flags::GIVE != 0;
+                let rows = self.resolve(task, r.task).and_then(|t| self.task_swap_exception_ports(task, t, r.mask, r.port, how, give));
+                self.reply(lane, rows.as_ref().map(|rows| answer::TaskSwapExceptionPorts { rows }).map_err(|c| *c));
+            }
+            Request::TaskGetExceptionPorts(r) => {
+                let rows = self.resolve(task, r.task).and_then(|t| self.task_get_exception_ports(task, t, r.mask));
+                self.reply(lane, rows.as_ref().map(|rows| answer::TaskGetExceptionPorts { rows }).map_err(|c| *c));
+            }
+            Request::TaskExceptionPort(r) => on!(r, |t| self.task_exception_port(task, t, r.exception)),
+            Request::TaskForPid(r) => {
+                let result = self.task_for_pid(task, r.pid);
+                self.reply(lane, result);
+            }
+            Request::SemaphoreCreate(r) => on!(r, |t| self.semaphore_create(task, t, r.policy, r.value)),
+            Request::SemaphoreDestroy(r) => on!(r, |t| self.semaphore_destroy(task, t, r.semaphore)),
+            Request::SemaphoreSignal(r) => {
+                let result = self.semaphore_signal(task, r.semaphore, r.flags);
+                self.reply(lane, result);
+            }
+            Request::SemaphoreWait(r) => self.semaphore_wait(lane, task, r.semaphore, r.signal, r.flags),
             Request::HostControl(_) => {
                 let result = self.host_control(task);
                 self.reply(lane, result);

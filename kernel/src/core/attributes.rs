@@ -117,6 +117,27 @@ impl Core {
         Ok(answer::PortSetAttributes {})
     }
 
+    /// `mach_port_assert_attributes`: that the port is strictly guarded with this guard.
+    pub(super) fn port_assert_attributes(
+        &mut self,
+        task: TaskId,
+        name: Name,
+        which: u32,
+        info: &[u8],
+    ) -> Result<answer::PortAssertAttributes, Code> {
+        if which != flavor::GUARD_INFO {
+            return Err(Code::KERN_INVALID_ARGUMENT);
+        }
+        let guard = info.first_chunk().map(|guard| u64::from_le_bytes(*guard)).ok_or(Code::KERN_FAILURE)?;
+        let id = self.receive_right(task, name)?;
+        let port = &self.ports[id.0];
+        if port.guarded && port.strict && port.context == guard {
+            Ok(answer::PortAssertAttributes {})
+        } else {
+            Err(Code::KERN_INVALID_ARGUMENT)
+        }
+    }
+
     pub(super) fn port_set_mscount(&mut self, task: TaskId, name: Name, count: u32) -> Result<answer::PortSetMscount, Code> {
         let port = self.receive_right(task, name)?;
         self.ports[port.0].mscount = count;

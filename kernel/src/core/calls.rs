@@ -338,11 +338,25 @@ impl Core {
             return Err(Code::KERN_INVALID_VALUE);
         }
         let right = self.take(caller, right, disposition, false)?;
-        self.refresh(task, name);
-        self.deliver_at(task, name, right).map(|()| answer::PortInsertRight {}).map_err(|(code, right)| {
-            self.discard(right);
-            code
-        })
+        self.insert_right(task, name, right).map(|()| answer::PortInsertRight {})
+    }
+
+    /// The right goes into `task` under `name`, or ends.
+    pub(super) fn insert_right(&mut self, task: TaskId, name: Name, right: Right) -> Result<(), Code> {
+        let code = if !name.is_valid() || name.0 & 3 != 3 {
+            Code::KERN_INVALID_VALUE
+        } else {
+            self.refresh(task, name);
+            match self.deliver_at(task, name, right) {
+                Ok(()) => return Ok(()),
+                Err((code, back)) => {
+                    self.discard(back);
+                    return Err(code);
+                }
+            }
+        };
+        self.discard(right);
+        Err(code)
     }
 
     pub(super) fn port_extract_right(
@@ -352,18 +366,25 @@ impl Core {
         name: Name,
         disposition: u32,
     ) -> Result<answer::PortExtractRight, Code> {
+        let (right, kind) = self.extract_right(task, name, disposition)?;
+        let name = self.deliver_or_discard(caller, right)?;
+        Ok(answer::PortExtractRight { name, kind: super::mail::as_received(kind) as u32 })
+    }
+
+    /// A right out of `task`, and as what it arrives.
+    pub(super) fn extract_right(&mut self, task: TaskId, name: Name, disposition: u32) -> Result<(Right, RightKind), Code> {
         let disposition = u8::try_from(disposition).ok().and_then(Disposition::from_raw).ok_or(Code::KERN_INVALID_VALUE)?;
         if !name.is_valid() {
             return Err(Code::KERN_INVALID_NAME);
         }
-        let right = self.take(task, name, disposition, false)?;
-        match self.deliver(caller, right) {
-            Ok(name) => Ok(answer::PortExtractRight { name, kind: super::mail::as_received(disposition.becomes()) as u32 }),
-            Err(right) => {
-                self.discard(right);
-                Err(Code::KERN_NO_SPACE)
-            }
-        }
+        Ok((self.take(task, name, disposition, false)?, disposition.becomes()))
+    }
+
+    fn deliver_or_discard(&mut self, task: TaskId, right: Right) -> Result<Name, Code> {
+        self.deliver(task, right).map_err(|right| {
+            self.discard(right);
+            Code::KERN_NO_SPACE
+        })
     }
 
     pub(super) fn port_request_notification(
@@ -390,20 +411,11 @@ impl Core {
                 }
             }
         };
-        match self.request_notification(task, r.name, r.id as i32, r.sync, notify) {
-            Ok(None) => Ok(answer::PortRequestNotification { previous: Name::NULL }),
-            Ok(Some(previous)) => match self.deliver(caller, Right::SendOnce(previous)) {
-                Ok(previous) => Ok(answer::PortRequestNotification { previous }),
-                Err(right) => {
-                    self.discard(right);
-                    Err(Code::KERN_NO_SPACE)
-                }
-            },
-            Err(code) => {
-                if let Some(notify) = notify {
-                    self.notify(notify, Notice::SendOnce);
-                }
-                Err(code)
+        match self.request_notification(task, r.name, r.id as i32, r.sync, notify)? {
+            None => Ok(answer::PortRequestNotification { previous: Name::NULL }),
+            Some(previous) => {
+                let previous = self.deliver_or_discard(caller, Right::SendOnce(previous))?;
+                Ok(answer::PortRequestNotification { previous })
             }
         }
     }

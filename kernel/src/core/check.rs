@@ -41,7 +41,14 @@ impl Core {
                         all.for_each(|notify| counts.entry(notify).or_default().once += 1);
                     }
                 }
-                Work::Set(..) | Work::Possible(_) | Work::Space(..) | Work::Links(_) | Work::Link(..) | Work::Files(_) => {}
+                Work::Set(..)
+                | Work::Possible(_)
+                | Work::Space(..)
+                | Work::Links(_)
+                | Work::Link(..)
+                | Work::Files(_)
+                | Work::Terminate(_)
+                | Work::Semaphores(_) => {}
             }
         }
         for (id, route) in self.routes.iter() {
@@ -59,9 +66,10 @@ impl Core {
                 }
             }
         }
-        for held in [self.host, self.host_control].into_iter().chain(self.bootstrap) {
+        for held in [self.host, self.host_control].into_iter().chain(self.clocks).chain(self.bootstrap) {
             counts.entry(held).or_default().send += 1;
         }
+        self.asked.iter().for_each(|asked| count_right(&asked.reply, &mut counts));
         for (id, port) in self.ports.iter() {
             let id = PortId(id);
             let count = counts.get(&id).copied().unwrap_or_default();
@@ -79,6 +87,7 @@ impl Core {
         }
         self.check_sets()?;
         self.check_lanes()?;
+        self.check_semaphores()?;
         self.check_plane()?;
         self.check_file_lanes(&self.count_files())?;
         self.ledger.check(self.charges().into_iter())
@@ -112,7 +121,13 @@ impl Core {
                 Work::Mail(mail) => all.extend(&mail.charge),
                 Work::Port(port) => charges_of(port, &mut all),
                 Work::Set(_, set) => all.push(&set.charge),
-                Work::Possible(_) | Work::Space(..) | Work::Links(_) | Work::Link(..) | Work::Files(_) => {}
+                Work::Possible(_)
+                | Work::Space(..)
+                | Work::Links(_)
+                | Work::Link(..)
+                | Work::Files(_)
+                | Work::Terminate(_)
+                | Work::Semaphores(_) => {}
             }
         }
         all.extend(
@@ -154,7 +169,8 @@ impl Core {
                     return Err(format!("task {id:?}: request on {name}: entry says {}, port {requested}", entry.requested));
                 }
             }
-            for port in task.bootstrap.iter().chain(task.registered.iter().flatten()) {
+            let handlers = task.exceptions.iter().flat_map(|handlers| handlers.iter().filter_map(|handler| handler.port.as_ref()));
+            for port in task.bootstrap.iter().chain(task.registered.iter().flatten()).chain(handlers) {
                 counts.entry(*port).or_default().send += 1;
             }
         }
@@ -248,14 +264,18 @@ fn charges_of<'a>(port: &'a Port, all: &mut Vec<&'a Charge>) {
 
 fn count_mail(mail: &Mail, counts: &mut HashMap<PortId, Count>) {
     for right in mail.carried.iter().flat_map(rights_of).chain([&mail.dest, &mail.reply]) {
-        let Some(port) = right.port() else { continue };
-        let count = counts.entry(port).or_default();
-        match right {
-            Right::Send(_) => count.send += 1,
-            Right::SendOnce(_) => count.once += 1,
-            Right::Receive(_) => count.receive += 1,
-            Right::Null | Right::Dead => {}
-        }
+        count_right(right, counts);
+    }
+}
+
+fn count_right(right: &Right, counts: &mut HashMap<PortId, Count>) {
+    let Some(port) = right.port() else { return };
+    let count = counts.entry(port).or_default();
+    match right {
+        Right::Send(_) => count.send += 1,
+        Right::SendOnce(_) => count.once += 1,
+        Right::Receive(_) => count.receive += 1,
+        Right::Null | Right::Dead => {}
     }
 }
 
@@ -270,11 +290,11 @@ impl Drop for Core {
             self.kill_task(task);
         }
         self.do_work(usize::MAX);
-        let left = [self.tasks.len(), self.lanes.len(), self.sets.len(), self.mails.len(), self.regions.len()];
-        assert_eq!(left, [0; 5], "tasks, lanes, sets, messages or regions are left after the last task");
+        let left = [self.tasks.len(), self.lanes.len(), self.sets.len(), self.mails.len(), self.regions.len(), self.semaphores.len()];
+        assert_eq!(left, [0; 6], "tasks, lanes, sets, messages, regions or semaphores are left after the last task");
         assert_eq!((self.links.len(), self.routes.len()), (0, 0), "links or routes are left after the last task");
         assert_eq!(self.file_lanes.len(), 0, "file lanes are left after the last task");
-        assert_eq!(self.ports.len(), 2, "ports other than the host's are left after the last task");
+        assert_eq!(self.ports.len(), 4, "ports other than the host's and the clocks' are left after the last task");
         assert!(self.ledger.is_empty(), "charges are left after the last task");
     }
 }

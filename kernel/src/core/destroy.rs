@@ -4,6 +4,8 @@
 //! fall apart one piece at a time, so that the end of a task with a hundred thousand rights, or of a port whose queue holds ports whose
 //! queues hold ports, neither recurses nor makes anybody wait.
 
+use std::collections::BTreeSet;
+
 use umach_abi::Code;
 
 use super::Core;
@@ -12,6 +14,7 @@ use super::mail::{Carried, Mail};
 use super::notify::Notice;
 use super::port::{Port, PortId, PortSet, Receiver, SetId};
 use super::route::RouteId;
+use super::semaphore::SemaphoreId;
 
 /// Something that is falling apart.
 #[derive(Debug)]
@@ -30,6 +33,10 @@ pub(super) enum Work {
     Links(TaskId),
     /// A dead task's file lanes.
     Files(TaskId),
+    /// A dead task's semaphores.
+    Semaphores(BTreeSet<SemaphoreId>),
+    /// A task that asked for its own end, once its request is done with.
+    Terminate(TaskId),
     /// A link that is over: its routes, from the one behind this on.
     Link(LinkId, Option<RouteId>),
 }
@@ -109,6 +116,8 @@ impl Core {
                 Some(Work::Space(task, at)) => self.dismantle_space(task, at),
                 Some(Work::Links(task)) => self.fall_links(task),
                 Some(Work::Files(task)) => self.fall_file_lanes(task),
+                Some(Work::Semaphores(semaphores)) => self.fall_semaphores(semaphores),
+                Some(Work::Terminate(task)) => self.task_terminate(task),
                 Some(Work::Link(link, after)) => self.fall_link(link, after),
                 None => return,
             }
@@ -172,6 +181,13 @@ impl Core {
         }
     }
 
+    fn fall_semaphores(&mut self, mut semaphores: BTreeSet<SemaphoreId>) {
+        if let Some(semaphore) = semaphores.pop_first() {
+            self.end_semaphore(semaphore);
+            self.work.push_front(Work::Semaphores(semaphores));
+        }
+    }
+
     fn dismantle_space(&mut self, id: TaskId, at: u32) {
         let (names, next) = self.tasks[id.0].space.page(at, 1);
         if let Some(next) = next {
@@ -188,7 +204,8 @@ impl Core {
         }
         let task = &mut self.tasks[id.0];
         let held = std::mem::take(&mut task.registered).into_iter().chain([task.bootstrap.take()]).flatten();
-        for port in held.collect::<Vec<_>>() {
+        let handlers = task.exceptions.take().into_iter().flat_map(|handlers| handlers.into_iter().filter_map(|handler| handler.port));
+        for port in held.chain(handlers).collect::<Vec<_>>() {
             self.release_send(port);
         }
         let task = self.tasks.remove(id.0).expect("a dying task is there until its space is empty");
@@ -205,6 +222,7 @@ impl Core {
         self.living -= 1;
         let (lanes, drafts) = (std::mem::take(&mut task.lanes), std::mem::take(&mut task.drafts));
         let own = [task.control, task.name_port];
+        let semaphores = std::mem::take(&mut task.semaphores);
         // Threads of it that sleep on the attention page are woken, and find that its lanes are closed.
         let plane = &task.plane;
         let woken = Effect::Attention { task: id, control: plane.control.wrapping_add(1), mail: plane.mail.wrapping_add(1) };
@@ -219,6 +237,7 @@ impl Core {
         for port in own {
             self.destroy_port(port);
         }
+        self.work.push_back(Work::Semaphores(semaphores));
         self.work.push_back(Work::Links(id));
         self.work.push_back(Work::Files(id));
         self.work.push_back(Work::Space(id, 0));

@@ -112,6 +112,15 @@ pub enum Attach {
     },
 }
 
+/// What the clocks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clocks {
+    /// Since the machine started.
+    pub system: std::time::Duration,
+    /// Since 1970.
+    pub calendar: std::time::Duration,
+}
+
 /// What to do to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -142,6 +151,8 @@ pub enum Effect {
         /// Its size must be exactly this.
         size: u64,
     },
+    /// Read the clocks, then report [`super::Core::clocks_read`].
+    ReadClocks,
     /// Close the memfd of this region: nobody can name it any more. Answers of the same list may still attach it, so drops come
     /// last.
     DropRegion(RegionId),

@@ -8,7 +8,7 @@
 //!
 //! Read in this order: `arena`, `quota`, `space` (tables); `port`, `mail`, `task`, `region` (what there is); `rights` (in and out of a
 //! space), `send`, `receive`, `notify`, `destroy` (how it moves and ends); `link`, `route`, `ticket`, `returned`, `grant`, `event` (how it moves without the kernel); `file` (open files);
-//! `msg`, `calls`, `attributes`, `sets`, `tasks` (what can be asked);
+//! `semaphore`, `exception`, `clock` (what else the kernel holds); `msg`, `calls`, `attributes`, `sets`, `tasks` (what can be asked); `mig` (the same, asked by messages);
 //! `apply` (the transitions); `check` (what must always hold).
 #![forbid(unsafe_code)]
 
@@ -18,13 +18,16 @@ mod attributes;
 mod calls;
 mod check;
 mod check_plane;
+mod clock;
 mod destroy;
 mod effect;
 mod event;
+mod exception;
 mod file;
 mod grant;
 mod link;
 mod mail;
+mod mig;
 mod msg;
 mod notify;
 mod packet;
@@ -37,6 +40,7 @@ mod region;
 mod returned;
 mod rights;
 mod route;
+mod semaphore;
 mod send;
 mod sets;
 mod space;
@@ -52,9 +56,20 @@ use umach_abi::Features;
 
 use arena::Arena;
 pub use arena::Id;
-pub use effect::{Attach, Effect, Effects, FileLaneId, LaneId, LinkId, Peer, RegionId, Signal, TaskId, Violation};
+pub use effect::{Attach, Clocks, Effect, Effects, FileLaneId, LaneId, LinkId, Peer, RegionId, Signal, TaskId, Violation};
 pub use grant::Direct;
 pub use quota::Limits;
+
+/// The machine, for those who ask.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Machine {
+    /// Processors that can be used.
+    pub cpus: u32,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Bytes of a page.
+    pub page_size: u64,
+}
 
 /// What a kernel is started with.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +82,8 @@ pub struct Config {
     pub limits: Limits,
     /// When tasks may send to each other directly.
     pub direct: Direct,
+    /// Where it runs.
+    pub machine: Machine,
 }
 
 /// The state of a kernel.
@@ -79,6 +96,7 @@ pub struct Core {
     sets: Arena<port::PortSet>,
     mails: Arena<mail::Mail>,
     regions: Arena<region::Region>,
+    semaphores: Arena<semaphore::Semaphore>,
     links: Arena<link::Link>,
     file_lanes: Arena<file::FileLane>,
     routes: Arena<route::Route>,
@@ -101,6 +119,10 @@ pub struct Core {
     bootstrap: Option<port::PortId>,
     host: port::PortId,
     host_control: port::PortId,
+    /// The system's and the calendar's.
+    clocks: [port::PortId; 2],
+    /// Who wants to know the time; empty once the outside has read the clocks.
+    asked: Vec<clock::Asked>,
     /// Tasks that are not ending.
     living: usize,
     requests: u64,
@@ -123,6 +145,7 @@ impl Core {
             port::PortId(ports.insert(port))
         };
         let (host, host_control) = (kernel_port(port::Kobject::Host), kernel_port(port::Kobject::HostControl));
+        let clocks = [clock::Clock::System, clock::Clock::Calendar].map(|clock| kernel_port(port::Kobject::Clock(clock)));
         Core {
             config,
             tasks: Arena::default(),
@@ -131,6 +154,7 @@ impl Core {
             sets: Arena::default(),
             mails: Arena::default(),
             regions: Arena::default(),
+            semaphores: Arena::default(),
             links: Arena::default(),
             file_lanes: Arena::default(),
             routes: Arena::default(),
@@ -145,6 +169,8 @@ impl Core {
             bootstrap: None,
             host,
             host_control,
+            clocks,
+            asked: Vec::new(),
             living: 0,
             requests: 0,
             sent: 0,

@@ -90,9 +90,24 @@ impl Core {
         Some(request.notify)
     }
 
-    /// `mach_port_request_notification`: `notify` has been taken from the caller and is used up on success; `None` cancels. Gives the
-    /// previous right.
+    /// `mach_port_request_notification`: `notify` has been taken from the caller and is used up; `None` cancels. Gives the previous right.
     pub(super) fn request_notification(
+        &mut self,
+        task: TaskId,
+        name: Name,
+        id: i32,
+        sync: u32,
+        notify: Option<PortId>,
+    ) -> Result<Option<PortId>, Code> {
+        let result = self.register_notification(task, name, id, sync, notify);
+        if let (Err(_), Some(notify)) = (&result, notify) {
+            self.notify(notify, Notice::SendOnce);
+        }
+        result
+    }
+
+    /// The same; what is not used up on an error is for the caller to end.
+    fn register_notification(
         &mut self,
         task: TaskId,
         name: Name,

@@ -6,10 +6,12 @@ use umach_abi::Name;
 use umach_abi::limits::QLIMIT_DEFAULT;
 
 use super::arena::Id;
+use super::clock::Clock;
 use super::effect::{LaneId, RegionId, TaskId};
 use super::mail::MailId;
 use super::quota::Charge;
 use super::route::RouteId;
+use super::semaphore::SemaphoreId;
 
 /// A port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +29,8 @@ pub(super) enum Kobject {
     Host,
     HostControl,
     Region(RegionId),
+    Semaphore(SemaphoreId),
+    Clock(Clock),
 }
 
 /// Where the receive right is.
@@ -125,7 +129,7 @@ pub(super) struct Port {
     pub(super) plane: Option<Box<PortPlane>>,
     /// Sets it is in, in the order it was put there.
     pub(super) sets: Vec<SetId>,
-    /// Paid by whoever holds the receive right (last held it, while in transit). `None` for the kernel's ports.
+    /// Paid by whoever holds the receive right (last held it, while in transit); a semaphore's by its owner. `None` for the kernel's other ports.
     pub(super) charge: Option<Charge>,
     /// The price of one notification for each send-once right out there, so that it can always be told of its end.
     pub(super) reserve: Option<Charge>,

@@ -467,6 +467,10 @@ impl Core {
                 self.reply::<umach_abi::control::answer::EventsWait<'_>>(lane, Err(code));
             }
             Wait::Poll { .. } if phases & phase::RECEIVE != 0 => self.end_poll(lane),
+            Wait::Semaphore(id) if phases & phase::RECEIVE != 0 => {
+                let id = *id;
+                self.cancel_semaphore_wait(lane, id, interrupted);
+            }
             _ => {}
         }
     }
@@ -485,6 +489,7 @@ impl Core {
                 self.destroy_mail(mail);
             }
             Wait::Receive { from, .. } => self.stop_waiting_to_receive(lane, from),
+            Wait::Semaphore(id) => self.stop_waiting_for_semaphore(lane, id),
             Wait::Events { .. } | Wait::Poll { .. } | Wait::Outside => {}
         }
     }

@@ -280,6 +280,9 @@ impl Core {
         if let Some(Kobject::Region(region)) = port.kobject() {
             return self.drop_region(region);
         }
+        if let Some(Kobject::Semaphore(semaphore)) = port.kobject() {
+            return self.drop_semaphore(semaphore);
+        }
         let mscount = port.mscount;
         if let Some(watch) = port.watches.as_mut().and_then(|watches| watches.no_senders.take()) {
             port.tidy();

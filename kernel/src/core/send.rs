@@ -413,46 +413,6 @@ impl Core {
         }
     }
 
-    /// A message to the kernel itself. Only the fixed part of MIG is served here: an unknown id is answered with `MIG_BAD_ID`.
-    fn serve_kobject(&mut self, _kobject: Kobject, mut mail: Mail) {
-        let reply = std::mem::replace(&mut mail.reply, Right::Null);
-        let id = mail.id.wrapping_add(100);
-        self.destroy_mail(mail);
-        if !matches!(reply, Right::Send(_) | Right::SendOnce(_)) {
-            return;
-        }
-        let mut bytes = Header { id, ..Header::default() }.to_bytes().to_vec();
-        bytes.extend_from_slice(&message::NDR);
-        bytes.extend_from_slice(&Code::MIG_BAD_ID.0.to_le_bytes());
-        let kernel = umach_abi::notify::KERNEL_ID;
-        let sender = Sender { uid: kernel, gid: kernel, pid: 0, task: 0 };
-        let Some(payer) = reply.port().filter(|&port| self.alive(port)).and_then(|port| self.payer(port)) else {
-            return self.discard(reply);
-        };
-        let price = price(bytes.len(), 0, 0);
-        if !self.ledger.may_queue(payer, payer, price) {
-            return self.discard(reply);
-        }
-        let charge = Some(self.ledger.queue(payer, payer, price));
-        let mail = Mail {
-            dest: reply,
-            reply: Right::Null,
-            reply_kind: None,
-            id,
-            bytes,
-            annex: Vec::new(),
-            carried: Vec::new(),
-            complex: false,
-            origin: 0,
-            sender,
-            charge,
-            slot: None,
-        };
-        if let Posted::Full(mail, _) = self.post(mail) {
-            self.destroy_mail(mail);
-        }
-    }
-
     /// Ends a message: its rights go one by one, as outstanding work.
     pub(super) fn destroy_mail(&mut self, mut mail: Mail) {
         self.leave_slot(&mut mail);

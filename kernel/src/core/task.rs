@@ -8,11 +8,13 @@ use umach_abi::message::TrailerRequest;
 
 use super::effect::{FileLaneId, LaneId, LinkId, Peer, RegionId, TaskId};
 use super::event::Note;
+use super::exception::Handlers;
 use super::file::TaskFiles;
 use super::mail::MailId;
 use super::port::{PortId, SetId};
 use super::quota::{AccountId, Charge};
 use super::route::RouteId;
+use super::semaphore::SemaphoreId;
 use super::space::Space;
 
 /// A task.
@@ -38,6 +40,10 @@ pub(super) struct Task {
     /// Send rights held for it.
     pub(super) bootstrap: Option<PortId>,
     pub(super) registered: [Option<PortId>; REGISTERED_PORTS],
+    /// Send rights held for it, once there was one.
+    pub(super) exceptions: Option<Handlers>,
+    /// Those that are its own.
+    pub(super) semaphores: BTreeSet<SemaphoreId>,
     pub(super) sent: u64,
     pub(super) received: u64,
     /// Regions that it made and has not yet turned into rights.
@@ -116,6 +122,8 @@ pub(super) enum Wait {
     Events { mail: u32 },
     /// Mail for which nobody waits, or events.
     Poll { seen: u32 },
+    /// A semaphore.
+    Semaphore(SemaphoreId),
     /// The outside: a memfd, its seals, or a socket pair.
     Outside,
 }

@@ -26,6 +26,17 @@ pub(super) fn kobject_of(port: &Port) -> u32 {
         Some(Kobject::Host) => kobject::HOST,
         Some(Kobject::HostControl) => kobject::HOST_CONTROL,
         Some(Kobject::Region(_)) => kobject::REGION,
+        Some(Kobject::Semaphore(_)) => kobject::SEMAPHORE,
+        Some(Kobject::Clock(_)) => kobject::CLOCK,
+    }
+}
+
+/// Which special port can be set.
+pub(super) fn may_set_special(which: u32) -> Result<(), Code> {
+    match which {
+        special::BOOTSTRAP => Ok(()),
+        special::KERNEL | special::HOST | special::NAME => Err(Code::KERN_NO_ACCESS),
+        _ => Err(Code::KERN_INVALID_ARGUMENT),
     }
 }
 
@@ -56,6 +67,8 @@ impl Core {
             name_port,
             bootstrap: None,
             registered: [None; REGISTERED_PORTS],
+            exceptions: None,
+            semaphores: Default::default(),
             sent: 0,
             received: 0,
             drafts: Vec::new(),
@@ -91,6 +104,7 @@ impl Core {
             }
             let task = &mut self.tasks[new.0];
             (task.bootstrap, task.registered) = (bootstrap, registered);
+            self.inherit_exception_handlers(caller, new);
         }
         let (control, first) = (self.tasks[new.0].control, self.tasks[new.0].lanes[0]);
         match self.give_send(caller, control) {
@@ -103,7 +117,7 @@ impl Core {
     }
 
     pub(super) fn task_terminate(&mut self, task: TaskId) {
-        if self.tasks[task.0].peer.pid != 0 {
+        if self.tasks.get(task.0).is_some_and(|task| !task.dying && task.peer.pid != 0) {
             self.effects.push(Effect::Signal { task, signal: Signal::Kill });
         }
         self.kill_task(task);
@@ -158,12 +172,28 @@ impl Core {
             sent: task.sent,
             received: task.received,
             blocked_sends: waits(|wait| matches!(wait, Wait::Send { .. })),
-            blocked_receives: waits(|wait| matches!(wait, Wait::Receive { .. })),
+            blocked_receives: waits(|wait| matches!(wait, Wait::Receive { .. } | Wait::Semaphore(_))),
             names_limit: self.ledger.limit(Kind::Names) as u32,
             ports_limit: self.ledger.limit(Kind::Ports) as u32,
             queued_bytes_limit: self.ledger.limit(Kind::QueuedBytes),
             parent: task.parent.map_or(0, TaskId::to_raw),
         }
+    }
+
+    /// `task_for_pid`: the control right of a task that runs in this process. Of the caller itself; of a task whose control right it holds anyway; and
+    /// of any for who holds the host's.
+    pub(super) fn task_for_pid(&mut self, caller: TaskId, pid: u32) -> Result<answer::TaskForPid, Code> {
+        let all = self.tasks[caller.0].space.name_of(self.host_control).is_some();
+        let runs = |task: &Task| task.peer.pid == pid && !task.dying && task.said_hello;
+        let found = if runs(&self.tasks[caller.0]) {
+            Some(self.tasks[caller.0].control)
+        } else {
+            let space = &self.tasks[caller.0].space;
+            let mut tasks = self.tasks.iter().filter(|(_, task)| runs(task)).map(|(_, task)| task.control);
+            tasks.find(|&control| all || space.name_of(control).is_some())
+        };
+        let control = found.ok_or(Code::KERN_FAILURE)?;
+        self.give_send(caller, control).map(|control| answer::TaskForPid { control }).map_err(|()| Code::KERN_NO_SPACE)
     }
 
     pub(super) fn task_set_label(&mut self, task: TaskId, label: &[u8]) -> Result<answer::TaskSetLabel, Code> {
@@ -172,16 +202,20 @@ impl Core {
         Ok(answer::TaskSetLabel {})
     }
 
-    pub(super) fn task_get_special_port(&mut self, caller: TaskId, task: TaskId, which: u32) -> Result<answer::TaskGetSpecialPort, Code> {
+    /// A task's special port, if it has that one.
+    pub(super) fn special_port(&self, task: TaskId, which: u32) -> Result<Option<PortId>, Code> {
         let entry = &self.tasks[task.0];
-        let port = match which {
+        Ok(match which {
             special::KERNEL => Some(entry.control),
             special::NAME => Some(entry.name_port),
             special::HOST => Some(self.host),
             special::BOOTSTRAP => entry.bootstrap,
             _ => return Err(Code::KERN_INVALID_ARGUMENT),
-        };
-        let name = match port {
+        })
+    }
+
+    pub(super) fn task_get_special_port(&mut self, caller: TaskId, task: TaskId, which: u32) -> Result<answer::TaskGetSpecialPort, Code> {
+        let name = match self.special_port(task, which)? {
             Some(port) => self.give_send(caller, port).map_err(|()| Code::KERN_NO_SPACE)?,
             None => Name::NULL,
         };
@@ -196,23 +230,24 @@ impl Core {
         which: u32,
         right: Name,
     ) -> Result<answer::TaskSetSpecialPort, Code> {
-        match which {
-            special::BOOTSTRAP => {}
-            special::KERNEL | special::HOST | special::NAME => return Err(Code::KERN_NO_ACCESS),
-            _ => return Err(Code::KERN_INVALID_ARGUMENT),
-        }
+        may_set_special(which)?;
         let new = self.copy_send(caller, right)?;
+        self.replace_bootstrap(task, new);
+        Ok(answer::TaskSetSpecialPort {})
+    }
+
+    /// Makes a send right the bootstrap port of a task, or of the host.
+    pub(super) fn replace_bootstrap(&mut self, task: Option<TaskId>, new: Option<PortId>) {
         let slot = match task {
             Some(task) => &mut self.tasks[task.0].bootstrap,
             None => &mut self.bootstrap,
         };
         let old = std::mem::replace(slot, new);
         old.into_iter().for_each(|port| self.release_send(port));
-        Ok(answer::TaskSetSpecialPort {})
     }
 
     /// A copy of a send right, or nothing for the null name.
-    fn copy_send(&mut self, caller: TaskId, name: Name) -> Result<Option<PortId>, Code> {
+    pub(super) fn copy_send(&mut self, caller: TaskId, name: Name) -> Result<Option<PortId>, Code> {
         if name == Name::NULL {
             return Ok(None);
         }
@@ -242,9 +277,14 @@ impl Core {
                 }
             }
         }
+        self.replace_registered(task, new);
+        Ok(answer::PortsRegister {})
+    }
+
+    /// Makes send rights the registered ports of a task.
+    pub(super) fn replace_registered(&mut self, task: TaskId, new: [Option<PortId>; REGISTERED_PORTS]) {
         let old = std::mem::replace(&mut self.tasks[task.0].registered, new);
         old.into_iter().flatten().for_each(|port| self.release_send(port));
-        Ok(answer::PortsRegister {})
     }
 
     pub(super) fn ports_lookup(&mut self, caller: TaskId, task: TaskId) -> Result<answer::PortsLookup, Code> {

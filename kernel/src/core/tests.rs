@@ -27,7 +27,8 @@ impl Answer {
 
 impl World {
     fn new() -> World {
-        let config = Config { pid: 1, features: Features::empty(), limits: Limits::default(), direct: Direct::Off };
+        let config =
+            Config { pid: 1, features: Features::empty(), limits: Limits::default(), direct: Direct::Off, machine: Machine::default() };
         World { core: Core::new(config), effects: Effects::new() }
     }
     fn task(&mut self) -> LaneId {
@@ -195,4 +196,44 @@ fn bad_right_in_the_body_ends_what_came_before_it() {
     assert_eq!(kind.status, Code::KERN_INVALID_NAME);
     assert_eq!(message::u32_at(&bytes, 0).unwrap() & COMPLEX, COMPLEX);
     assert_eq!(control::PortType::OP, 27);
+}
+
+#[test]
+fn wait_for_a_semaphore_ends_with_cancel_and_with_its_task() {
+    let mut world = World::new();
+    let (a, b) = (world.task(), world.task());
+    let created = world.ok(a, Request::SemaphoreCreate(control::SemaphoreCreate { task: Name::NULL, policy: 0, value: 0 }));
+    let semaphore = answer::SemaphoreCreate::take(&created.fields).unwrap().semaphore;
+    let wait = |semaphore, flags| Request::SemaphoreWait(control::SemaphoreWait { semaphore, signal: Name::NULL, flags });
+    for (interrupted, code) in [(0, Code::KERN_OPERATION_TIMED_OUT), (1, Code::KERN_ABORTED)] {
+        world.start(a, wait(semaphore, 0));
+        world.start(a, Request::Cancel(control::Cancel { seq: 9, phases: phase::SEND, interrupted }));
+        assert!(world.answer(a).is_none(), "it is no send");
+        world.start(a, Request::Cancel(control::Cancel { seq: 9, phases: phase::RECEIVE, interrupted }));
+        assert_eq!(world.answer(a).unwrap().status, code);
+    }
+    let (owner, other) = (world.core.task_of(a).unwrap(), world.core.task_of(b).unwrap());
+    let port = world.core.tasks[owner.0].space.get(semaphore).unwrap().port().unwrap();
+    let theirs = world.core.give_send(other, port).unwrap();
+    world.core.effects.clear();
+    world.start(b, wait(theirs, 0));
+    world.core.hang_up(b, &mut world.effects);
+    world.core.check().unwrap();
+    // The signal goes to nobody that is gone: it counts.
+    world.ok(a, Request::SemaphoreSignal(control::SemaphoreSignal { semaphore, flags: 0 }));
+    world.ok(a, wait(semaphore, control::semaphore_flags::TRY));
+    // The end of the owner, with a thread of another task's waiting.
+    let c = world.task();
+    let third = world.core.task_of(c).unwrap();
+    let theirs = world.core.give_send(third, port).unwrap();
+    world.core.effects.clear();
+    world.start(c, wait(theirs, 0));
+    world.core.end_task(owner, &mut world.effects);
+    world.core.check().unwrap();
+    let signal = Request::SemaphoreSignal(control::SemaphoreSignal { semaphore: theirs, flags: 0 });
+    while world.core.work(1, &mut world.effects) {
+        world.core.check().unwrap();
+    }
+    assert_eq!(world.answer(c).unwrap().status, Code::KERN_TERMINATED);
+    assert_eq!(world.call(c, signal).status, Code::KERN_TERMINATED);
 }

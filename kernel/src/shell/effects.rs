@@ -12,7 +12,7 @@ use super::poll::{Ready, Token};
 use super::reaper::Region;
 use super::{identity, objects, sys};
 use crate::core::{Attach, Effect, LaneId, Signal, TaskId};
-use crate::plane;
+use crate::{machine, plane};
 
 impl Shell {
     /// Does everything in `self.effects`, and what comes of that, until nothing is left.
@@ -30,6 +30,7 @@ impl Shell {
                         let sealed = self.regions.get(region).is_some_and(|region| objects::is_sealed(region.as_fd(), size));
                         self.core.seals_checked(region, sealed, &mut self.effects);
                     }
+                    Effect::ReadClocks => self.core.clocks_read(machine::clocks(), &mut self.effects),
                     Effect::Signal { task, signal } => self.signal(task, signal),
                     Effect::Attention { task, control, mail } => self.plane.ring(task, control, mail),
                     Effect::DropLink(link) => self.dropped_links.push(link),

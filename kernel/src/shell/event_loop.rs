@@ -100,7 +100,13 @@ impl Shell {
                 "this Linux (before 6.16) cannot refuse descriptors that tasks send up: a hostile task can delay the kernel process with one"
             );
         }
-        let core = Core::new(Config { pid: std::process::id(), features, limits: config.limits, direct: config.direct });
+        let core = Core::new(Config {
+            pid: std::process::id(),
+            features,
+            limits: config.limits,
+            direct: config.direct,
+            machine: crate::machine::here(),
+        });
         let listener = config.socket.as_deref().map(|path| Listener::open(path, &sockets)).transpose()?;
         let mut shell = Shell {
             core,

@@ -42,7 +42,7 @@ impl Run {
     pub(crate) fn new(tell: bool, thorough: bool, limits: Limits) -> R<Run> {
         let features = Features::PROCESSES | Features::PIDFD_DEATH;
         let mut run = Run {
-            core: Core::new(Config { pid: 1, features, limits, direct: Direct::Always }),
+            core: Core::new(Config { pid: 1, features, limits, direct: Direct::Always, machine: Default::default() }),
             world: World { budget: limits.task_queued_bytes, ..World::default() },
             by_lane: HashMap::new(),
             objects: HashMap::new(),
@@ -109,6 +109,7 @@ impl Run {
                     return Err("something of the direct plane, which no task of the model speaks".into());
                 }
                 Effect::CheckSeals { .. } => return Err("seals to check, though there are no regions".into()),
+                Effect::ReadClocks => return Err("clocks to read, though nobody has a right to one".into()),
             }
         }
         Ok(())

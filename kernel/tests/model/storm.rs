@@ -342,8 +342,23 @@ impl Storm {
     }
 }
 
+/// Several kernels one after the other, for what a kernel comes to tell of depends on how its first tasks fare.
 pub(crate) fn run(seed: u64, requests: u64) {
-    let config = Config { pid: 1, features: Features::PROCESSES, limits: LIMITS, direct: Direct::Always };
+    const KERNELS: u64 = 8;
+    let (mut codes, mut kinds) = (HashMap::new(), BTreeSet::new());
+    for at in 0..KERNELS {
+        one(seed.wrapping_add(at), requests / 4, &mut codes, &mut kinds);
+    }
+    for code in [Code::KERN_NO_SPACE, Code::KERN_RESOURCE_SHORTAGE, Code::MACH_SEND_NO_BUFFER, Code::MACH_RCV_BODY_ERROR] {
+        assert!(codes.contains_key(&code.0), "{code:?} was never answered: the limits were not reached ({codes:?})");
+    }
+    let usual =
+        [event::LINK, event::ROUTE_OUT, event::ROUTE_IN, event::ROUTE_STOP, event::ROUTE_END, event::ROUTE_CLOSED, event::LINK_DOWN];
+    assert!(usual.iter().all(|kind| kinds.contains(kind)), "kinds of events that were told: {kinds:?}");
+}
+
+fn one(seed: u64, requests: u64, codes: &mut HashMap<u32, u64>, kinds: &mut BTreeSet<u32>) {
+    let config = Config { pid: 1, features: Features::PROCESSES, limits: LIMITS, direct: Direct::Always, machine: Default::default() };
     let mut storm = Storm {
         core: Core::new(config),
         rng: Rng::new(seed),
@@ -351,8 +366,8 @@ pub(crate) fn run(seed: u64, requests: u64) {
         effects: Vec::new(),
         seq: 0,
         pending: HashMap::new(),
-        codes: HashMap::new(),
-        kinds: BTreeSet::new(),
+        codes: std::mem::take(codes),
+        kinds: std::mem::take(kinds),
         links: Vec::new(),
         routes: Vec::new(),
     };
@@ -360,16 +375,11 @@ pub(crate) fn run(seed: u64, requests: u64) {
         storm.step();
         storm.check();
     }
-    for code in [Code::KERN_NO_SPACE, Code::KERN_RESOURCE_SHORTAGE, Code::MACH_SEND_NO_BUFFER, Code::MACH_RCV_BODY_ERROR] {
-        assert!(storm.codes.contains_key(&code.0), "{code:?} was never answered: the limits were not reached ({:?})", storm.codes);
-    }
-    let usual =
-        [event::LINK, event::ROUTE_OUT, event::ROUTE_IN, event::ROUTE_STOP, event::ROUTE_END, event::ROUTE_CLOSED, event::LINK_DOWN];
-    assert!(usual.iter().all(|kind| storm.kinds.contains(kind)), "kinds of events that were told: {:?}", storm.kinds);
     while let Some(member) = storm.members.pop() {
         storm.core.end_task(member.task, &mut storm.effects);
         storm.collect(member.probe);
         storm.check();
     }
     assert_eq!(storm.core.tasks(), 0);
+    (*codes, *kinds) = (std::mem::take(&mut storm.codes), std::mem::take(&mut storm.kinds));
 }

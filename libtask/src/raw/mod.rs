@@ -28,12 +28,13 @@
 mod calls;
 mod message;
 mod msg;
+mod objects;
 mod program;
 
 pub use calls::{PeekInfo, Space};
 pub use message::{MsgBuffer, OolPart};
 pub use program::{Incoming, Lent, Outgoing, Program};
 pub use umach_abi::message::{Descriptor, Header, NDR, Options, Trailer, TrailerRequest, copy, guard_flags, kind};
-pub use umach_abi::records::{HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow, kobject};
+pub use umach_abi::records::{ExceptionRow, HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow, kobject};
 pub use umach_abi::rights::{ConstructFlags, flavor, received, special};
 pub use umach_abi::{Code, Disposition, Name, RightKind, TypeBits, notify};

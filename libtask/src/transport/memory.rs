@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use umach_abi::control::{Call, EventsWait, HEAD, LaneBell, Msg, msg_flags};
+use umach_abi::control::{Call, EventsWait, HEAD, LaneBell, Msg, SemaphoreWait, msg_flags, semaphore_flags};
 use umach_abi::message::Options;
 use umach_abi::{Name, lane};
 use umach_link::lane::{Asking, Given, Outcome};
@@ -59,6 +59,7 @@ fn may_wait(packet: &[u8]) -> bool {
     let word = |at: usize| u32::from_le_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]]);
     match word(0) as u16 {
         EventsWait::OP => true,
+        SemaphoreWait::OP => word(HEAD + 8) & semaphore_flags::TRY == 0,
         Msg::OP => {
             let (options, flags) = (word(HEAD), word(HEAD + 4));
             const AT_ONCE: u32 = msg_flags::TRY_RECEIVE | msg_flags::WATCH | msg_flags::BY_TICKET;

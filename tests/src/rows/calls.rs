@@ -70,7 +70,7 @@ pub(super) const CALLS: Section = Section {
         dialect("G: protected payload", "X has the context, which comes with the trailer"),
         held("peek: looks at a queued message and leaves it", &["s1_8_peek"]),
         held("space_info, kobject, get_srights", &["s1_8_introspection"]),
-        darwin("assert_attributes", "kills a task whose assertion fails; get_attributes tells as much", &[]),
+        different("assert_attributes", "an error where Darwin kills the task whose assertion fails", &[]),
         dialect("G: set_ktype", "for the kernel's own use"),
     ],
 };

@@ -7,6 +7,7 @@
 //! The dialects: 3 is CMU Mach 3.0, G GNU Mach, O OSF MK, X XNU. Where they differ, umach follows X.
 
 mod calls;
+mod kernel_ports;
 mod messages;
 
 /// What became of a row.
@@ -60,6 +61,8 @@ pub const SECTIONS: &[Section] = &[
     calls::CALLS,
     calls::MEMORY,
     calls::TASKS,
+    kernel_ports::KERNEL_PORTS,
+    kernel_ports::SEMAPHORES,
 ];
 
 const fn held(text: &'static str, tests: &'static [&'static str]) -> Row {

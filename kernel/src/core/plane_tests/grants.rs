@@ -138,6 +138,7 @@ fn link_is_charged_to_both_and_there_is_none_beyond_the_quota() {
         features: Features::empty(),
         limits: Limits { task_links: 1, user_factor: 100, ..Limits::default() },
         direct: Direct::Always,
+        machine: Default::default(),
     };
     let mut world = World { core: Core::new(config), effects: Effects::new(), given: 0 };
     let (server, client) = (world.task(), world.task());

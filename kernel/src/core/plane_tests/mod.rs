@@ -47,7 +47,7 @@ impl World {
         World::limited(direct, Limits::default())
     }
     fn limited(direct: Direct, limits: Limits) -> World {
-        let config = Config { pid: 1, features: Features::empty(), limits, direct };
+        let config = Config { pid: 1, features: Features::empty(), limits, direct, machine: Default::default() };
         World { core: Core::new(config), effects: Effects::new(), given: 0 }
     }
     fn stranger(&mut self, features: Features) -> LaneId {

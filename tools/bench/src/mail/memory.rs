@@ -131,8 +131,13 @@ struct Bare {
 impl Bare {
     fn new() -> Bare {
         let limits = Limits { task_ports: 4 << 20, task_names: 8 << 20, ..Limits::default() };
-        let core =
-            Core::new(Config { pid: std::process::id(), features: Features::empty(), limits, direct: umach_kernel::core::Direct::Off });
+        let core = Core::new(Config {
+            pid: std::process::id(),
+            features: Features::empty(),
+            limits,
+            direct: umach_kernel::core::Direct::Off,
+            machine: Default::default(),
+        });
         Bare { core, effects: Effects::new(), seq: 0 }
     }
     fn connect(&mut self) -> Result<LaneId> {
