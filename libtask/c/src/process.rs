@@ -9,7 +9,7 @@ use libtask::raw::{Space, special};
 use libtask::{ChildOfFork, Code, Name, RightKind, Task};
 use parking_lot::Mutex;
 
-use crate::{mig, ool, task, timer};
+use crate::{exception, mig, ool, task, timer};
 
 static TASK: AtomicPtr<Task> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -43,6 +43,7 @@ extern "C" fn before_main() {
     vm_page_shift.store(page.trailing_zeros(), Ordering::Relaxed);
     // SAFETY: the three are functions that live as long as the program.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+    exception::install();
     // Whoever calls something hears why.
     let _ = current();
 }
@@ -80,6 +81,7 @@ fn install(task: Task) -> &'static Task {
     mach_task_self_.store(task.raw().task_self().0, Ordering::Release);
     let bootstrap = task.raw().task_get_special_port(special::BOOTSTRAP).unwrap_or(Name::NULL);
     bootstrap_port.store(bootstrap.0, Ordering::Release);
+    exception::prepare(task);
     task
 }
 

@@ -6,6 +6,7 @@ use std::ffi::c_int;
 use libtask::raw::special;
 use libtask::{Code, Disposition, Name, RightKind};
 
+use crate::exception;
 use crate::port::put_array;
 use crate::process::{check_out, code, current, put, space, space_of};
 
@@ -151,6 +152,7 @@ impl Drop for ThreadPort {
         {
             // Gone already if the task is.
             let _ = space.port_mod_refs(Name(self.0.get()), RightKind::Receive, -1);
+            exception::set_thread_port(0);
         }
     }
 }
@@ -158,6 +160,7 @@ impl Drop for ThreadPort {
 /// In a forked child the name means nothing.
 pub(crate) fn forget() {
     let _ = THREAD.try_with(|thread| thread.0.set(0));
+    exception::set_thread_port(0);
 }
 
 /// This thread's port; no new reference.
@@ -171,6 +174,7 @@ extern "C" fn umach_thread_port() -> u32 {
                 Ok(name)
             });
             thread.0.set(made.unwrap_or(Name::NULL).0);
+            exception::set_thread_port(thread.0.get());
         }
         thread.0.get()
     })

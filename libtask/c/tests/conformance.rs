@@ -26,6 +26,7 @@ macro_rules! programs {
 
 programs! {
     carried,
+    exceptions,
     leaks,
     memory,
     messages,

@@ -55,3 +55,16 @@ fn rust_and_c_tasks_together() {
     let rust = env!("CARGO_BIN_EXE_umach-adder-from-rust");
     example(&["adder_server"], &format!("./adder_server & {rust} && wait $!"), &["adder: 1000 sums from Rust", "adder: stopped"]);
 }
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn crash_handler() {
+    let lines = [
+        "crash: told of exception 6, codes 2 and 0x0, of the child",
+        "crash: the child went on behind its breakpoint",
+        "crash: told of exception 1, codes 1 and 0x10, of the child",
+        "crash: the child read 42 from nowhere",
+        "crash: the child died of its third fault",
+    ];
+    example(&["crash"], "./crash", &lines);
+}

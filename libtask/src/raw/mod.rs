@@ -25,12 +25,14 @@
 //! # .unwrap();
 //! ```
 
+mod aside;
 mod calls;
 mod message;
 mod msg;
 mod objects;
 mod program;
 
+pub use aside::Aside;
 pub use calls::{PeekInfo, Space};
 pub use message::{MsgBuffer, OolPart};
 pub use program::{Incoming, Lent, Outgoing, Program};

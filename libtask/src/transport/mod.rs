@@ -132,6 +132,14 @@ impl Lane {
         }
     }
 
+    /// A lane whose requests of up to `room` bytes need no memory, and that never gets memory beside its socket.
+    pub(crate) fn set_aside(link: Link, events_wait: Arc<AtomicBool>, room: usize) -> Lane {
+        let mut lane = Lane::new(link, events_wait);
+        lane.usage = None;
+        lane.out.reserve(room);
+        lane
+    }
+
     /// Whether the lane is in step and can serve another request.
     pub(crate) fn is_usable(&self) -> bool {
         !self.in_flight

@@ -2,6 +2,7 @@
 #ifndef UMACH_MACH_TASK_H
 #define UMACH_MACH_TASK_H
 
+#include <mach/exception_types.h>
 #include <mach/mach_types.h>
 #include <mach/task_info.h>
 #include <mach/task_special_ports.h>
@@ -22,6 +23,18 @@ kern_return_t mach_ports_register(task_t target_task, mach_port_array_t init_por
 kern_return_t mach_ports_lookup(task_t target_task, mach_port_array_t *init_port_set, mach_msg_type_number_t *init_port_setCnt);
 
 #define TASK_PORT_REGISTER_MAX 3
+
+/* Who is told of this task's faults. The get and swap forms fill as many rows of the four arrays as masksCnt says, at most EXC_TYPES_COUNT. */
+kern_return_t task_set_exception_ports(task_t task, exception_mask_t exception_mask, mach_port_t new_port,
+                                       exception_behavior_t behavior, thread_state_flavor_t new_flavor);
+kern_return_t task_get_exception_ports(task_t task, exception_mask_t exception_mask, exception_mask_array_t masks,
+                                       mach_msg_type_number_t *masksCnt, exception_handler_array_t old_handlers,
+                                       exception_behavior_array_t old_behaviors, exception_flavor_array_t old_flavors);
+kern_return_t task_swap_exception_ports(task_t task, exception_mask_t exception_mask, mach_port_t new_port,
+                                        exception_behavior_t behavior, thread_state_flavor_t new_flavor,
+                                        exception_mask_array_t masks, mach_msg_type_number_t *masksCnt,
+                                        exception_handler_array_t old_handlers, exception_behavior_array_t old_behaviors,
+                                        exception_flavor_array_t old_flavors);
 
 /* umach's own: names the task for `umach ps`. */
 kern_return_t umach_task_set_label(const char *label);

@@ -1,0 +1,93 @@
+/* Exceptions: faults as messages. Of the kinds, EXC_BAD_ACCESS, EXC_BAD_INSTRUCTION, EXC_ARITHMETIC and EXC_BREAKPOINT happen here. */
+#ifndef UMACH_MACH_EXCEPTION_TYPES_H
+#define UMACH_MACH_EXCEPTION_TYPES_H
+
+#include <stdint.h>
+
+#include <mach/mach_types.h>
+
+#define EXC_BAD_ACCESS 1
+#define EXC_BAD_INSTRUCTION 2
+#define EXC_ARITHMETIC 3
+#define EXC_EMULATION 4
+#define EXC_SOFTWARE 5
+#define EXC_BREAKPOINT 6
+#define EXC_SYSCALL 7
+#define EXC_MACH_SYSCALL 8
+#define EXC_RPC_ALERT 9
+#define EXC_CRASH 10
+#define EXC_RESOURCE 11
+#define EXC_GUARD 12
+#define EXC_CORPSE_NOTIFY 13
+
+#define EXC_TYPES_COUNT 14
+#define FIRST_EXCEPTION 1
+#define ILLEGAL_EXCEPTION 0
+
+/* How the message tells of it; each may be or-ed with the flags below. */
+#define EXCEPTION_DEFAULT 1
+#define EXCEPTION_STATE 2
+#define EXCEPTION_STATE_IDENTITY 3
+#define EXCEPTION_IDENTITY_PROTECTED 4
+
+#define MACH_EXCEPTION_BACKTRACE_PREFERRED 0x20000000
+#define MACH_EXCEPTION_ERRORS 0x40000000
+#define MACH_EXCEPTION_CODES 0x80000000
+#define MACH_EXCEPTION_MASK (MACH_EXCEPTION_CODES | MACH_EXCEPTION_ERRORS | MACH_EXCEPTION_BACKTRACE_PREFERRED)
+
+#define EXC_MASK_BAD_ACCESS (1 << EXC_BAD_ACCESS)
+#define EXC_MASK_BAD_INSTRUCTION (1 << EXC_BAD_INSTRUCTION)
+#define EXC_MASK_ARITHMETIC (1 << EXC_ARITHMETIC)
+#define EXC_MASK_EMULATION (1 << EXC_EMULATION)
+#define EXC_MASK_SOFTWARE (1 << EXC_SOFTWARE)
+#define EXC_MASK_BREAKPOINT (1 << EXC_BREAKPOINT)
+#define EXC_MASK_SYSCALL (1 << EXC_SYSCALL)
+#define EXC_MASK_MACH_SYSCALL (1 << EXC_MACH_SYSCALL)
+#define EXC_MASK_RPC_ALERT (1 << EXC_RPC_ALERT)
+#define EXC_MASK_CRASH (1 << EXC_CRASH)
+#define EXC_MASK_RESOURCE (1 << EXC_RESOURCE)
+#define EXC_MASK_GUARD (1 << EXC_GUARD)
+#define EXC_MASK_CORPSE_NOTIFY (1 << EXC_CORPSE_NOTIFY)
+#define EXC_MASK_MACHINE 0
+
+#define EXC_MASK_ALL                                                                                                          \
+    (EXC_MASK_BAD_ACCESS | EXC_MASK_BAD_INSTRUCTION | EXC_MASK_ARITHMETIC | EXC_MASK_EMULATION | EXC_MASK_SOFTWARE |          \
+     EXC_MASK_BREAKPOINT | EXC_MASK_SYSCALL | EXC_MASK_MACH_SYSCALL | EXC_MASK_RPC_ALERT | EXC_MASK_RESOURCE |                \
+     EXC_MASK_GUARD | EXC_MASK_MACHINE)
+
+/* The first code of EXC_BAD_INSTRUCTION, EXC_ARITHMETIC and EXC_BREAKPOINT; that of EXC_BAD_ACCESS is a kern_return_t, the second is the address. */
+#define EXC_I386_INVOP 1
+#define EXC_I386_DIV 1
+#define EXC_I386_SGL 1
+#define EXC_I386_BPT 2
+
+typedef int exception_type_t;
+typedef integer_t exception_data_type_t;
+typedef int64_t mach_exception_data_type_t;
+typedef int exception_behavior_t;
+typedef exception_data_type_t *exception_data_t;
+typedef mach_exception_data_type_t *mach_exception_data_t;
+typedef unsigned int exception_mask_t;
+typedef exception_mask_t *exception_mask_array_t;
+typedef exception_behavior_t *exception_behavior_array_t;
+typedef thread_state_flavor_t *exception_flavor_array_t;
+typedef mach_port_t *exception_port_array_t;
+typedef mach_exception_data_type_t mach_exception_code_t;
+typedef mach_exception_data_type_t mach_exception_subcode_t;
+
+/* A thread's registers, in messages with EXCEPTION_STATE or EXCEPTION_STATE_IDENTITY. */
+#if defined(__x86_64__)
+#define x86_THREAD_STATE64 4
+
+typedef struct {
+    uint64_t __rax, __rbx, __rcx, __rdx, __rdi, __rsi, __rbp, __rsp;
+    uint64_t __r8, __r9, __r10, __r11, __r12, __r13, __r14, __r15;
+    uint64_t __rip, __rflags, __cs, __fs, __gs;
+} x86_thread_state64_t;
+
+#define x86_THREAD_STATE64_COUNT ((mach_msg_type_number_t)(sizeof(x86_thread_state64_t) / sizeof(natural_t)))
+#endif
+#define THREAD_STATE_NONE 13
+#define THREAD_STATE_MAX 1296
+
+#endif

@@ -1,0 +1,372 @@
+//! Exceptions: a fault in this process becomes a message to whoever the task's exception ports name, and the answer decides.
+//!
+//! The kernel process keeps the table; it does not see faults (`docs/adr/0008-exception-ports.md`). This is the other half: a handler of the five signals
+//! that faults are. It may run in the middle of anything, the allocator or libtask included, so it takes no lock and no memory: it asks and sends by a
+//! lane that was set aside before `main` ([`Aside`]), and its messages are on its stack. One thread's fault is dealt with at a time.
+//!
+//! If nobody is to be told, or the answer is not success, or none comes, the signal does what it did before this library was there.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+
+use libtask::raw::{Aside, ExceptionRow, Header, NDR};
+use libtask::{Code, Disposition, Name, Task};
+use umach_abi::message::HEADER;
+
+use crate::process::{check_out, code, put, space_of};
+
+const BAD_ACCESS: u32 = 1;
+const BAD_INSTRUCTION: u32 = 2;
+const ARITHMETIC: u32 = 3;
+const BREAKPOINT: u32 = 6;
+
+/// How to tell.
+mod behavior {
+    pub(super) const DEFAULT: u32 = 1;
+    pub(super) const STATE: u32 = 2;
+    pub(super) const STATE_IDENTITY: u32 = 3;
+    /// Codes of eight bytes.
+    pub(super) const CODES: u32 = 0x8000_0000;
+    pub(super) const FLAGS: u32 = 0xe000_0000;
+}
+
+/// The first of each family of messages: codes of four bytes, of eight.
+const EXC: i32 = 2401;
+const MACH_EXC: i32 = 2405;
+
+const SIGNALS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+
+/// What the signals did before, in the order of [`SIGNALS`]; written once, before any of them is handled here.
+static mut BEFORE: [MaybeUninit<libc::sigaction>; SIGNALS.len()] = [MaybeUninit::uninit(); SIGNALS.len()];
+
+/// The lane that was set aside, while no thread uses it.
+static ASIDE: AtomicPtr<Aside> = AtomicPtr::new(ptr::null_mut());
+/// The thread whose fault is being dealt with.
+static HANDLING: AtomicI32 = AtomicI32::new(0);
+
+thread_local! {
+    /// This thread's port, if it has one: a copy that can be read anywhere.
+    static THREAD_PORT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The thread has this port, or none any more.
+pub(crate) fn set_thread_port(name: u32) {
+    let _ = THREAD_PORT.try_with(|port| port.set(name));
+}
+
+/// This process has this task now: the lane of one that it had before a fork is its parent's.
+pub(crate) fn prepare(task: &Task) {
+    HANDLING.store(0, Ordering::Relaxed);
+    // Without one, faults are what they are without this library.
+    let aside = task.raw().aside().map_or(ptr::null_mut(), |aside| Box::into_raw(Box::new(aside)));
+    ASIDE.store(aside, Ordering::Release);
+}
+
+/// To be called once, before other threads exist.
+pub(crate) fn install() {
+    for (n, signal) in SIGNALS.into_iter().enumerate() {
+        // SAFETY: a handler with the three arguments that `SA_SIGINFO` promises; `BEFORE` is written here alone, before it can be read: a signal that
+        // comes in between finds no lane, and the default.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_fault as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            let before = (&raw mut BEFORE).cast::<libc::sigaction>().add(n);
+            libc::sigaction(signal, &action, before);
+        }
+    }
+}
+
+extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: this thread's own, as the handler found it; information and context are valid while the handler runs.
+    unsafe {
+        let errno = *libc::__errno_location();
+        if !resumes(signal, &*info, &mut *context.cast::<libc::ucontext_t>()) {
+            as_before(signal, &*info);
+        }
+        *libc::__errno_location() = errno;
+    }
+}
+
+/// From now on the signal does what it did before, beginning with this one.
+///
+/// # Safety
+/// To be called by the signal's handler.
+unsafe fn as_before(signal: c_int, info: &libc::siginfo_t) {
+    let n = SIGNALS.iter().position(|&other| other == signal).unwrap_or(0);
+    // SAFETY: written by `install`.
+    unsafe { libc::sigaction(signal, (&raw const BEFORE).cast::<libc::sigaction>().add(n), ptr::null_mut()) };
+    // An instruction that faulted does so again; what was sent, or comes after the instruction, does not.
+    if info.si_code <= 0 || signal == libc::SIGTRAP {
+        // SAFETY: to this thread; it comes when the handler returns.
+        unsafe { libc::raise(signal) };
+    }
+}
+
+/// Tells whoever is to be told. Whether the thread is to go on.
+fn resumes(signal: c_int, info: &libc::siginfo_t, context: &mut libc::ucontext_t) -> bool {
+    // Sent by a process, not by a fault.
+    if info.si_code <= 0 {
+        return false;
+    }
+    // SAFETY: asks for a number.
+    let me = unsafe { libc::gettid() };
+    // Another thread's turn ends; a fault in here is not told of.
+    while let Err(holder) = HANDLING.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed) {
+        if holder == me {
+            return false;
+        }
+        // SAFETY: lets time pass.
+        unsafe { libc::usleep(1000) };
+    }
+    let aside = ASIDE.load(Ordering::Acquire);
+    // SAFETY: a leaked box, which this thread alone uses until it lets `HANDLING` go.
+    let resumed = unsafe { aside.as_mut() }.is_some_and(|aside| tell(aside, signal, info, context).unwrap_or(false));
+    HANDLING.store(0, Ordering::Release);
+    resumed
+}
+
+/// A fault in Mach's words.
+struct Fault {
+    kind: u32,
+    codes: [u64; 2],
+}
+
+impl Fault {
+    fn of(signal: c_int, info: &libc::siginfo_t) -> Fault {
+        // SAFETY: a fault's information has an address, or zeros.
+        let address = unsafe { info.si_addr() } as u64;
+        const INVALID_OPERATION: u64 = 1;
+        const DIVISION: u64 = 1;
+        const SINGLE_STEP: u64 = 1;
+        const BREAKPOINT_TRAP: u64 = 2;
+        const SEGV_ACCERR: c_int = 2;
+        const TRAP_TRACE: c_int = 2;
+        let (kind, codes) = match signal {
+            libc::SIGSEGV if info.si_code == SEGV_ACCERR => (BAD_ACCESS, [Code::KERN_PROTECTION_FAILURE.0.into(), address]),
+            libc::SIGSEGV | libc::SIGBUS => (BAD_ACCESS, [Code::KERN_INVALID_ADDRESS.0.into(), address]),
+            libc::SIGILL => (BAD_INSTRUCTION, [INVALID_OPERATION, 0]),
+            libc::SIGFPE => (ARITHMETIC, [DIVISION, 0]),
+            _ if info.si_code == TRAP_TRACE => (BREAKPOINT, [SINGLE_STEP, 0]),
+            _ => (BREAKPOINT, [BREAKPOINT_TRAP, 0]),
+        };
+        Fault { kind, codes }
+    }
+}
+
+fn tell(aside: &mut Aside, signal: c_int, info: &libc::siginfo_t, context: &mut libc::ucontext_t) -> Result<bool, Code> {
+    let fault = Fault::of(signal, info);
+    let (port, how, flavor) = aside.exception_port(fault.kind)?;
+    if !port.is_valid() {
+        return Ok(false);
+    }
+    // One that has none gets a port for as long as its fault is dealt with.
+    let known = Name(THREAD_PORT.try_with(Cell::get).unwrap_or(0));
+    let thread = if known.is_valid() { known } else { aside.port_allocate()? };
+    let resumed = send(aside, &fault, (port, how, flavor), thread, context);
+    if thread != known {
+        aside.port_destroy(thread);
+    }
+    if resumed.is_err() {
+        // Perhaps it was not sent.
+        aside.deallocate(port);
+    }
+    resumed
+}
+
+fn send(
+    aside: &mut Aside,
+    fault: &Fault,
+    (port, how, flavor): (Name, u32, u32),
+    thread: Name,
+    context: &mut libc::ucontext_t,
+) -> Result<bool, Code> {
+    let kind = how & !behavior::FLAGS;
+    let wide = how & behavior::CODES != 0;
+    let identity = matches!(kind, behavior::DEFAULT | behavior::STATE_IDENTITY);
+    let state = matches!(kind, behavior::STATE | behavior::STATE_IDENTITY);
+    if !identity && !state {
+        return Err(Code::KERN_INVALID_ARGUMENT);
+    }
+    let registers = if state { Some(state::read(flavor, context).ok_or(Code::KERN_INVALID_ARGUMENT)?) } else { None };
+    let id = if wide { MACH_EXC } else { EXC } + (kind - behavior::DEFAULT) as i32;
+    let mut message = Writer::new();
+    message.put(&[0; HEADER]);
+    if identity {
+        message.word(2);
+        message.port(thread, Disposition::MakeSend);
+        message.port(aside.task_self(), Disposition::CopySend);
+    }
+    message.put(&NDR);
+    message.word(fault.kind);
+    message.word(fault.codes.len() as u32);
+    for code in fault.codes {
+        if wide { message.put(&code.to_le_bytes()) } else { message.word(code as u32) }
+    }
+    if let Some(registers) = &registers {
+        message.word(flavor);
+        message.word(registers.len() as u32);
+        registers.iter().for_each(|register| message.word(*register));
+    }
+    // Moved, for a copy might go over a link, of which nobody here can take care.
+    let bits = Header::make_bits(Disposition::MoveSend as u8, 0, identity);
+    let header = Header { bits, size: message.len as u32, remote: port, id, ..Header::default() };
+    message.bytes[..HEADER].copy_from_slice(&header.to_bytes());
+    let mut reply = [0; Writer::ROOM];
+    let (header, len) = aside.call(&mut message.bytes[..message.len], &mut reply)?;
+    let word = |at: usize| reply[..len].get(at..at + 4).map_or(u32::MAX, |word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+    const RESULT: usize = HEADER + NDR.len();
+    if header.id != id + 100 || header.is_complex() || word(RESULT) != 0 {
+        return Ok(false);
+    }
+    if let Some(mut registers) = registers
+        && word(RESULT + 4) == flavor
+        && word(RESULT + 8) as usize == registers.len()
+    {
+        registers.iter_mut().enumerate().for_each(|(n, register)| *register = word(RESULT + 12 + 4 * n));
+        state::write(context, &registers);
+    }
+    Ok(true)
+}
+
+/// A message on the stack.
+struct Writer {
+    bytes: [u8; Writer::ROOM],
+    len: usize,
+}
+
+impl Writer {
+    const ROOM: usize = 512;
+
+    fn new() -> Writer {
+        Writer { bytes: [0; Writer::ROOM], len: 0 }
+    }
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+    fn word(&mut self, word: u32) {
+        self.put(&word.to_le_bytes());
+    }
+    fn port(&mut self, name: Name, disposition: Disposition) {
+        self.word(name.0);
+        self.word(0);
+        self.put(&[0, 0, disposition as u8, 0]);
+    }
+}
+
+/// A thread's registers, as programs for XNU know them.
+#[cfg(target_arch = "x86_64")]
+mod state {
+    use libc::{
+        REG_CSGSFS, REG_EFL, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RAX, REG_RBP, REG_RBX, REG_RCX,
+        REG_RDI, REG_RDX, REG_RIP, REG_RSI, REG_RSP,
+    };
+
+    /// `x86_THREAD_STATE64`.
+    const FLAVOR: u32 = 4;
+    /// In its order; behind them three segments.
+    const ORDER: [i32; 18] = [
+        REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RDI, REG_RSI, REG_RBP, REG_RSP, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13,
+        REG_R14, REG_R15, REG_RIP, REG_EFL,
+    ];
+
+    pub(super) fn read(flavor: u32, context: &libc::ucontext_t) -> Option<[u32; 42]> {
+        let registers = &context.uc_mcontext.gregs;
+        // Code, two unused ones, in sixteen bits each.
+        let segments = registers[REG_CSGSFS as usize] as u64;
+        let segments = [segments & 0xffff, segments >> 32 & 0xffff, segments >> 16 & 0xffff];
+        let all = ORDER.iter().map(|&at| registers[at as usize] as u64).chain(segments);
+        let mut words = [0; 42];
+        all.zip(words.as_chunks_mut::<2>().0).for_each(|(register, word)| *word = [register as u32, (register >> 32) as u32]);
+        (flavor == FLAVOR).then_some(words)
+    }
+
+    /// Segments stay. Linux sees to it that flags are what a program may set.
+    pub(super) fn write(context: &mut libc::ucontext_t, words: &[u32; 42]) {
+        for (&at, [low, high]) in ORDER.iter().zip(words.as_chunks::<2>().0) {
+            context.uc_mcontext.gregs[at as usize] = (u64::from(*high) << 32 | u64::from(*low)) as i64;
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod state {
+    pub(super) fn read(_flavor: u32, _context: &libc::ucontext_t) -> Option<[u32; 0]> {
+        None
+    }
+    pub(super) fn write(_context: &mut libc::ucontext_t, _words: &[u32; 0]) {}
+}
+
+/// Rows in the four arrays of C's; `count` says how many there is room for, and then how many there are.
+///
+/// # Safety
+/// The pointers are null or have as much room.
+unsafe fn put_rows(rows: &[ExceptionRow], masks: *mut u32, count: *mut u32, ports: *mut u32, behaviors: *mut i32, flavors: *mut i32) {
+    // SAFETY: the caller's word.
+    unsafe {
+        let room = count.read_unaligned() as usize;
+        for (n, row) in rows.iter().take(room).enumerate() {
+            masks.add(n).write_unaligned(row.mask);
+            ports.add(n).write_unaligned(row.port.0);
+            behaviors.add(n).write_unaligned(row.behavior as i32);
+            flavors.add(n).write_unaligned(row.flavor as i32);
+        }
+        let _ = put(count, rows.len().min(room) as u32);
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn task_set_exception_ports(task: u32, mask: u32, port: u32, behavior: c_int, flavor: c_int) -> i32 {
+    code(space_of(task).and_then(|space| space.task_set_exception_ports(mask, Name(port), behavior as u32, flavor as u32)))
+}
+
+fn check_arrays(masks: *mut u32, count: *mut u32, ports: *mut u32, behaviors: *mut c_int, flavors: *mut c_int) -> Result<(), Code> {
+    [masks, count, ports].into_iter().try_for_each(|at| check_out(at))?;
+    [behaviors, flavors].into_iter().try_for_each(|at| check_out(at))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn task_get_exception_ports(
+    task: u32,
+    mask: u32,
+    masks: *mut u32,
+    count: *mut u32,
+    ports: *mut u32,
+    behaviors: *mut c_int,
+    flavors: *mut c_int,
+) -> i32 {
+    code((|| {
+        check_arrays(masks, count, ports, behaviors, flavors)?;
+        let rows = space_of(task)?.task_get_exception_ports(mask)?;
+        // SAFETY: the caller's word.
+        unsafe { put_rows(&rows, masks, count, ports, behaviors, flavors) };
+        Ok(())
+    })())
+}
+
+#[unsafe(no_mangle)]
+#[allow(clippy::too_many_arguments)] // Mach's own
+unsafe extern "C" fn task_swap_exception_ports(
+    task: u32,
+    mask: u32,
+    port: u32,
+    behavior: c_int,
+    flavor: c_int,
+    masks: *mut u32,
+    count: *mut u32,
+    ports: *mut u32,
+    behaviors: *mut c_int,
+    flavors: *mut c_int,
+) -> i32 {
+    code((|| {
+        check_arrays(masks, count, ports, behaviors, flavors)?;
+        let rows = space_of(task)?.task_swap_exception_ports(mask, Name(port), behavior as u32, flavor as u32)?;
+        // SAFETY: the caller's word.
+        unsafe { put_rows(&rows, masks, count, ports, behaviors, flavors) };
+        Ok(())
+    })())
+}
