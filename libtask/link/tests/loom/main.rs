@@ -6,6 +6,7 @@
 //! Executions with up to three preemptions are tried, or as many as `LOOM_MAX_PREEMPTIONS` says (`cargo xtask loom`).
 
 mod lanes;
+mod leases;
 mod rings;
 mod slots;
 mod sys;
