@@ -1,7 +1,8 @@
 //! Plays: when a route is granted, what both are told, and how receives go on.
 
 use umach_abi::control::phase;
-use umach_abi::records::event;
+use umach_abi::link;
+use umach_abi::records::{event, undelivered};
 
 use super::pair::*;
 use super::*;
@@ -185,6 +186,32 @@ fn receive_is_put_off_when_a_route_comes_and_rung_once_for_mail() {
             .any(|effect| matches!(effect, Effect::Attention { task, mail, .. } if (*task, *mail) == (server, before + 1)))
     );
     assert_eq!(pair.poll().as_deref(), Some(&b"one!"[..]));
+}
+
+/// The count in a place goes on where the last route there ended, so that must be over for both before the next one is granted.
+#[test]
+fn place_of_a_route_is_used_again_when_both_know_of_its_end() {
+    let mut pair = Pair::new(Direct::Always);
+    let mut places = Vec::new();
+    for n in 0..link::ROUTES + 2 {
+        pair.post(b"mail");
+        let told = pair.world.events(pair.client);
+        let out = *told.iter().find(|event| event.kind == event::ROUTE_OUT).expect("a route");
+        assert_eq!((out.index as usize, out.flags >> 8), (n, 1), "the number goes on, and so does the queued message");
+        places.push(out.index as usize % link::ROUTES);
+        let told = pair.world.events(pair.server);
+        let into = told.iter().find(|event| event.kind == event::ROUTE_IN).expect("the same route");
+        assert_eq!((into.route, into.index, into.uid, into.flags >> 8), (out.route, out.index, 1, 1));
+        assert_eq!(pair.poll().as_deref(), Some(&b"mail"[..]));
+        // A thread that does not know of it sends; that ends it.
+        pair.post(b"past");
+        assert_eq!(pair.end(), (Some(undelivered::KEEP), true));
+        pair.ack(out.route, 0);
+        assert_eq!(pair.poll().as_deref(), Some(&b"past"[..]));
+        assert_eq!(pair.closed(), Some((0, 0)));
+        assert!(!pair.granted(), "nothing is left of it before there is another");
+    }
+    assert_eq!((places[0], places[1]), (places[link::ROUTES], places[link::ROUTES + 1]));
 }
 
 #[test]
