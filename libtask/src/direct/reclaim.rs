@@ -75,7 +75,10 @@ struct Candidate {
 impl Reclaim {
     /// The peer does not use this link, or the kernel process wonders.
     pub(super) fn ask(&self, link: u64) {
-        self.0.lock().asked.push((link, None));
+        let mut state = self.0.lock();
+        if !state.asked.iter().any(|&(asked, _)| asked == link) {
+            state.asked.push((link, None));
+        }
     }
     pub(super) fn are_short(&self) {
         let mut state = self.0.lock();
