@@ -67,7 +67,7 @@ impl<M: Memory> Incoming<M> {
 
     /// The next record, if one is published. It stays the next until it is consumed.
     #[allow(clippy::should_implement_trait)] // an iterator would consume
-    #[inline]
+    #[inline(always)] // what it gives is large, and taken apart at once
     pub fn next(&mut self) -> Result<Option<Record>, Evidence> {
         if self.tail == self.head {
             self.look()?;
@@ -191,10 +191,12 @@ impl<M: Memory> Incoming<M> {
     fn copy_out(&self, position: u32, out: &mut [u8]) {
         let ring = other(self.mine) + RING;
         let at = (position & (M::RING - 1)) as usize;
-        let first = out.len().min(M::RING as usize - at);
-        let (start, rest) = out.split_at_mut(first);
-        self.mem.read(ring + at, start);
-        if !rest.is_empty() {
+        let left = M::RING as usize - at;
+        if out.len() <= left {
+            self.mem.read(ring + at, out);
+        } else {
+            let (start, rest) = out.split_at_mut(left);
+            self.mem.read(ring + at, start);
             self.mem.read(ring, rest);
         }
     }

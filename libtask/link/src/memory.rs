@@ -85,6 +85,9 @@ pub trait Memory: Send + Sync {
     fn read(&self, at: usize, out: &mut [u8]);
     /// Copies `bytes` in, at `at`.
     fn write(&self, at: usize, bytes: &[u8]);
+    /// Something will soon be written at `at`: a hint.
+    #[inline]
+    fn expect_write(&self, _at: usize) {}
     /// A full fence.
     fn fence(&self, place: Fence);
     /// Wakes all that sleep on the word at `at`.

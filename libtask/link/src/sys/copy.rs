@@ -26,6 +26,34 @@ pub(super) unsafe fn copy_out(from: *mut u8, out: &mut [u8]) {
         unsafe { bulk(from, out.as_mut_ptr(), out.len()) };
         return;
     }
+    let (start, whole) = split(from.addr(), out.len());
+    let (first, rest) = out.split_at_mut(start);
+    let (words, last) = rest.split_at_mut(whole);
+    // SAFETY: a part of what the caller promised.
+    unsafe { piece_out(from, first) };
+    for (n, word) in words.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        // SAFETY: eight of the bytes that the caller promised, aligned to eight, says `split`.
+        let shared = unsafe { AtomicU64::from_ptr(from.add(start + 8 * n).cast()) };
+        *word = shared.load(Relaxed).to_ne_bytes();
+    }
+    // SAFETY: the rest of it.
+    unsafe { piece_out(from.add(start + whole), last) };
+}
+
+/// Bytes before the first whole eight at this address, and bytes of whole eights, of `len`.
+#[inline]
+fn split(address: usize, len: usize) -> (usize, usize) {
+    let start = (address.wrapping_neg() % 8).min(len);
+    (start, (len - start) & !7)
+}
+
+/// Copies some bytes from `from`, few of them.
+///
+/// # Safety
+///
+/// As for [`copy_out`].
+#[inline]
+unsafe fn piece_out(from: *mut u8, out: &mut [u8]) {
     let mut rest = out;
     let mut at = from;
     while let Some(size) = step(at.addr(), rest.len()) {
@@ -35,7 +63,6 @@ pub(super) unsafe fn copy_out(from: *mut u8, out: &mut [u8]) {
         // * aligned to `size`, says `step`.
         unsafe {
             match size {
-                8 => now.copy_from_slice(&AtomicU64::from_ptr(at.cast()).load(Relaxed).to_ne_bytes()),
                 4 => now.copy_from_slice(&AtomicU32::from_ptr(at.cast()).load(Relaxed).to_ne_bytes()),
                 _ => now[0] = AtomicU8::from_ptr(at).load(Relaxed),
             }
@@ -45,12 +72,11 @@ pub(super) unsafe fn copy_out(from: *mut u8, out: &mut [u8]) {
     }
 }
 
-/// The largest of 8, 4 and 1 bytes that can be accessed at once at this address, of so many that are left; `None` if none are.
+/// Four or one: what can be accessed at once at this address, of so many bytes that are left; `None` if none are.
 #[inline]
 fn step(address: usize, left: usize) -> Option<usize> {
     match left {
         0 => None,
-        _ if left >= 8 && address.is_multiple_of(8) => Some(8),
         _ if left >= 4 && address.is_multiple_of(4) => Some(4),
         _ => Some(1),
     }
@@ -68,14 +94,34 @@ pub(super) unsafe fn copy_in(to: *mut u8, bytes: &[u8]) {
         unsafe { bulk(bytes.as_ptr().cast_mut(), to, bytes.len()) };
         return;
     }
+    let (start, whole) = split(to.addr(), bytes.len());
+    let (first, rest) = bytes.split_at(start);
+    let (words, last) = rest.split_at(whole);
+    // SAFETY: a part of what the caller promised.
+    unsafe { piece_in(to, first) };
+    for (n, word) in words.as_chunks::<8>().0.iter().enumerate() {
+        // SAFETY: eight of the bytes that the caller promised, aligned to eight, says `split`.
+        let shared = unsafe { AtomicU64::from_ptr(to.add(start + 8 * n).cast()) };
+        shared.store(u64::from_ne_bytes(*word), Relaxed);
+    }
+    // SAFETY: the rest of it.
+    unsafe { piece_in(to.add(start + whole), last) };
+}
+
+/// Copies some bytes to `to`, few of them.
+///
+/// # Safety
+///
+/// As for [`copy_in`].
+#[inline]
+unsafe fn piece_in(to: *mut u8, bytes: &[u8]) {
     let mut rest = bytes;
     let mut at = to;
     while let Some(size) = step(at.addr(), rest.len()) {
         let (now, later) = rest.split_at(size);
-        // SAFETY: as in `copy_out`.
+        // SAFETY: as in `piece_out`.
         unsafe {
             match *now {
-                [a, b, c, d, e, f, g, h] => AtomicU64::from_ptr(at.cast()).store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), Relaxed),
                 [a, b, c, d] => AtomicU32::from_ptr(at.cast()).store(u32::from_ne_bytes([a, b, c, d]), Relaxed),
                 _ => AtomicU8::from_ptr(at).store(now[0], Relaxed),
             }
@@ -83,6 +129,18 @@ pub(super) unsafe fn copy_in(to: *mut u8, bytes: &[u8]) {
         rest = later;
         at = at.wrapping_add(size);
     }
+}
+
+/// Fetches the line of cache at `at` for writing, if it can be.
+#[inline]
+pub(super) fn expect_write(at: *const u8) {
+    // SAFETY: to ask for a line touches nothing, wherever that is; flags are not changed, and the stack is not used.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!("prefetchw [{at}]", at = in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 /// Copies `len` bytes from memory that this process may only read: by vectors that ask for what they will need next, the rest by the string instruction.

@@ -133,6 +133,10 @@ impl<const SIZE: usize> Memory for Mapping<SIZE> {
         unsafe { copy::copy_in(self.at(at, bytes.len()), bytes) };
     }
     #[inline]
+    fn expect_write(&self, at: usize) {
+        copy::expect_write(self.at(at, 1));
+    }
+    #[inline]
     fn fence(&self, _: Fence) {
         fence(Ordering::SeqCst);
     }
