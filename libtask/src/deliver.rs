@@ -225,7 +225,7 @@ fn handed_back(lane: &mut Lane, task: &Task, message: Message) -> (Message, bool
     let mut parts = parts.into_iter();
     for (_, descriptor) in descriptors(bytes) {
         let old = parts.next();
-        shell.parts.push(match (descriptor, old) {
+        shell = shell.part(match (descriptor, old) {
             (Ok(Descriptor::Port { name, disposition } | Descriptor::Guarded { name, disposition, .. }), old) => {
                 old.iter().for_each(Part::sent);
                 right_part(task, name, disposition)
@@ -275,7 +275,7 @@ fn handed_back(lane: &mut Lane, task: &Task, message: Message) -> (Message, bool
         };
         if let Some(old) = reply {
             old.sent();
-            shell.reply = Some(right);
+            shell.set_reply(right);
         } else {
             // A call's own: it goes with its reply port.
             right.sent();
@@ -321,7 +321,8 @@ pub(crate) fn receive_batch(held: &Held, max: usize, timeout: Option<Duration>) 
     let mut answered = exchange(task, &Exchange { from: Some(&held.shortcut), ..receiving(held.name(), max, timeout) })?;
     match answered.code {
         code if delivered(code) => {
-            let mut received = Vec::new();
+            let mut received = answered.take_typed().unwrap_or_default();
+            received.iter().for_each(trace::received);
             each_received(&mut answered, task, |message| received.push(message))?;
             finish(task, answered)?;
             Ok(received)
@@ -346,7 +347,7 @@ fn calling(timeout: Option<Duration>) -> Exchange<'static> {
 fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> Result<Received, SendError> {
     let task = held.task();
     let intact = |error, message| Err(SendError { error, message: Some(Box::new(message)) });
-    if message.reply.is_some() {
+    if message.has_reply() {
         let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
         return intact(error, message);
     }
@@ -439,7 +440,7 @@ pub(crate) enum Begun {
 
 pub(crate) fn begin_call(held: &Held, message: Message, timeout: Option<Duration>) -> Result<Begun, SendError> {
     let task = held.task();
-    if message.reply.is_none()
+    if !message.has_reply()
         && let Some(mut body) = message.plain(&mut [0; 4])
     {
         trace::calling(task, held.label(), &message);
@@ -456,7 +457,7 @@ pub(crate) fn begin_call(held: &Held, message: Message, timeout: Option<Duration
             Err(error) => return Err(not_sent(error, message)),
         }
     }
-    if message.reply.is_some() {
+    if message.has_reply() {
         let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
         return Err(SendError { error, message: Some(Box::new(message)) });
     }
@@ -488,7 +489,7 @@ pub(crate) fn finish_call(held: &Held, begun: Begun, timeout: Option<Duration>) 
 /// Nobody wants the answer.
 pub(crate) fn give_up_call(held: &Held, begun: &Begun) {
     if let Begun::Slot(open, _) = begun {
-        held.task().0.plane.give_up_call(open);
+        held.task().0.plane.end_call(open);
     }
 }
 

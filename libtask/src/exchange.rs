@@ -94,6 +94,13 @@ impl Answered<'_> {
             _ => self.each(|frame| take(Either::Raw(frame))),
         }
     }
+    /// All messages that came, if they are typed values already.
+    pub(crate) fn take_typed(&mut self) -> Option<Vec<Received>> {
+        match &mut self.source {
+            Source::Messages(messages, _) => Some(std::mem::take(messages).into_vec()),
+            _ => None,
+        }
+    }
     /// Each message that came as bytes, in order.
     pub(crate) fn each(&mut self, mut take: impl FnMut(RawFrame<'_>) -> Result<()>) -> Result<()> {
         match &mut self.source {

@@ -39,10 +39,16 @@ pub struct Message {
     body: SmallVec<[u8; 96]>,
     /// Whether the body goes as it is, without its length in front.
     raw: bool,
-    pub(crate) parts: SmallVec<[Part; 1]>,
-    pub(crate) reply: Option<Reply>,
+    /// What a plain message has none of. Apart, for a message is moved several times before it is sent.
+    more: Option<Box<More>>,
+}
+
+#[derive(Default)]
+struct More {
+    parts: SmallVec<[Part; 1]>,
+    reply: Option<Reply>,
     /// A body that could not be written (its type, and why); reported when sent.
-    failed: Option<Box<(&'static str, String)>>,
+    failed: Option<(&'static str, String)>,
 }
 
 /// The longest body that fits a record or a slot, behind its length.
@@ -90,19 +96,19 @@ pub trait ReplyTo {
 
 impl ReplyTo for SendOnceRight {
     fn set(self, message: &mut Message) {
-        message.reply = Some(Reply::Once(self));
+        message.set_reply(Reply::Once(self));
     }
 }
 
 impl ReplyTo for &ReceiveRight {
     fn set(self, message: &mut Message) {
-        message.reply = Some(Reply::Make(self.held.clone()));
+        message.set_reply(Reply::Make(self.held.clone()));
     }
 }
 
 impl ReplyTo for SendRight {
     fn set(self, message: &mut Message) {
-        message.reply = Some(Reply::Send { right: self, moved: false });
+        message.set_reply(Reply::Send { right: self, moved: false });
     }
 }
 
@@ -110,7 +116,7 @@ impl Message {
     /// An empty message; `id` tells the receiver what it is about.
     #[inline]
     pub fn new(id: i32) -> Message {
-        Message { id, body: SmallVec::new(), raw: false, parts: SmallVec::new(), reply: None, failed: None }
+        Message { id, body: SmallVec::new(), raw: false, more: None }
     }
     /// The id.
     pub fn id(&self) -> i32 {
@@ -119,24 +125,28 @@ impl Message {
     /// Sets the body to these bytes. Up to about 64 KiB; more goes with [`Message::memory`].
     #[inline]
     pub fn bytes(mut self, bytes: &[u8]) -> Message {
-        self.raw = false;
-        self.failed = None;
-        self.body.clear();
+        self.clear_body();
         self.body.extend_from_slice(bytes);
         self
     }
     /// Sets the body to a value, encoded by postcard. If that fails, sending reports it.
     pub fn body<T: Serialize + ?Sized>(mut self, value: &T) -> Message {
-        self.raw = false;
-        self.body.clear();
-        self.failed = None;
+        self.clear_body();
         match postcard::to_extend(value, std::mem::take(&mut self.body)) {
             Ok(body) => self.body = body,
             Err(e) => {
-                self.failed = Some(Box::new((std::any::type_name::<T>(), e.to_string())));
+                self.more().failed = Some((std::any::type_name::<T>(), e.to_string()));
             }
         }
         self
+    }
+    #[inline]
+    fn clear_body(&mut self) {
+        self.raw = false;
+        self.body.clear();
+        if let Some(more) = &mut self.more {
+            more.failed = None;
+        }
     }
     /// Sets the body to the bytes of plain old data.
     pub fn pod<T: IntoBytes + Immutable + ?Sized>(self, value: &T) -> Message {
@@ -237,15 +247,37 @@ impl Message {
     }
 
     pub(crate) fn part(mut self, part: Part) -> Message {
-        self.parts.push(part);
+        self.more().parts.push(part);
         self
+    }
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+    pub(crate) fn set_reply(&mut self, reply: Reply) {
+        self.more().reply = Some(reply);
+    }
+    pub(crate) fn has_reply(&self) -> bool {
+        self.reply().is_some()
+    }
+    fn reply(&self) -> Option<&Reply> {
+        self.more.as_ref()?.reply.as_ref()
+    }
+    fn reply_mut(&mut self) -> Option<&mut Reply> {
+        self.more.as_mut()?.reply.as_mut()
+    }
+    pub(crate) fn parts(&self) -> &[Part] {
+        self.more.as_ref().map_or(&[], |more| &more.parts)
+    }
+    fn parts_mut(&mut self) -> &mut [Part] {
+        self.more.as_mut().map_or(&mut [], |more| &mut more.parts)
     }
 
     /// The message as a plain one, if it is: no rights, no memory, nowhere to answer, and not too long for a record.
     #[inline]
     pub(crate) fn plain<'m>(&'m self, length: &'m mut [u8; 4]) -> Option<Carry<'m>> {
         const PADDING: [u8; 3] = [0; 3];
-        if !self.parts.is_empty() || self.reply.is_some() || self.failed.is_some() || self.body.len() > PLAIN_MAX {
+        let is_more = |more: &More| !more.parts.is_empty() || more.reply.is_some() || more.failed.is_some();
+        if self.body.len() > PLAIN_MAX || self.more.as_deref().is_some_and(is_more) {
             return None;
         }
         let padding = &PADDING[..round4(self.body.len()) - self.body.len()];
@@ -261,12 +293,11 @@ impl Message {
     /// Does what needs requests of its own before the message can be written: bytes that do not fit the packet become regions.
     /// `dest`: the right that it is sent to.
     pub(crate) fn prepare(&mut self, task: &Task, dest: Name) -> Result<()> {
-        if let Some(failed) = &self.failed {
-            let (what, why) = &**failed;
+        if let Some((what, why)) = self.more.as_ref().and_then(|more| more.failed.as_ref()) {
             return Err(Error::Body { id: self.id, len: 0, what, why: why.clone() });
         }
         let mut annex = 0;
-        for part in &mut self.parts {
+        for part in self.parts_mut() {
             match part {
                 Part::Bytes(bytes) if bytes.len() > ANNEX_THRESHOLD || annex + round4(bytes.len()) > ANNEX_MAX => {
                     check_length(bytes.len() as u64)?;
@@ -288,11 +319,11 @@ impl Message {
                 _ => {}
             }
         }
-        if let Some(Reply::Once(right)) = &mut self.reply {
+        if let Some(Reply::Once(right)) = self.reply_mut() {
             right.make_known()?;
         }
         let body = if self.body.is_empty() { 0 } else { 4 + self.body.len() };
-        let size = HEADER + 4 + 16 * self.parts.len() + round4(body);
+        let size = HEADER + 4 + 16 * self.parts().len() + round4(body);
         if size > MESSAGE_MAX {
             return Err(Error::mach(Code::MACH_SEND_TOO_LARGE, "sending a message with so large a body"));
         }
@@ -301,11 +332,11 @@ impl Message {
 
     /// Writes its open files to the lane that leads to the receiver behind `dest`. Gives what is left of the time.
     pub(crate) fn stage(&mut self, task: &Task, dest: Name, timeout: Option<Duration>) -> Result<Option<Duration>> {
-        if !self.parts.iter().any(|part| matches!(part, Part::File(..))) {
+        if !self.parts().iter().any(|part| matches!(part, Part::File(..))) {
             return Ok(timeout);
         }
         let until = timeout.map(|timeout| Instant::now() + timeout);
-        for part in &mut self.parts {
+        for part in self.parts_mut() {
             if let Part::File(file, staged) = part {
                 *staged = task.0.files.stage(task, dest, file.as_fd(), until)?;
             }
@@ -315,7 +346,7 @@ impl Message {
 
     /// It was not sent, and may be kept for long: its files need not wait at the receiver.
     pub(crate) fn unstage(&mut self) {
-        for part in &mut self.parts {
+        for part in self.parts_mut() {
             if let Part::File(_, staged) = part {
                 *staged = None;
             }
@@ -328,7 +359,7 @@ impl Message {
             Part::Loan(Loan(loan::Inner::Room(room))) => Some(room.clone()),
             _ => None,
         };
-        self.parts.iter().filter_map(room).collect()
+        self.parts().iter().filter_map(room).collect()
     }
 
     /// Appends message and annex to the packet; gives their sizes. Call [`Message::prepare`] first. `reply` goes into the header if the
@@ -341,20 +372,20 @@ impl Message {
         out: &mut Vec<u8>,
     ) -> Result<Sizes> {
         let start = out.len();
-        let (local, local_disposition) = match &mut self.reply {
+        let (local, local_disposition) = match self.reply_mut() {
             Some(own) => own.encode(task)?,
             None => reply.map_or((Name::NULL, 0), |(name, disposition)| (name, disposition as u8)),
         };
-        let complex = !self.parts.is_empty();
+        let complex = !self.parts().is_empty();
         let bits = Header::make_bits(dest.1 as u8, local_disposition, complex);
         debug_assert!(!complex || bits & COMPLEX != 0);
         let header = Header { bits, size: 0, remote: dest.0, local, voucher: Name::NULL, id: self.id };
         out.extend_from_slice(&header.to_bytes());
         let mut annex = Vec::new();
         if complex {
-            out.extend_from_slice(&(self.parts.len() as u32).to_le_bytes());
+            out.extend_from_slice(&(self.parts().len() as u32).to_le_bytes());
             let mut lent = 0;
-            for part in &mut self.parts {
+            for part in self.parts_mut() {
                 part.encode(task, &mut annex, &mut lent)?.push(out);
             }
         }
@@ -373,10 +404,8 @@ impl Message {
 
     /// The message was sent: what it moved is no longer this task's.
     pub(crate) fn sent(self) {
-        self.parts.iter().for_each(Part::sent);
-        if let Some(reply) = &self.reply {
-            reply.sent();
-        }
+        self.parts().iter().for_each(Part::sent);
+        self.reply().into_iter().for_each(Reply::sent);
     }
 
     /// The send failed in the body: rights before the bad one are gone and those behind it are not, and which is the bad one is not told. A
@@ -384,7 +413,7 @@ impl Message {
     ///
     /// A receive right is unique in its space, so `still` can ask for it.
     pub(crate) fn lost(self, mut still: impl FnMut(Name) -> bool) {
-        for part in &self.parts {
+        for part in self.parts() {
             match part {
                 Part::MoveReceive(right) if right.held.is_live() && still(right.name()) => {}
                 // The receiver is told by whoever has the message's remains, or by this part's end.
@@ -392,20 +421,17 @@ impl Message {
                 _ => part.sent(),
             }
         }
-        if let Some(reply) = &self.reply {
-            reply.sent();
-        }
+        self.reply().into_iter().for_each(Reply::sent);
     }
 
     /// Whether sending it makes rights that did not exist.
     pub(crate) fn makes_rights(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::MakeSend(_) | Part::MakeSendOnce(_)))
+        self.parts().iter().any(|part| matches!(part, Part::MakeSend(_) | Part::MakeSendOnce(_)))
     }
 
     /// Body, parts and reply apart: to rebuild a message that came back.
     pub(crate) fn take_apart(mut self) -> (Message, SmallVec<[Part; 1]>, Option<Reply>) {
-        let parts = std::mem::take(&mut self.parts);
-        let reply = self.reply.take();
+        let (parts, reply) = self.more.take().map_or_else(Default::default, |more| (more.parts, more.reply));
         (self, parts, reply)
     }
 }
@@ -536,10 +562,10 @@ impl Reply {
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "message {}, {} bytes", self.id, self.body.len())?;
-        for part in &self.parts {
+        for part in self.parts() {
             write!(f, ", {part:?}")?;
         }
-        match &self.reply {
+        match self.reply() {
             Some(Reply::Once(right)) => write!(f, ", reply to {right}"),
             Some(Reply::Make(held)) => write!(f, ", reply to {}", held.label()),
             Some(Reply::Send { right, .. }) => write!(f, ", reply to {right}"),

@@ -47,22 +47,16 @@ thread_local! {
 }
 
 impl Pooled {
+    /// Memory whose header, trailer and body are what they happen to be: to be set by the caller. All else is empty.
     #[inline]
-    fn new(inner: Inner) -> Pooled {
+    fn stale() -> Pooled {
         let spare = POOL.try_with(|pool| {
             let mut spare = pool.take();
             let last = spare.pop();
             pool.set(spare);
             last
         });
-        let boxed = match spare {
-            Ok(Some(mut spare)) => {
-                *spare = inner;
-                spare
-            }
-            _ => Box::new(inner),
-        };
-        Pooled(Some(boxed))
+        Pooled(Some(spare.ok().flatten().unwrap_or_default()))
     }
 }
 
@@ -71,7 +65,12 @@ impl Drop for Pooled {
     fn drop(&mut self) {
         let Some(mut inner) = self.0.take() else { return };
         // What is dropped here may be messages again.
-        (inner.reply, inner.notification) = (Answer::None, None);
+        if !matches!(inner.reply, Answer::None) {
+            inner.reply = Answer::None;
+        }
+        if inner.notification.is_some() {
+            inner.notification = None;
+        }
         inner.slots.clear();
         if inner.body.spilled() {
             inner.body = SmallVec::new();
@@ -101,6 +100,7 @@ impl DerefMut for Pooled {
     }
 }
 
+#[derive(Default)]
 struct Inner {
     header: Header,
     trailer: Trailer,
@@ -325,10 +325,13 @@ impl Received {
         let from_kernel = trailer.uid == notify::KERNEL_ID && trailer.gid == notify::KERNEL_ID && trailer.pid == 0;
         let notification = if from_kernel { Notification::parse(task, message) } else { None };
         let body = SmallVec::from_slice(message.get(body_at..).unwrap_or_default());
-        Ok(Received { task: task.clone(), inner: Pooled::new(Inner { header, trailer, body, slots, reply, notification }) })
+        let mut inner = Pooled::stale();
+        *inner = Inner { header, trailer, body, slots, reply, notification };
+        Ok(Received { task: task.clone(), inner })
     }
 
-    /// A plain message that came over a link: on which port, from whom, its id, its sequence number and the port's context.
+    /// A plain message that came over a link: on which port, from whom, its id, its sequence number and the port's context. `read` is to fill the whole of
+    /// its body, of `len` bytes.
     #[inline]
     pub(crate) fn over_link(
         task: &Task,
@@ -337,23 +340,34 @@ impl Received {
         id: i32,
         (seqno, context): (u32, u64),
         reply: Option<Owed>,
-        body: SmallVec<[u8; 96]>,
+        (len, read): (usize, impl FnOnce(&mut [u8])),
     ) -> Received {
         let bits = Header::make_bits(if reply.is_some() { received::SEND_ONCE } else { 0 }, received::SEND, false);
-        let header = Header { bits, size: (HEADER + body.len()) as u32, local: port, id, ..Header::default() };
-        Received::plain(task, header, Trailer { seqno, context, ..from.trailer() }, reply.map_or(Answer::None, Answer::Slot), body)
+        let header = Header { bits, local: port, id, ..Header::default() };
+        let mut message = Received::plain(task, header, Trailer { seqno, context, ..from.trailer() }, len, read);
+        if let Some(owed) = reply {
+            message.inner.reply = Answer::Slot(owed);
+        }
+        message
     }
     /// A plain answer that came over a link.
     #[inline]
-    pub(crate) fn answer_over_link(task: &Task, from: Sender, id: i32, body: SmallVec<[u8; 96]>) -> Received {
+    pub(crate) fn answer_over_link(task: &Task, from: Sender, id: i32, len: usize, read: impl FnOnce(&mut [u8])) -> Received {
         let bits = Header::make_bits(0, received::SEND_ONCE, false);
-        let header = Header { bits, size: (HEADER + body.len()) as u32, id, ..Header::default() };
-        Received::plain(task, header, from.trailer(), Answer::None, body)
+        Received::plain(task, Header { bits, id, ..Header::default() }, from.trailer(), len, read)
     }
     #[inline]
-    fn plain(task: &Task, header: Header, trailer: Trailer, reply: Answer, body: SmallVec<[u8; 96]>) -> Received {
-        let inner = Inner { header, trailer, body, slots: SmallVec::new(), reply, notification: None };
-        Received { task: task.clone(), inner: Pooled::new(inner) }
+    fn plain(task: &Task, header: Header, trailer: Trailer, len: usize, read: impl FnOnce(&mut [u8])) -> Received {
+        let mut pooled = Pooled::stale();
+        let inner = &mut *pooled;
+        inner.header = Header { size: (HEADER + len) as u32, ..header };
+        inner.trailer = trailer;
+        inner.body.resize(len, 0);
+        read(&mut inner.body);
+        Received { task: task.clone(), inner: pooled }
+    }
+    pub(crate) fn set_seqno(&mut self, seqno: u32) {
+        self.inner.trailer.seqno = seqno;
     }
     /// It counts as having come on this port.
     pub(crate) fn set_port(&mut self, port: Name) {
@@ -362,7 +376,7 @@ impl Received {
     /// What Mach sends in place of an answer that will not come.
     pub(crate) fn no_answer(task: &Task) -> Received {
         let kernel = Sender { task: 0, pid: 0, uid: notify::KERNEL_ID, gid: notify::KERNEL_ID };
-        let mut received = Received::answer_over_link(task, kernel, notify::SEND_ONCE, SmallVec::new());
+        let mut received = Received::answer_over_link(task, kernel, notify::SEND_ONCE, 0, |_| ());
         received.inner.notification = Some(Notification::SendOnce);
         received
     }

@@ -182,7 +182,8 @@ impl Plane {
         let counted = credit::read(&*link.memory, 1 - link.mine, route.place() as u32);
         link.counted.lock().insert(route.place(), counted);
         let (taken, kept) = {
-            let mut sending = route.sending.lock();
+            let mut outbox = route.outbox();
+            let (_, sending) = outbox.of(&route);
             sending.stopped = true;
             let taken = if orphaned {
                 // The receiver is dead: what it counted last is how far it came, or what came back. It cannot have received what was never sent.

@@ -178,12 +178,14 @@ impl Plane {
             base,
             before: event.flags >> 8,
             seen: base,
+            look_from: 0,
             closings,
             stopped: false,
             taken: None,
             sent_again: false,
             kept: Kept::default(),
         };
+        let key = link.outbox.lock().add(sending);
         let route = Arc::new(OutRoute {
             id: event.route,
             name: event.name,
@@ -193,9 +195,10 @@ impl Plane {
             link,
             wanting: AtomicU32::new(0),
             over: AtomicBool::new(false),
-            sending: Mutex::new(sending),
+            key,
+            asking: Mutex::default(),
         });
-        route.show_sent(&route.sending.lock());
+        route.show_sent(route.outbox().of(&route).1);
         tables.out.insert(event.name, route.clone());
         tables.out_ids.insert(event.route, (event.name, route));
     }
@@ -253,7 +256,7 @@ impl Plane {
         }
         route.over.store(true, Ordering::Release);
         drop(tables);
-        route.sending.lock().stopped = true;
+        route.outbox().of(&route).1.stopped = true;
     }
 
     fn link_down(&self, id: u64) {

@@ -128,7 +128,7 @@ impl Plane {
                     self.epoch.1.fetch_sub(1, Ordering::Relaxed);
                     place.has_pending.store(!pending.is_empty(), Ordering::Release);
                     drop(pending);
-                    self.end_call(open);
+                    self.end_call(&open);
                     return Looked::Finished(finished, post);
                 }
             }
@@ -156,7 +156,7 @@ impl Plane {
         drop(pending);
         if let Some(one) = one {
             self.epoch.1.fetch_sub(1, Ordering::Relaxed);
-            self.end_call(one.open);
+            self.end_call(&one.open);
             self.drop_port(task, moved);
         }
     }
@@ -167,7 +167,7 @@ impl Plane {
         place.has_pending.store(false, Ordering::Release);
         for one in all {
             self.epoch.1.fetch_sub(1, Ordering::Relaxed);
-            self.end_call(one.open);
+            self.end_call(&one.open);
             if let Some((port, _)) = one.moved {
                 self.drop_port(task, port);
             }

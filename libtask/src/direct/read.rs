@@ -17,7 +17,7 @@ use super::contents::Contents;
 use super::floor::Waiter;
 use super::receive::Want;
 use super::replies::Owed;
-use super::table::{Body, Entry, InRoute, Inbox, Item, Link, Place};
+use super::table::{Body, Entry, InRoute, Inbox, Item, Link, Place, Port};
 use super::{Plane, wait};
 use crate::error::Result;
 use crate::received::Received;
@@ -145,11 +145,36 @@ impl Plane {
         place: &Place,
         want: &Want,
         max: usize,
-        take: &mut dyn FnMut(Received),
+        messages: &mut SmallVec<[Received; 1]>,
+    ) -> Result<usize, Evidence> {
+        let (inbox, own) = (&mut *link.inbox.lock(), place.port.get());
+        let before = messages.len();
+        let drawn = self.draw_from(inbox, task, link, (place, own), want, max, messages);
+        let taken = &mut messages[before..];
+        if let Some(port) = own
+            && !taken.is_empty()
+        {
+            let first = port.seqno.fetch_add(taken.len() as u32, Ordering::Relaxed);
+            taken.iter_mut().zip(0..).for_each(|(message, n)| message.set_seqno(first.wrapping_add(n)));
+        }
+        drawn
+    }
+
+    /// The same. Messages of the place's `own` port have no sequence numbers yet.
+    #[inline]
+    #[allow(clippy::too_many_arguments)] // a part of one function
+    fn draw_from(
+        &self,
+        inbox: &mut Inbox,
+        task: &Task,
+        link: &Arc<Link>,
+        (place, own): (&Place, Option<&Arc<Port>>),
+        want: &Want,
+        max: usize,
+        messages: &mut SmallVec<[Received; 1]>,
     ) -> Result<usize, Evidence> {
         // A buffer without room for a header takes nothing, not even a message without a body: such a receive asks what is there.
         let Some(longest) = (want.limit as usize).checked_sub(HEADER + want.trailer().size()) else { return Ok(0) };
-        let inbox = &mut *link.inbox.lock();
         // Routes whose senders may wait for the credit that they were given here. Mostly one.
         let mut credited: SmallVec<[u32; 4]> = SmallVec::new();
         let (mut taken, mut budget) = (0, link::RING_SIZE / link::RECORD_HEAD);
@@ -171,15 +196,16 @@ impl Plane {
             check_length(&record)?;
             let reply = owe(link, &record)?.map(|(slot, generation)| Owed::new(link.clone(), slot, generation));
             route.accept(inbox.ring.looks())?;
-            let mut body = SmallVec::from_elem(0, record.len as usize);
-            inbox.ring.payload_into(&record, &mut body);
             route.deliver();
             credit::add(&*link.memory, link.mine, route.place(), 1);
             if !credited.contains(&route.place()) {
                 credited.push(route.place());
             }
-            let (seqno, context) = (port.seqno.fetch_add(1, Ordering::Relaxed), port.context.load(Ordering::Relaxed));
-            take(Received::over_link(task, port.name, link.sender(), record.id as i32, (seqno, context), reply, body));
+            let seqno = if own.is_some() { 0 } else { port.seqno.fetch_add(1, Ordering::Relaxed) };
+            let context = port.context.load(Ordering::Relaxed);
+            let read = |body: &mut [u8]| inbox.ring.payload_into(&record, body);
+            let body = (record.len as usize, read);
+            messages.push(Received::over_link(task, port.name, link.sender(), record.id as i32, (seqno, context), reply, body));
             taken += 1;
             link.ring(inbox.ring.consume(record));
         }
@@ -201,7 +227,7 @@ impl Plane {
         self.tell_pollers();
     }
 
-    pub(super) fn wake_one(&self, port: &super::table::Port) {
+    pub(super) fn wake_one(&self, port: &Port) {
         for place in port.places.read().iter() {
             if let Some(waiter) = place.pop_waiter() {
                 waiter.wake();

@@ -24,7 +24,7 @@ use super::floor::{Post, Waiter};
 use super::pending::Looked;
 use super::replies::Owed;
 use super::send::{Finished, Until};
-use super::shortcut::Shortcut;
+use super::shortcut::{Shortcut, forget_routes};
 use super::table::{Body, Item, Place, Port};
 use super::wait;
 use crate::error::Result;
@@ -34,9 +34,14 @@ use crate::task::Task;
 /// After so many messages from rings, mail gets its turn.
 const TURN: u32 = 16;
 
-/// How often a receive of many looks for more once it has some, and for how long (in spins) it looks away between: about a microsecond together.
-const GATHERS: u32 = 4;
+/// How often a receive of many looks for more once it has some, and for how long (in spins) it looks away between: a third of a microsecond at first,
+/// twice as long each time that something came, two microseconds at most.
+const GATHERS: u32 = 16;
 const PAUSE: u32 = 6;
+const PAUSE_MAX: u32 = 48;
+
+/// For how many messages a receive of many has room at first.
+const MANY: usize = 64;
 
 /// How a thread receives.
 #[derive(Debug, Clone, Copy)]
@@ -230,7 +235,7 @@ impl Plane {
         if place.asked.load(Ordering::Acquire) != mail as u64 || place.has_pending.load(Ordering::Acquire) || place.has_messages() {
             return Ok(None);
         }
-        let (mut message, mut accused) = (None, None);
+        let (mut messages, mut accused) = (SmallVec::new(), None);
         let _looking = self.looking();
         let warm = self.warm.read();
         let first = self.first.load(Ordering::Relaxed) as usize;
@@ -239,7 +244,7 @@ impl Plane {
         } else {
             1
         };
-        while looks > 0 && message.is_none() && accused.is_none() {
+        while looks > 0 && messages.is_empty() && accused.is_none() {
             looks -= 1;
             let Some(n) = (0..warm.len()).find(|n| warm[(first + n) % warm.len()].has_more()) else {
                 if self.control_word() != control || self.mail_word() != mail || self.has_missed.load(Ordering::Relaxed) {
@@ -249,7 +254,7 @@ impl Plane {
             };
             let link = &warm[(first + n) % warm.len()];
             self.met(link);
-            match self.draw(task, link, place, want, 1, &mut |came| message = Some(came)) {
+            match self.draw(task, link, place, want, 1, &mut messages) {
                 Ok(0) => break,
                 Ok(_) => self.first.store((first + n + 1) as u32, Ordering::Relaxed),
                 Err(evidence) => accused = Some((link.clone(), evidence)),
@@ -259,12 +264,12 @@ impl Plane {
         if let Some((link, evidence)) = accused {
             self.accuse(task, &link, &evidence);
         }
-        if message.is_some() {
+        if !messages.is_empty() {
             self.floor.seats.take();
             place.received.store(place.received.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
             self.ring_due(task);
         }
-        Ok(message)
+        Ok(messages.pop())
     }
 
     /// Messages straight out of the rings.
@@ -275,6 +280,7 @@ impl Plane {
         let warm = self.warm.read();
         let first = self.first.load(Ordering::Relaxed) as usize;
         let mut gathers = if want.count > 1 { GATHERS } else { 0 };
+        let mut pause = PAUSE;
         let mut n = 0;
         while n < warm.len() {
             let link = &warm[(first + n) % warm.len()];
@@ -285,7 +291,10 @@ impl Plane {
             self.met(link);
             let room = want.count.max(1) as usize - messages.len();
             let before = messages.len();
-            if let Err(evidence) = self.draw(task, link, place, want, room, &mut |message| messages.push(message)) {
+            if before == 0 && room > 1 {
+                messages.reserve(room.min(MANY));
+            }
+            if let Err(evidence) = self.draw(task, link, place, want, room, &mut messages) {
                 accused = Some((link.clone(), evidence));
                 break;
             }
@@ -297,7 +306,8 @@ impl Plane {
             // Who takes many at once from a sender in full flow lets it go on for a moment: else each fetches its cache lines from the other for each message.
             if gathers > 0 && messages.len() > before {
                 gathers -= 1;
-                (0..PAUSE).for_each(|_| std::hint::spin_loop());
+                (0..pause).for_each(|_| std::hint::spin_loop());
+                pause = (2 * pause).min(PAUSE_MAX);
                 n -= 1;
             }
         }
@@ -311,6 +321,7 @@ impl Plane {
     /// Sleeps until there is something for this place; `more` are words to sleep on besides.
     fn sleep_for_message(&self, place: &Arc<Place>, control: u32, mail: u32, more: &[(&AtomicU32, u32)], until: Instant) {
         let Some(attention) = self.attention.get() else { return };
+        forget_routes();
         let me = Waiter::of_this_thread();
         me.word.store(0, Ordering::Relaxed);
         place.waiters.lock().push(me.clone());

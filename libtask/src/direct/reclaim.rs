@@ -190,7 +190,8 @@ impl Candidate {
     fn is_idle(&self) -> bool {
         let link = &self.link;
         let arrived = |route: &Arc<OutRoute>| {
-            let Some(sending) = route.sending.try_lock() else { return false };
+            let Some(mut outbox) = route.try_outbox() else { return false };
+            let (_, sending) = outbox.of(route);
             let counted = credit::read(&*link.memory, 1 - link.mine, route.place() as u32);
             sending.stopped || (sending.ahead(counted) == 0 && route.wanting.load(Ordering::Relaxed) == 0)
         };

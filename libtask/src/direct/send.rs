@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
-use smallvec::SmallVec;
 use umach_abi::link::{self, bell, counter, record};
 use umach_abi::records::violation;
 use umach_abi::{Code, Name};
@@ -20,6 +19,7 @@ use umach_link::{Bell, Evidence, PushError, RecordHead, credit, futex, slot};
 use super::Plane;
 use super::borrow::Borrowed;
 use super::contents::{Contents, Lending};
+use super::shortcut::{Used, forget_routes};
 use super::table::{Call, Fate, Link, OutRoute};
 use super::wait;
 use crate::error::Result;
@@ -40,7 +40,7 @@ pub(crate) enum Sent {
 
 /// A message that was published about when its route was closed.
 pub(crate) struct Doubt {
-    route: Arc<OutRoute>,
+    route: Used,
     number: u32,
 }
 
@@ -52,7 +52,8 @@ impl Doubt {
     /// Whether the message has arrived, or has been sent again: asked once the kernel process has let the route go, so that its end is known here.
     pub(crate) fn is_done(&self, plane: &Plane) -> bool {
         drop(plane.pulling.lock()); // whoever applies the end has done so
-        let sending = self.route.sending.lock();
+        let mut outbox = self.route.outbox();
+        let (_, sending) = outbox.of(&self.route);
         sending.sent_again || sending.taken.is_some_and(|taken| self.number <= taken)
     }
 }
@@ -114,7 +115,7 @@ enum Try {
     NoSpace,
 }
 
-/// Bytes of copies from which on a sender looks how many of them are still needed: as many as stay in a processor's first cache.
+/// Bytes of copies from which on a sender looks how many of them are still needed: as many as stay in a processor's first cache. Then again after half as many more.
 const KEPT_MANY: usize = 8 * 1024;
 
 impl Plane {
@@ -158,17 +159,18 @@ impl Plane {
 
     fn try_send(&self, task: &Task, route: &Arc<OutRoute>, id: i32, call: bool, carry: &mut Carry<'_>) -> Try {
         let link = &route.link;
-        let mut sending = route.sending.lock();
+        let mut outbox = route.outbox();
+        let (ring, sending) = outbox.of(route);
         if sending.stopped || link.is_down() {
-            drop(sending);
+            drop(outbox);
             drop(self.pulling.lock());
             return Try::NoRoute;
         }
-        match has_credit(route, &mut sending) {
+        match has_credit(route, sending) {
             Ok(true) => {}
             Ok(false) => return Try::NoCredit,
             Err(evidence) => {
-                drop(sending);
+                drop(outbox);
                 self.accuse(task, link, &evidence);
                 return Try::NoRoute;
             }
@@ -182,40 +184,37 @@ impl Plane {
         };
         let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
         let head = RecordHead { kind: carry.kinds().0, route: route.index, slot, generation, id: id as u32 };
-        let mut outbox = link.outbox.lock();
-        let late = match outbox.push(head, &carry.payload()) {
-            Ok(bell) => {
-                link.count(counter::MESSAGES, 1);
-                link.count(counter::BYTES, carry.len() as u64);
-                drop(outbox);
-                sending.sent = number;
-                route.show_sent(&sending);
-                sending.kept.push(number, call, id, carry);
-                if let Carry::Lent(lending) = carry {
-                    lending.pledge.sent(route.id, number);
-                }
-                // One of the receiver's threads is awake, and mostly about to look: a caller rings when it has waited in vain for a moment.
-                if call && link.peer_runs() {
-                    bell
-                } else {
-                    link.ring(bell);
-                    Bell::None
-                }
-            }
+        let bell = match ring.push(head, &carry.payload()) {
+            Ok(bell) => bell,
             Err(error) => {
                 drop(outbox);
                 if let Some((slot, _)) = reply {
                     link.calls.lock().end(slot);
                 }
                 let PushError::Corrupt(evidence) = error else { return Try::NoSpace };
-                drop(sending);
                 self.accuse(task, link, &evidence);
                 return Try::NoRoute;
             }
         };
-        let doubt = self.was_closed(route, &mut sending);
+        link.count(counter::MESSAGES, 1);
+        link.count(counter::BYTES, carry.len() as u64);
+        sending.sent = number;
+        route.show_sent(sending);
+        sending.kept.push(number, call, id, carry);
+        if let Carry::Lent(lending) = carry {
+            lending.pledge.sent(route.id, number);
+        }
+        let doubt = self.was_closed(route, sending);
         sending.stopped |= doubt;
-        Try::Published { number, reply, bell: late, doubt }
+        drop(outbox);
+        // One of the receiver's threads is awake, and mostly about to look: a caller rings when it has waited in vain for a moment.
+        let bell = if call && link.peer_runs() {
+            bell
+        } else {
+            link.ring(bell);
+            Bell::None
+        };
+        Try::Published { number, reply, bell, doubt }
     }
 
     /// Whether the receiver has closed the route, perhaps before it saw what was just published. The push has fenced.
@@ -246,10 +245,11 @@ impl Plane {
         };
         let full = |seen: u32| {
             if credit {
-                let sending = route.sending.lock();
+                let mut outbox = route.outbox();
+                let (_, sending) = outbox.of(route);
                 sending.ahead(seen) >= route.limit && !sending.stopped
             } else {
-                link.outbox.lock().space() < link::RECORD_HEAD + link::RECORD_MAX
+                link.outbox.lock().ring.space() < link::RECORD_HEAD + link::RECORD_MAX
             }
         };
         let seen = word.load(Ordering::Acquire);
@@ -264,7 +264,7 @@ impl Plane {
             route.wanting.fetch_add(1, Ordering::Relaxed);
             credit::want(&*link.memory, link.mine, route.place() as u32, true);
         } else {
-            link.outbox.lock().want_space(true);
+            link.outbox.lock().ring.want_space(true);
         }
         fence(Ordering::SeqCst);
         let seen = word.load(Ordering::Acquire);
@@ -278,7 +278,7 @@ impl Plane {
                 credit::want(&*link.memory, link.mine, route.place() as u32, false);
             }
         } else {
-            link.outbox.lock().want_space(false);
+            link.outbox.lock().ring.want_space(false);
         }
         wait::learn(start.elapsed());
         self.check_kernel(task, start.elapsed())?;
@@ -288,6 +288,7 @@ impl Plane {
     /// Sleeps on these words and on the kernel process's for events.
     pub(super) fn sleep(&self, words: &[(&std::sync::atomic::AtomicU32, u32)], control: u32, until: Until) {
         let Some(attention) = self.attention.get() else { return };
+        forget_routes();
         let mut all: smallvec::SmallVec<[(&std::sync::atomic::AtomicU32, u32); 4]> = words.iter().copied().collect();
         all.push((attention.control(), control));
         futex::wait(&all, Some(Plane::nap(until).0));
@@ -306,24 +307,26 @@ impl Plane {
     ) -> Result<Ticketed<T>> {
         loop {
             self.look(task)?;
-            let Some(route) = self.route(name) else { return Ok(Ticketed::NoRoute) };
+            let Some(route) = self.route_of(name) else { return Ok(Ticketed::NoRoute) };
             let link = &route.link;
-            let mut sending = route.sending.lock();
+            let asking = route.asking.lock();
+            let mut outbox = link.outbox.lock();
+            let (ring, sending) = outbox.of(&route);
             if sending.stopped || link.is_down() {
-                drop(sending);
+                drop((outbox, asking));
                 drop(self.pulling.lock());
                 return Ok(Ticketed::NoRoute);
             }
-            let credit = match has_credit(&route, &mut sending) {
+            let credit = match has_credit(&route, sending) {
                 Ok(credit) => credit,
                 Err(evidence) => {
-                    drop(sending);
+                    drop((outbox, asking));
                     self.accuse(task, link, &evidence);
                     continue;
                 }
             };
-            if !credit || link.outbox.lock().reserve(0).is_err() {
-                drop(sending);
+            if !credit || ring.reserve(0).is_err() {
+                drop((outbox, asking));
                 if !patient || !self.wait_for_room(task, &route, !credit, until)? {
                     return Ok(Ticketed::Late);
                 }
@@ -331,12 +334,15 @@ impl Plane {
             }
             let number = sending.sent.wrapping_add(1);
             let reply = if call { link.calls.lock().begin(route.id, number) } else { None };
+            drop(outbox);
             let posted = post((route.id, number), reply);
+            let mut outbox = link.outbox.lock();
+            let (ring, sending) = outbox.of(&route);
             let ok = matches!(&posted, Ok((code, _)) if code.is_ok());
             let (slot, generation) = reply.map_or((0, 0), |(slot, generation)| (slot + 1, generation));
             if ok {
                 sending.sent = number;
-                route.show_sent(&sending);
+                route.show_sent(sending);
                 sending.kept.push_ticket(number);
                 if let Some((slot, _)) = reply
                     && let Some(call) = link.calls.lock().open.get_mut(slot)
@@ -346,21 +352,22 @@ impl Plane {
                 let head = RecordHead { kind: record::TICKET, route: route.index, slot, generation, id: 0 };
                 link.count(counter::MESSAGES, 1);
                 link.count(counter::TICKETS, 1);
-                let pushed = link.outbox.lock().push_reserved(head, &[]);
-                link.ring(pushed);
-                drop(sending);
+                let bell = ring.push_reserved(head, &[]);
+                drop((outbox, asking));
+                link.ring(bell);
                 self.ring_due(task);
-                let open = reply.map(|(slot, generation)| Open { route: route.clone(), slot, generation, bell: Cell::new(Bell::None) });
+                let open = reply.map(|(slot, generation)| Open { route, slot, generation, bell: Cell::new(Bell::None) });
                 return Ok(Ticketed::Done(posted?.1, open));
             }
-            link.outbox.lock().unreserve(0);
+            ring.unreserve(0);
+            drop(outbox);
             if let Some((slot, _)) = reply {
                 link.calls.lock().end(slot);
             }
             let (code, rest) = posted?;
             if code.plain() == Code::MACH_SEND_IN_PROGRESS {
                 // The route has ended, and this task will hear of it.
-                sending.stopped = true;
+                link.outbox.lock().of(&route).1.stopped = true;
                 return Ok(Ticketed::NoRoute);
             }
             return Ok(Ticketed::Refused(code, rest));
@@ -401,7 +408,7 @@ impl Plane {
     #[inline]
     pub(crate) fn finish_call(&self, task: &Task, open: Open, until: &Lazy<impl FnOnce() -> Until>) -> Result<Finished> {
         if let Some(finished) = self.glance_at_answer(task, &open) {
-            self.end_call(open);
+            self.end_call(&open);
             return Ok(finished);
         }
         self.finish_slowly(task, open, **until)
@@ -431,7 +438,7 @@ impl Plane {
             wait::learn(start.elapsed());
             self.check_kernel(task, start.elapsed())?;
         };
-        self.end_call(open);
+        self.end_call(&open);
         Ok(finished)
     }
 
@@ -450,7 +457,7 @@ impl Plane {
                 Look::Sleep { .. } => return Ok(Err(open)),
             };
         }
-        self.end_call(open);
+        self.end_call(&open);
         Ok(Ok(finished.expect("just seen")))
     }
 
@@ -505,15 +512,9 @@ impl Plane {
         open.route.link.calls.lock().open.get(open.slot).map_or(Fate::Died, |call: &Call| call.fate)
     }
 
-    /// Nobody waits for the answer any more.
+    /// Nobody waits for the answer any more: one that comes finds another generation.
     #[inline]
-    pub(super) fn end_call(&self, open: Open) {
-        let link = &open.route.link;
-        link.calls.lock().end(open.slot);
-    }
-
-    /// Nobody waits for the answer of a call any more: one that comes finds another generation.
-    pub(crate) fn give_up_call(&self, open: &Open) {
+    pub(crate) fn end_call(&self, open: &Open) {
         open.route.link.calls.lock().end(open.slot);
     }
 
@@ -535,9 +536,8 @@ impl Plane {
             self.accuse(task, link, &Evidence { rule: violation::REPLY, found: len as u64, expected: 0 });
             return Some(Finished::Died);
         }
-        let mut body = SmallVec::from_elem(0, len);
-        slot::read_into(&*link.memory, link.mine, open.slot, &mut body);
-        Some(Finished::Answered(Received::answer_over_link(task, link.sender(), id, body)))
+        let read = |body: &mut [u8]| slot::read_into(&*link.memory, link.mine, open.slot, body);
+        Some(Finished::Answered(Received::answer_over_link(task, link.sender(), id, len, read)))
     }
 
     fn lent_answer(&self, task: &Task, open: &Open, len: usize, id: i32, kind: u32) -> Finished {
@@ -582,7 +582,7 @@ impl Plane {
 
 /// Whether one more message may go out.
 fn has_credit(route: &OutRoute, sending: &mut super::table::Sending) -> Result<bool, Evidence> {
-    if sending.ahead(sending.seen) < route.limit && sending.kept.size() < KEPT_MANY {
+    if sending.ahead(sending.seen) < route.limit && sending.kept.size() < sending.look_from {
         return Ok(true);
     }
     let link = &route.link;
@@ -593,6 +593,8 @@ fn has_credit(route: &OutRoute, sending: &mut super::table::Sending) -> Result<b
     }
     sending.seen = seen;
     sending.received(sending.delivered_of(seen));
+    // If its receiver is far behind, not with each message: the word is in the receiver's cache.
+    sending.look_from = KEPT_MANY.max(sending.kept.size() + KEPT_MANY / 2);
     Ok(sending.ahead(seen) < route.limit)
 }
 
@@ -620,7 +622,7 @@ pub(crate) enum Ticketed<T> {
 
 /// A call that waits for its answer in a slot.
 pub(crate) struct Open {
-    route: Arc<OutRoute>,
+    route: Used,
     slot: u32,
     generation: u32,
     /// To be rung if no answer comes at once.

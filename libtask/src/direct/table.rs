@@ -1,14 +1,15 @@
 //! What a task knows of its links: private tables, filled only from what the kernel process says.
 //!
-//! Lock order: `Plane::pulling`, `Plane::tables`, `Link::inbox` or `OutRoute::sending`, then `Link::outbox`, then a queue, a waiter list, or the calls of a
-//! link. No lock is held while a thread sleeps, except a route's `sending` while a message with rights is at the kernel process.
+//! Lock order: `Plane::pulling`, `Plane::tables`, `Link::inbox` or `OutRoute::asking`, then `Link::outbox`, then a queue, a waiter list, or the calls of a
+//! link. No lock is held while a thread sleeps, except a route's `asking` while a message with rights is at the kernel process.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use hashbrown::HashMap;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use slab::Slab;
 use smallvec::SmallVec;
 use umach_abi::Name;
 use umach_abi::link::{self, SLOTS};
@@ -37,7 +38,7 @@ pub(super) struct Link {
     pub(super) memory: Arc<Mapping>,
     /// The half that this task writes.
     pub(super) mine: usize,
-    pub(super) outbox: Mutex<Outgoing<Mapping>>,
+    pub(super) outbox: Mutex<Outbox>,
     pub(super) inbox: Mutex<Inbox>,
     /// The peer's tail up to which this task has read.
     pub(super) read_to: AtomicU32,
@@ -70,6 +71,24 @@ pub(super) struct Due {
     pub(super) rooms: Mutex<Vec<u64>>,
     /// Ended routes of which this task has no message any more: the kernel process must hear that they are closed.
     pub(super) done: Mutex<Vec<Arc<InRoute>>>,
+}
+
+/// The producer's side of a link.
+pub(super) struct Outbox {
+    pub(super) ring: Outgoing<Mapping>,
+    /// Of each [`OutRoute`] that there is.
+    sending: Slab<Sending>,
+}
+
+impl Outbox {
+    pub(super) fn add(&mut self, sending: Sending) -> usize {
+        self.sending.insert(sending)
+    }
+    /// The ring, and what changes with each message on this route.
+    #[inline]
+    pub(super) fn of(&mut self, route: &OutRoute) -> (&mut Outgoing<Mapping>, &mut Sending) {
+        (&mut self.ring, &mut self.sending[route.key])
+    }
 }
 
 /// The consumer's side of a link.
@@ -203,7 +222,10 @@ pub(super) struct OutRoute {
     pub(super) wanting: AtomicU32,
     /// It is in no table any more.
     pub(super) over: AtomicBool,
-    pub(super) sending: Mutex<Sending>,
+    /// Where its [`Sending`] is in the link's outbox.
+    pub(super) key: usize,
+    /// Held while a message with rights is at the kernel process.
+    pub(super) asking: Mutex<()>,
 }
 
 /// What changes with each message on a route.
@@ -216,6 +238,8 @@ pub(super) struct Sending {
     pub(super) before: u32,
     /// The receiver's count when last looked.
     pub(super) seen: u32,
+    /// Bytes kept from which on to look again, whether there is credit or not.
+    pub(super) look_from: usize,
     /// The receiver's count of closings when last looked.
     pub(super) closings: u32,
     /// Nothing more may be published.
@@ -348,10 +372,33 @@ impl OutRoute {
     pub(super) fn place(&self) -> usize {
         self.index as usize % link::ROUTES
     }
+    /// The link's outbox, with no message of this route's at the kernel process.
+    #[inline]
+    pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        loop {
+            let outbox = self.link.outbox.lock();
+            if !self.asking.is_locked() {
+                return outbox;
+            }
+            drop(outbox);
+            drop(self.asking.lock());
+        }
+    }
+    /// The same, if nobody has it now.
+    pub(super) fn try_outbox(&self) -> Option<MutexGuard<'_, Outbox>> {
+        let outbox = self.link.outbox.try_lock()?;
+        (!self.asking.is_locked()).then_some(outbox)
+    }
     /// Shows those who look how far this side is.
     pub(super) fn show_sent(&self, sending: &Sending) {
         let will_be = sending.base.wrapping_add(sending.before).wrapping_add(sending.sent);
         self.link.mine(link::SENT + 4 * self.place()).store(will_be, Ordering::Relaxed);
+    }
+}
+
+impl Drop for OutRoute {
+    fn drop(&mut self) {
+        self.link.outbox.lock().sending.remove(self.key);
     }
 }
 
@@ -583,7 +630,7 @@ impl Link {
             id,
             peer,
             mine,
-            outbox: Mutex::new(Outgoing::new(memory.clone(), mine)),
+            outbox: Mutex::new(Outbox { ring: Outgoing::new(memory.clone(), mine), sending: Slab::new() }),
             inbox: Mutex::new(Inbox::new(Incoming::new(memory.clone(), mine))),
             memory,
             read_to: AtomicU32::new(0),
