@@ -109,6 +109,7 @@ extern "C" fn vm_protect(task: u32, at: usize, size: usize, set_maximum: c_int, 
             return Err(Code::KERN_NOT_SUPPORTED);
         }
         probe::forget();
+        ool::disown(start, start.saturating_add(size));
         // SAFETY: the program's own memory; what it does with it is its affair.
         match unsafe { libc::mprotect(start as *mut libc::c_void, size, access(prot)) } {
             0 => Ok(()),

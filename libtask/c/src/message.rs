@@ -6,7 +6,7 @@
 //! |---|---|
 //! | sizes | always |
 //! | the message sent, the buffer received into | pages that this thread has not used lately: see `probe` |
-//! | out-of-line memory sent | always, all of it |
+//! | out-of-line memory sent | all of it, unless it came with a message and was neither given back nor protected by `vm_protect` |
 //!
 //! A message that comes for a buffer which cannot be written is received and lost, as in XNU: its rights are in the space.
 
@@ -55,8 +55,9 @@ impl Program for Call {
     }
     fn memory(&self, address: u64, size: usize) -> Option<Outgoing<'_>> {
         let at = address as *const u8;
+        let can_read = ool::holds(address as usize, size) || probe::readable(at, size);
         // SAFETY: readable as of now; the program may not change or unmap what it is sending.
-        probe::readable(at, size).then(|| Outgoing::Bytes(unsafe { std::slice::from_raw_parts(at, size) }))
+        can_read.then(|| Outgoing::Bytes(unsafe { std::slice::from_raw_parts(at, size) }))
     }
     fn names(&self, address: u64, count: usize, annex: &mut Vec<u8>) -> bool {
         match self.memory(address, 4 * count) {

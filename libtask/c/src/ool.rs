@@ -85,6 +85,23 @@ pub(crate) fn map_sealed(file: &File, len: u64) -> Option<NonNull<u8>> {
     map(pages(usize::try_from(len).ok()?)?, 0, file.as_raw_fd())
 }
 
+/// Whether a range is inside a block that the program has, and can be read for that reason: it was given to the program so.
+pub(crate) fn holds(start: usize, len: usize) -> bool {
+    let pool = POOL.lock();
+    let block = pool.out.range(..=start).next_back();
+    block.is_some_and(|(&at, &whole)| start.checked_add(len).is_some_and(|end| end <= at + whole))
+}
+
+/// Memory from here on is protected otherwise: what of it are blocks are none any more.
+pub(crate) fn disown(start: usize, end: usize) {
+    let mut pool = POOL.lock();
+    while let Some((&at, &len)) = pool.out.range(..end).next_back()
+        && at + len > start
+    {
+        pool.out.remove(&at);
+    }
+}
+
 /// Gives memory back. False if it is none.
 pub(crate) fn release(start: usize, len: usize) -> bool {
     let Some(end) = start.checked_add(len).and_then(pages) else { return false };
@@ -99,15 +116,12 @@ pub(crate) fn release(start: usize, len: usize) -> bool {
         if pool.keep(start, end - start) {
             return true;
         }
+        drop(pool);
     } else {
         // Some of a block: it is no longer one.
-        while let Some((&at, &len)) = pool.out.range(..end).next_back()
-            && at + len > start
-        {
-            pool.out.remove(&at);
-        }
+        drop(pool);
+        disown(start, end);
     }
-    drop(pool);
     // SAFETY: the program says that it does not use this memory any more.
     unsafe { libc::munmap(start as *mut libc::c_void, end - start) == 0 }
 }

@@ -197,7 +197,6 @@ static void memory_that_was_given_back_faults(void)
     mach_port_t port = new_port();
     any_message m;
     static char data[200000];
-    void *first = NULL;
     for (int n = 0; n < 10; n++) {
         memset(data, n + 1, sizeof data);
         start_complex(&m, port, MACH_MSG_TYPE_MAKE_SEND, sizeof m.memory, 1);
@@ -225,9 +224,7 @@ static void memory_that_was_given_back_faults(void)
         }
         EXPECT(can_read(got), 0);
         EXPECT(can_read(got + sizeof data - 1), 0);
-        first = got;
     }
-    (void)first;
     drop_port(port);
 }
 

@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -242,8 +243,6 @@ static void full_queue_times_out_and_hands_back(void)
     EXPECT(type_of(carried), MACH_PORT_TYPE_RECEIVE);
     EXPECT(refs(port, MACH_PORT_RIGHT_SEND), 1);
 
-    uint64_t before = 0;
-    (void)before;
     start_message(&m, port, MACH_MSG_TYPE_COPY_SEND, 24, 9);
     EXPECT_CODE(mach_msg(&m.header, MACH_SEND_MSG | MACH_SEND_TIMEOUT, 24, 0, 0, 20, 0), MACH_SEND_TIMED_OUT);
     /* A send-once right is never too late. */
@@ -366,10 +365,44 @@ static void waiting_receiver_hears_of_its_ports_end(void)
     EXPECT_CODE((uintptr_t)code, MACH_RCV_PORT_CHANGED);
 }
 
+static mach_msg_option_t interruptible;
+
+static void nothing(int signal)
+{
+    (void)signal;
+}
+
+static void *receives_a_while(void *port)
+{
+    any_message m;
+    mach_msg_option_t option = MACH_RCV_MSG | MACH_RCV_TIMEOUT | interruptible;
+    return (void *)(uintptr_t)(unsigned)mach_msg(&m.header, option, 0, sizeof m, *(mach_port_t *)port, 1000, 0);
+}
+
+static void signal_interrupts_who_asked_for_it(void)
+{
+    mach_port_t port = new_port();
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = nothing;
+    sigaction(SIGUSR1, &action, NULL);
+    for (int asked = 0; asked < 2; asked++) {
+        pthread_t thread;
+        void *code;
+        interruptible = asked ? MACH_RCV_INTERRUPT : 0;
+        pthread_create(&thread, NULL, receives_a_while, &port);
+        usleep(100000);
+        pthread_kill(thread, SIGUSR1);
+        pthread_join(thread, &code);
+        EXPECT_CODE((uintptr_t)code, asked ? MACH_RCV_INTERRUPTED : MACH_RCV_TIMED_OUT);
+    }
+    drop_port(port);
+}
+
 CHECK_MAIN(CASE(plain_message_arrives_with_header_swapped), CASE(size_argument_counts_and_not_the_field), CASE(sizes_that_are_none_are_refused),
            CASE(buffers_that_are_none_are_refused), CASE(destinations_that_are_none_are_refused), CASE(reply_rights_are_made_and_checked),
            CASE(unknown_header_bits_are_masked), CASE(trailers_have_what_was_asked_for), CASE(too_large_message_stays_if_asked),
            CASE(full_queue_times_out_and_hands_back), CASE(receive_from_what_cannot_is_refused), CASE(receive_times_out),
            CASE(failed_send_skips_the_receive), CASE(overwrite_receives_elsewhere), CASE(short_forms_send_and_receive),
            CASE(second_form_takes_its_header_from_arguments), CASE(options_without_effect_are_accepted),
-           CASE(waiting_receiver_hears_of_its_ports_end))
+           CASE(waiting_receiver_hears_of_its_ports_end), CASE(signal_interrupts_who_asked_for_it))
