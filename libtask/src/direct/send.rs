@@ -19,7 +19,6 @@ use umach_link::{Bell, Evidence, PushError, RecordHead, credit, futex, slot};
 use super::Plane;
 use super::borrow::Borrowed;
 use super::contents::{Contents, Lending};
-use super::shortcut::{Used, forget_routes};
 use super::table::{Call, Fate, Link, OutRoute};
 use super::wait;
 use crate::error::Result;
@@ -40,7 +39,7 @@ pub(crate) enum Sent {
 
 /// A message that was published about when its route was closed.
 pub(crate) struct Doubt {
-    route: Used,
+    route: Arc<OutRoute>,
     number: u32,
 }
 
@@ -288,7 +287,6 @@ impl Plane {
     /// Sleeps on these words and on the kernel process's for events.
     pub(super) fn sleep(&self, words: &[(&std::sync::atomic::AtomicU32, u32)], control: u32, until: Until) {
         let Some(attention) = self.attention.get() else { return };
-        forget_routes();
         let mut all: smallvec::SmallVec<[(&std::sync::atomic::AtomicU32, u32); 4]> = words.iter().copied().collect();
         all.push((attention.control(), control));
         futex::wait(&all, Some(Plane::nap(until).0));
@@ -622,7 +620,7 @@ pub(crate) enum Ticketed<T> {
 
 /// A call that waits for its answer in a slot.
 pub(crate) struct Open {
-    route: Used,
+    route: Arc<OutRoute>,
     slot: u32,
     generation: u32,
     /// To be rung if no answer comes at once.

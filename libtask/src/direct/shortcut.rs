@@ -2,9 +2,8 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use umach_abi::Name;
 
@@ -15,34 +14,8 @@ use super::table::{OutRoute, Place};
 const ROUTES: usize = 4;
 
 thread_local! {
-    /// A thread that sleeps must not keep the memory of a link that is over: see [`forget_routes`].
-    static LAST: [Cell<Option<Arc<OutRoute>>>; ROUTES] = const { [const { Cell::new(None) }; ROUTES] };
-}
-
-/// Before this thread sleeps.
-pub(super) fn forget_routes() {
-    let _ = LAST.try_with(|last| last.iter().for_each(|cell| drop(cell.take())));
-}
-
-/// A route that is used. Whichever thread has done so remembers it: it is taken out of there and put back, which costs no count of references.
-pub(super) struct Used(Option<Arc<OutRoute>>);
-
-impl Deref for Used {
-    type Target = Arc<OutRoute>;
-    #[inline]
-    fn deref(&self) -> &Arc<OutRoute> {
-        self.0.as_ref().expect("present until drop")
-    }
-}
-
-impl Drop for Used {
-    #[inline]
-    fn drop(&mut self) {
-        let Some(route) = self.0.take() else { return };
-        if !route.over.load(Ordering::Acquire) {
-            let _ = LAST.try_with(|last| last[cell_of(route.name)].set(Some(route)));
-        }
-    }
+    /// Weak: a thread that does not send any more must not keep the memory of a link that is over.
+    static LAST: [Cell<Weak<OutRoute>>; ROUTES] = const { [const { Cell::new(Weak::new()) }; ROUTES] };
 }
 
 /// Tells this process's planes apart.
@@ -61,12 +34,23 @@ fn cell_of(name: Name) -> usize {
 }
 
 impl Plane {
-    /// The route of a right, if it has one.
+    /// The route of a right, if it has one. This thread is likely to use it again, and remembers it.
     #[inline]
-    pub(super) fn route_of(&self, name: Name) -> Option<Used> {
-        match LAST.try_with(|last| last[cell_of(name)].take()).ok().flatten() {
-            Some(route) if route.name == name && route.plane == self.id.0 && !route.over.load(Ordering::Acquire) => Some(Used(Some(route))),
-            _ => self.route(name).map(|route| Used(Some(route))),
+    pub(super) fn route_of(&self, name: Name) -> Option<Arc<OutRoute>> {
+        let remembered = LAST.try_with(|last| {
+            let cell = &last[cell_of(name)];
+            let weak = cell.take();
+            let route = weak.upgrade();
+            cell.set(weak);
+            route
+        });
+        match remembered.ok().flatten() {
+            Some(route) if route.name == name && route.plane == self.id.0 && !route.over.load(Ordering::Acquire) => Some(route),
+            _ => {
+                let route = self.route(name)?;
+                let _ = LAST.try_with(|last| last[cell_of(name)].set(Arc::downgrade(&route)));
+                Some(route)
+            }
         }
     }
 
