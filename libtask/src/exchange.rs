@@ -600,6 +600,7 @@ impl<'t, 'm> Mixed<'t, 'm> {
                     }
                 }
                 Came::Late => return Ok(Answered::just(Code::MACH_RCV_TIMED_OUT)),
+                Came::Interrupted => return Ok(Answered::just(Code::MACH_RCV_INTERRUPTED)),
                 Came::Ticket(ticket) => {
                     if let Some(answered) = self.fetch(ticket)? {
                         return Ok(answered);

@@ -16,7 +16,8 @@ use umach_abi::message::{HEADER, Header, Options, TRAILER_MAX, Trailer, TrailerR
 use umach_abi::records::violation;
 use umach_abi::rights::received;
 use umach_abi::{Code, Name};
-use umach_link::{Evidence, futex};
+use umach_link::Evidence;
+use umach_link::futex::{self, Woken};
 
 use super::Plane;
 use super::borrow::Borrowed;
@@ -24,7 +25,7 @@ use super::floor::{Post, Waiter};
 use super::pending::Looked;
 use super::replies::Owed;
 use super::send::{Finished, Until};
-use super::shortcut::{Shortcut, forget_routes};
+use super::shortcut::Shortcut;
 use super::table::{Body, Item, Place, Port};
 use super::wait;
 use crate::error::Result;
@@ -116,6 +117,8 @@ pub(crate) enum Came {
     Moved { place: Arc<Place>, name: Name, mail: u64 },
     /// Nothing until the deadline.
     Late,
+    /// Nothing until a signal handler ran, which ends this receive.
+    Interrupted,
 }
 
 /// Whether both are tickets, and `next` is the one after `item` on the same route.
@@ -146,6 +149,7 @@ impl Plane {
 
     fn receive_here(&self, task: &Task, place: &Arc<Place>, want: &Want, until: Until, slept: &mut bool) -> Result<Came> {
         let mut looking = self.looking();
+        let mut interrupted = false;
         loop {
             self.look(task)?;
             let control = self.pulled.load(Ordering::Acquire);
@@ -178,13 +182,13 @@ impl Plane {
             if has_mail {
                 return Ok(Came::Ask { place: place.clone(), mail, control });
             }
-            if until.is_some_and(|at| at <= Instant::now()) {
+            if interrupted || until.is_some_and(|at| at <= Instant::now()) {
                 if place.has_pending.load(Ordering::Acquire) {
                     // Threads that sleep here do not know of it.
                     place.wake_all();
                     self.kick_pollers();
                 }
-                return Ok(Came::Late);
+                return Ok(if interrupted { Came::Interrupted } else { Came::Late });
             }
             let warm = warm.unwrap_or_default();
             let mut looks = 0u32;
@@ -209,7 +213,8 @@ impl Plane {
             *slept = true;
             // A poller that is armed hears of them as well.
             let bell = if self.pollers.are_armed() { bell::KERNEL } else { bell::FUTEX };
-            place.pending_words(bell, |words| self.sleep_for_message(place, control, mail, words, Plane::nap(until).0));
+            let woken = place.pending_words(bell, |words| self.sleep_for_message(place, control, mail, words, Plane::nap(until).0));
+            interrupted = woken == Woken::Interrupted && want.options & Options::RCV_INTERRUPT.bits() != 0;
             wait::learn(start.elapsed());
             self.check_kernel(task, start.elapsed())?;
             looking = self.looking();
@@ -319,9 +324,9 @@ impl Plane {
     }
 
     /// Sleeps until there is something for this place; `more` are words to sleep on besides.
-    fn sleep_for_message(&self, place: &Arc<Place>, control: u32, mail: u32, more: &[(&AtomicU32, u32)], until: Instant) {
-        let Some(attention) = self.attention.get() else { return };
-        forget_routes();
+    fn sleep_for_message(&self, place: &Arc<Place>, control: u32, mail: u32, more: &[(&AtomicU32, u32)], until: Instant) -> Woken {
+        let Some(attention) = self.attention.get() else { return Woken::Changed };
+        let mut woken = Woken::Changed;
         let me = Waiter::of_this_thread();
         me.word.store(0, Ordering::Relaxed);
         place.waiters.lock().push(me.clone());
@@ -348,7 +353,7 @@ impl Plane {
                         link.show(link::state::SLEEPS, wait::cpu());
                     }
                 }
-                futex::wait(&words, Some(until));
+                woken = futex::wait(&words, Some(until));
             }
             warm.iter().for_each(|link| link.show(link::state::RUNS, wait::cpu()));
             self.leave_post();
@@ -357,11 +362,12 @@ impl Plane {
                 let mut words: SmallVec<[(&AtomicU32, u32); 4]> = SmallVec::new();
                 words.extend([(&me.word, 0), (attention.control(), control), (attention.mail(), mail)]);
                 words.extend_from_slice(more);
-                futex::wait(&words, Some(until));
+                woken = futex::wait(&words, Some(until));
             }
             self.floor.rise(&me);
         }
         place.waiters.lock().retain(|other| !Arc::ptr_eq(other, &me));
+        woken
     }
 
     /// The next message of a place, if there is one.

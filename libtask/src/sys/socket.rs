@@ -78,13 +78,18 @@ impl Socket {
                 // Linux returns 0 for the end and for an empty packet alike; the kernel process never sends the latter.
                 Ok(0) | Err(Errno::CONNRESET | Errno::PIPE) => return Err(Error::KernelGone),
                 Ok(bytes) => return Ok(Waited::Packet(bytes)),
-                Err(Errno::INTR) => return Ok(Waited::Interrupted),
-                Err(Errno::AGAIN) => {
+                Err(error @ (Errno::INTR | Errno::AGAIN)) => {
                     let left = wait.map(|(deadline, _)| deadline.saturating_duration_since(Instant::now()));
                     if left == Some(Duration::ZERO) {
                         return Ok(Waited::Late);
                     }
-                    self.set_timeout(left)?;
+                    // Also after a signal: Linux would begin anew, and signals that keep coming would make it wait for ever.
+                    if left.is_some() || error == Errno::AGAIN {
+                        self.set_timeout(left)?;
+                    }
+                    if error == Errno::INTR {
+                        return Ok(Waited::Interrupted);
+                    }
                 }
                 Err(e) => return Err(Error::io("receiving an answer from the kernel process", e)),
             }

@@ -391,9 +391,11 @@ static void signal_interrupts_who_asked_for_it(void)
         void *code;
         interruptible = asked ? MACH_RCV_INTERRUPT : 0;
         pthread_create(&thread, NULL, receives_a_while, &port);
-        usleep(100000);
-        pthread_kill(thread, SIGUSR1);
-        pthread_join(thread, &code);
+        /* Again and again: it may not wait yet. */
+        while (pthread_tryjoin_np(thread, &code) != 0) {
+            usleep(20000);
+            pthread_kill(thread, SIGUSR1);
+        }
         EXPECT_CODE((uintptr_t)code, asked ? MACH_RCV_INTERRUPTED : MACH_RCV_TIMED_OUT);
     }
     drop_port(port);

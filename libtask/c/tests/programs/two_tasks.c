@@ -2,12 +2,18 @@
 #include "check.h"
 
 #include <servers/bootstrap.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static unsigned char byte_of(unsigned long n, unsigned seed)
 {
     return (unsigned char)(n * 13 + seed);
+}
+
+static void nothing(int signal)
+{
+    (void)signal;
 }
 
 /* Answers each request with what it brought. */
@@ -25,6 +31,11 @@ static void serve(mach_port_t port)
             /* Never answered: the caller is told. */
             mach_msg_destroy(&m.header);
             continue;
+        }
+        if (m.header.msgh_id == 5) {
+            /* Waits where messages come over links, until a signal ends it. */
+            any_message none;
+            m.plain.words[2] = mach_msg(&none.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_INTERRUPT, 0, sizeof none, port, 20000, 0);
         }
         m.header.msgh_id += 100;
         if (mach_msg(&m.header, MACH_SEND_MSG, m.header.msgh_size, 0, 0, 0, 0) != MACH_MSG_SUCCESS)
@@ -55,6 +66,10 @@ static void every_kind_goes_there_and_back(void)
         m.port.port.name = port;
         m.port.port.disposition = MACH_MSG_TYPE_MAKE_SEND;
         OK(send_it(&m));
+        struct sigaction action;
+        memset(&action, 0, sizeof action);
+        action.sa_handler = nothing;
+        sigaction(SIGUSR1, &action, NULL);
         serve(port);
     }
     OK(receive_it(&m, meeting));
@@ -106,6 +121,19 @@ static void every_kind_goes_there_and_back(void)
     start_message(&m, server, MACH_MSG_TYPE_COPY_SEND, 40, 4);
     OK(call(&m, reply));
     EXPECT(m.header.msgh_id, MACH_NOTIFY_SEND_ONCE);
+
+    start_message(&m, server, MACH_MSG_TYPE_COPY_SEND, 40, 5);
+    m.header.msgh_bits |= MACH_MSGH_BITS(0, MACH_MSG_TYPE_MAKE_SEND_ONCE);
+    m.header.msgh_local_port = reply;
+    OK(mach_msg_send(&m.header));
+    mach_msg_return_t answered = MACH_RCV_TIMED_OUT;
+    for (int n = 0; n < 1000 && answered == MACH_RCV_TIMED_OUT; n++) {
+        kill(pid, SIGUSR1);
+        answered = mach_msg(&m.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof m, reply, 20, 0);
+    }
+    OK(answered);
+    EXPECT(m.header.msgh_id, 105);
+    EXPECT_CODE(m.plain.words[2], MACH_RCV_INTERRUPTED);
 
     start_message(&m, server, MACH_MSG_TYPE_COPY_SEND, 40, 99);
     OK(mach_msg_send(&m.header));
