@@ -4,7 +4,7 @@
 //! * `process` has the process's task: made before `main`, made anew in a forked child. `mach_task_self_` and `bootstrap_port` are variables.
 //! * `message` is `mach_msg` on the program's own buffers; `server` the loops around it; `mig` what generated stubs call.
 //! * `port`, `task`, `info`, `bootstrap` wrap one request each. `time` and `timer` are Linux's clock.
-//! * `exception` makes messages of faults.
+//! * `exception` makes messages of faults; `semaphore` and `clock` are the kernel process's.
 //! * `memory` and `mapping` are the program's own address space; `ool` the memory that comes with messages; `probe` whether an address is one.
 //!
 //! Pointers are the program's word: a null one where a result is to be stored is refused with `KERN_INVALID_ARGUMENT`, other wild ones are met as the
@@ -14,6 +14,7 @@
 #![allow(non_upper_case_globals)]
 
 mod bootstrap;
+mod clock;
 mod error;
 mod exception;
 mod info;
@@ -25,6 +26,7 @@ mod ool;
 mod port;
 mod probe;
 mod process;
+mod semaphore;
 mod server;
 mod task;
 mod thread;

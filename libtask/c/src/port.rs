@@ -293,7 +293,7 @@ unsafe extern "C" fn mach_port_assert_attributes(task: u32, name: u32, wanted: i
         }
         // SAFETY: two integers.
         let guard = unsafe { info.cast::<u64>().read_unaligned() };
-        space.port_swap_guard(Name(name), guard, guard)
+        space.port_assert_guard(Name(name), guard)
     })
 }
 

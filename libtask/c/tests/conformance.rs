@@ -30,6 +30,7 @@ programs! {
     leaks,
     memory,
     messages,
+    objects,
     ports,
     traps,
     two_tasks,

@@ -46,6 +46,7 @@ const LAYOUTS: &[Layout] = &[
         &[("mig_vers", 0), ("if_vers", 1), ("mig_encoding", 3), ("int_rep", 4), ("char_rep", 5), ("float_rep", 6), ("reserved2", 7)],
     ),
     ("mig_reply_error_t", 36, &[("Head", 0), ("NDR", 24), ("RetCode", 32)]),
+    ("mach_timespec_t", 8, &[("tv_sec", 0), ("tv_nsec", 4)]),
     #[cfg(target_arch = "x86_64")]
     ("x86_thread_state64_t", 168, &[("__rax", 0), ("__rsp", 56), ("__r8", 64), ("__rip", 128), ("__rflags", 136), ("__gs", 160)]),
     ("mach_port_deleted_notification_t", 56, &[("NDR", 24), ("not_port", 32), ("trailer", 36)]),
@@ -183,6 +184,10 @@ const NUMBERS: &[(&str, u64)] = &[
     ("MACH_NOTIFY_NO_SENDERS", 70),
     ("MACH_NOTIFY_SEND_ONCE", 71),
     ("MACH_NOTIFY_DEAD_NAME", 72),
+    ("SYNC_POLICY_FIFO", 0),
+    ("SYNC_POLICY_REVERSED", 2),
+    ("SYSTEM_CLOCK", 0),
+    ("CALENDAR_CLOCK", 1),
     ("EXC_BAD_ACCESS", 1),
     ("EXC_BAD_INSTRUCTION", 2),
     ("EXC_ARITHMETIC", 3),
@@ -246,7 +251,7 @@ const NUMBERS: &[(&str, u64)] = &[
 
 fn asserts(keyword: &str) -> String {
     let mut text =
-        "#include <mach/mach.h>\n#include <mach/mach_time.h>\n#include <mach/mach_vm.h>\n#include <servers/bootstrap.h>\n#include \
+        "#include <mach/mach.h>\n#include <mach/mach_time.h>\n#include <mach/mach_vm.h>\n#include <mach/semaphore.h>\n#include <servers/bootstrap.h>\n#include \
                     <stddef.h>\n#define SAME(a, b) "
             .to_owned();
     writeln!(text, "{keyword}((a) == (b), #a)").unwrap();

@@ -1,0 +1,82 @@
+//! Semaphores, which the kernel process holds: a thread that waits is answered when it is signalled.
+
+use std::ffi::c_int;
+use std::time::Duration;
+
+use libtask::raw::Space;
+use libtask::{Code, Name};
+
+use crate::process::{check_out, code, put, space, space_of};
+
+/// Seconds and nanoseconds, as C has them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Timespec {
+    pub(crate) seconds: u32,
+    pub(crate) nanoseconds: i32,
+}
+
+impl Timespec {
+    fn duration(self) -> Result<Duration, Code> {
+        let nanoseconds = u32::try_from(self.nanoseconds).ok().filter(|&n| n < 1_000_000_000).ok_or(Code::KERN_INVALID_VALUE)?;
+        Ok(Duration::new(self.seconds.into(), nanoseconds))
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn semaphore_create(task: u32, semaphore: *mut u32, policy: c_int, value: c_int) -> i32 {
+    code((|| {
+        check_out(semaphore)?;
+        let made = space_of(task)?.semaphore_create(policy as u32, value)?;
+        // SAFETY: the caller's word.
+        unsafe { put(semaphore, made.0) }
+    })())
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn semaphore_destroy(task: u32, semaphore: u32) -> i32 {
+    code(space_of(task).and_then(|space| space.semaphore_destroy(Name(semaphore))))
+}
+
+fn here(call: impl FnOnce(Space<'static>) -> Result<(), Code>) -> i32 {
+    code(space().and_then(call))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn semaphore_signal(semaphore: u32) -> i32 {
+    here(|space| space.semaphore_signal(Name(semaphore)))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn semaphore_signal_all(semaphore: u32) -> i32 {
+    here(|space| space.semaphore_signal_all(Name(semaphore)))
+}
+
+/// Without a thread: wakes one that waits, or says that none does. Threads are no objects of the kernel process's, so none can be chosen.
+#[unsafe(no_mangle)]
+extern "C" fn semaphore_signal_thread(semaphore: u32, thread: u32) -> i32 {
+    if thread != 0 {
+        return Code::KERN_NOT_SUPPORTED.0 as i32;
+    }
+    here(|space| space.semaphore_signal_waiting(Name(semaphore)))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn semaphore_wait(semaphore: u32) -> i32 {
+    semaphore_wait_signal(semaphore, 0)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn semaphore_wait_signal(semaphore: u32, signal: u32) -> i32 {
+    here(|space| space.semaphore_wait_signal(Name(semaphore), Name(signal), None, true))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn semaphore_timedwait(semaphore: u32, time: Timespec) -> i32 {
+    semaphore_timedwait_signal(semaphore, 0, time)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn semaphore_timedwait_signal(semaphore: u32, signal: u32, time: Timespec) -> i32 {
+    here(|space| space.semaphore_wait_signal(Name(semaphore), Name(signal), Some(time.duration()?), true))
+}
