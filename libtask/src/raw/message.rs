@@ -60,11 +60,10 @@ pub struct MsgBuffer {
 impl MsgBuffer {
     /// An empty message (a header).
     pub fn new(id: i32) -> MsgBuffer {
-        MsgBuffer {
-            bytes: Header { id, size: HEADER as u32, ..Header::default() }.to_bytes().to_vec(),
-            ool: Vec::new(),
-            trailer: Vec::new(),
-        }
+        // Most messages fit without growing.
+        let mut bytes = Vec::with_capacity(128);
+        bytes.extend_from_slice(&Header { id, size: HEADER as u32, ..Header::default() }.to_bytes());
+        MsgBuffer { bytes, ool: Vec::new(), trailer: Vec::new() }
     }
     /// Sets the destination.
     pub fn remote(self, name: Name, disposition: Disposition) -> MsgBuffer {

@@ -111,12 +111,12 @@ impl Space<'_> {
     /// Receives what is ready, at most `count` messages, waiting at most so many milliseconds for the first.
     pub fn receive_many(&self, name: Name, count: u32, timeout: u32) -> Result<Vec<MsgBuffer>, Code> {
         let options = (Options::RCV | Options::RCV_TIMEOUT).bits() | TrailerRequest::Audit.options();
-        let mut program = Buffers { send: None, received: Vec::new() };
+        let mut program = Buffers { send: None, received: SmallVec::new() };
         let code = self.exchange(&mut program, options, u32::MAX, name, timeout, count).map_err(|e| e.code())?;
         if program.received.is_empty() {
             code.ok()?;
         }
-        Ok(program.received)
+        Ok(program.received.into_vec())
     }
 
     /// Sends several messages, none of which waits; stops at the first that fails. Says how many were sent, and how the last one ended.
@@ -428,12 +428,12 @@ fn from_wire(task: &Task, code: Code, frame: RawFrame<'_>, program: &mut impl Pr
 /// A [`MsgBuffer`] as a program: addresses are indices.
 struct Buffers<'b> {
     send: Option<&'b MsgBuffer>,
-    received: Vec<MsgBuffer>,
+    received: SmallVec<[MsgBuffer; 1]>,
 }
 
 impl<'b> Buffers<'b> {
     fn of(send: &'b MsgBuffer) -> Buffers<'b> {
-        Buffers { send: Some(send), received: Vec::new() }
+        Buffers { send: Some(send), received: SmallVec::new() }
     }
     fn part(&self, address: u64) -> Option<&OolPart> {
         self.send?.ool.get(usize::try_from(address).ok()?)
