@@ -126,6 +126,16 @@ pub fn wait_flag<M: Memory>(mem: &M, mine: usize, slot: u32, bell: u32) {
     }
 }
 
+/// The call in `slot` is over: nobody waits there any more, so the next answer rings for nobody unless it is asked to.
+#[inline]
+pub fn stop_waiting<M: Memory>(mem: &M, mine: usize, slot: u32) {
+    assert!((slot as usize) < SLOTS, "slot {slot} is out of range");
+    let word = mem.word(base(mine) + SLOT_WAITS + 4 * slot as usize);
+    if word.load(Relaxed) != umach_abi::link::bell::NONE {
+        word.store(umach_abi::link::bell::NONE, Relaxed);
+    }
+}
+
 /// Where the word of `slot` is that the task of `half` writes.
 #[inline]
 pub fn word_at(half: usize, slot: u32) -> usize {

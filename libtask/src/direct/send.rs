@@ -513,7 +513,10 @@ impl Plane {
     /// Nobody waits for the answer any more: one that comes finds another generation.
     #[inline]
     pub(crate) fn end_call(&self, open: &Open) {
-        open.route.link.calls.lock().end(open.slot);
+        let link = &open.route.link;
+        // Before the slot is another call's.
+        slot::stop_waiting(&*link.memory, link.mine, open.slot);
+        link.calls.lock().end(open.slot);
     }
 
     /// The answer, if it is there.
