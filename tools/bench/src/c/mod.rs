@@ -17,6 +17,7 @@ use crate::peers::start;
 use crate::place::{Cpus, Place};
 use crate::process::{Direct, Kernel, Process};
 use crate::sample::{median, take_turns};
+use crate::sys::clib;
 use crate::table::{Goal, Table};
 use crate::{Options, Part};
 
@@ -40,6 +41,7 @@ fn with_ends(measure: impl FnOnce(&mut Ends) -> Result<()>) -> Result<()> {
     static ENDS: Mutex<Option<Ends>> = Mutex::new(None);
     let mut ends = ENDS.lock().unwrap_or_else(PoisonError::into_inner);
     if ends.is_none() {
+        clib::is_there()?;
         let kernel = Kernel::start(Direct::Always)?;
         let (server, right) = kernel.child(&["c-serve"])?;
         let client = end::Client::new(kernel.lane("c-client", &right)?)?;
@@ -58,10 +60,9 @@ fn calls(Ends { kernel, server, client }: &mut Ends, options: &Options, table: &
     let cpus = Cpus::new()?;
     let mut rust = start("umach")?;
     let pids = rust.pids();
-    let servers: Vec<u32> = pids.servers.iter().copied().chain([server.pid()]).collect();
-    let middles: Vec<u32> = pids.middles.iter().copied().chain([kernel.pid()]).collect();
+    let others: Vec<u32> = pids.servers.iter().chain(&pids.middles).copied().chain([server.pid(), kernel.pid()]).collect();
     for place in cpus.places() {
-        cpus.put(place, &middles, &servers)?;
+        cpus.put_apart(place, &others)?;
         // Each step is so many calls that the clock does not count.
         const CALLS: usize = 100;
         let mut typed = || rust.calls(CALLS, 32);
@@ -78,7 +79,7 @@ fn flood(options: &Options, table: &mut Table) -> Result<()> {
 }
 
 fn floods(Ends { kernel, server, client }: &mut Ends, options: &Options, table: &mut Table) -> Result<()> {
-    Cpus::new()?.put(Place::Unpinned, &[kernel.pid()], &[server.pid()])?;
+    Cpus::new()?.put_apart(Place::Unpinned, &[kernel.pid(), server.pid()])?;
     let mut rust = start("umach")?;
     let count = options.scale(200_000, 2_000);
     let (mut typed, mut c) = (Vec::new(), Vec::new());
@@ -107,7 +108,7 @@ fn there_and_back(Ends { kernel, server, client }: &mut Ends, options: &Options,
     let echo = Process::start(&["stream-echo", &MEMORY.to_string()], std::os::fd::OwnedFd::from(theirs), Stdio::null())?;
     let (mut out, mut back) = (vec![7u8; MEMORY], vec![0u8; MEMORY]);
     for place in cpus.places() {
-        cpus.put(place, &[kernel.pid()], &[server.pid(), echo.pid()])?;
+        cpus.put_apart(place, &[kernel.pid(), server.pid(), echo.pid()])?;
         let mut stream = || {
             out[0] = out[0].wrapping_add(1);
             ours.write_all(&out)?;

@@ -42,6 +42,11 @@ pub(crate) struct Library {
     bootstrap: u32,
 }
 
+/// Whether the library is there. Its user would only see that the other end does not start.
+pub(crate) fn is_there() -> Result<()> {
+    find().map(drop)
+}
+
 /// Where the library is: beside this program, as cargo leaves it, or where it is installed.
 fn find() -> Result<PathBuf> {
     let program = std::env::current_exe().context("where this program is")?;
