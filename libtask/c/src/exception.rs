@@ -12,11 +12,11 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-use libtask::raw::{Aside, ExceptionRow, Header, NDR};
+use libtask::raw::{Aside, ExceptionRow, Header, NDR, Space};
 use libtask::{Code, Disposition, Name, Task};
 use umach_abi::message::HEADER;
 
-use crate::process::{check_out, code, put, space_of};
+use crate::process::{check_out, code, put, space, space_of};
 
 const BAD_ACCESS: u32 = 1;
 const BAD_INSTRUCTION: u32 = 2;
@@ -301,32 +301,50 @@ mod state {
     pub(super) fn write(_context: &mut libc::ucontext_t, _words: &[u32; 0]) {}
 }
 
-/// Rows in the four arrays of C's; `count` says how many there is room for, and then how many there are.
-///
-/// # Safety
-/// The pointers are null or have as much room.
-unsafe fn put_rows(rows: &[ExceptionRow], masks: *mut u32, count: *mut u32, ports: *mut u32, behaviors: *mut i32, flavors: *mut i32) {
-    // SAFETY: the caller's word.
-    unsafe {
-        let room = count.read_unaligned() as usize;
-        for (n, row) in rows.iter().take(room).enumerate() {
-            masks.add(n).write_unaligned(row.mask);
-            ports.add(n).write_unaligned(row.port.0);
-            behaviors.add(n).write_unaligned(row.behavior as i32);
-            flavors.add(n).write_unaligned(row.flavor as i32);
+/// Four arrays of C's; `count` says how many rows there is room for, and then how many there are.
+struct Arrays {
+    masks: *mut u32,
+    count: *mut u32,
+    ports: *mut u32,
+    behaviors: *mut c_int,
+    flavors: *mut c_int,
+}
+
+impl Arrays {
+    /// Fills them with what a call gives. A row without room is left out, and its right given back.
+    ///
+    /// # Safety
+    /// The pointers are null or have as much room as `count` says.
+    unsafe fn fill(self, task: u32, call: impl FnOnce(&Space<'static>) -> Result<Vec<ExceptionRow>, Code>) -> Result<(), Code> {
+        let Arrays { masks, count, ports, behaviors, flavors } = self;
+        [masks, count, ports].into_iter().try_for_each(|at| check_out(at))?;
+        [behaviors, flavors].into_iter().try_for_each(|at| check_out(at))?;
+        let rows = call(&space_of(task)?)?;
+        // SAFETY: the caller's word, so below.
+        let room = unsafe { count.read_unaligned() } as usize;
+        let (told, left_out) = rows.split_at(room.min(rows.len()));
+        for (n, row) in told.iter().enumerate() {
+            // SAFETY: as above.
+            unsafe {
+                masks.add(n).write_unaligned(row.mask);
+                ports.add(n).write_unaligned(row.port.0);
+                behaviors.add(n).write_unaligned(row.behavior as c_int);
+                flavors.add(n).write_unaligned(row.flavor as c_int);
+            }
         }
-        let _ = put(count, rows.len().min(room) as u32);
+        let own = space()?;
+        for row in left_out.iter().filter(|row| row.port.is_valid()) {
+            // It has just been given.
+            let _ = own.port_deallocate(row.port);
+        }
+        // SAFETY: as above.
+        unsafe { put(count, told.len() as u32) }
     }
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn task_set_exception_ports(task: u32, mask: u32, port: u32, behavior: c_int, flavor: c_int) -> i32 {
     code(space_of(task).and_then(|space| space.task_set_exception_ports(mask, Name(port), behavior as u32, flavor as u32)))
-}
-
-fn check_arrays(masks: *mut u32, count: *mut u32, ports: *mut u32, behaviors: *mut c_int, flavors: *mut c_int) -> Result<(), Code> {
-    [masks, count, ports].into_iter().try_for_each(|at| check_out(at))?;
-    [behaviors, flavors].into_iter().try_for_each(|at| check_out(at))
 }
 
 #[unsafe(no_mangle)]
@@ -339,13 +357,9 @@ unsafe extern "C" fn task_get_exception_ports(
     behaviors: *mut c_int,
     flavors: *mut c_int,
 ) -> i32 {
-    code((|| {
-        check_arrays(masks, count, ports, behaviors, flavors)?;
-        let rows = space_of(task)?.task_get_exception_ports(mask)?;
-        // SAFETY: the caller's word.
-        unsafe { put_rows(&rows, masks, count, ports, behaviors, flavors) };
-        Ok(())
-    })())
+    let arrays = Arrays { masks, count, ports, behaviors, flavors };
+    // SAFETY: the caller's word.
+    code(unsafe { arrays.fill(task, |space| space.task_get_exception_ports(mask)) })
 }
 
 #[unsafe(no_mangle)]
@@ -362,11 +376,7 @@ unsafe extern "C" fn task_swap_exception_ports(
     behaviors: *mut c_int,
     flavors: *mut c_int,
 ) -> i32 {
-    code((|| {
-        check_arrays(masks, count, ports, behaviors, flavors)?;
-        let rows = space_of(task)?.task_swap_exception_ports(mask, Name(port), behavior as u32, flavor as u32)?;
-        // SAFETY: the caller's word.
-        unsafe { put_rows(&rows, masks, count, ports, behaviors, flavors) };
-        Ok(())
-    })())
+    let arrays = Arrays { masks, count, ports, behaviors, flavors };
+    // SAFETY: the caller's word.
+    code(unsafe { arrays.fill(task, |space| space.task_swap_exception_ports(mask, Name(port), behavior as u32, flavor as u32)) })
 }

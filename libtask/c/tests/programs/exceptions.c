@@ -46,6 +46,12 @@ static void ports_are_kept_by_kind(void)
     EXPECT(rows(EXC_MASK_BAD_ACCESS | EXC_MASK_BREAKPOINT, masks, ports, behaviors, flavors), 2);
     OK(mach_port_deallocate(self(), port));
     OK(mach_port_deallocate(self(), other));
+    /* Room for one row: the other's right is not left over. */
+    count = 1;
+    OK(task_get_exception_ports(self(), EXC_MASK_BAD_ACCESS | EXC_MASK_BREAKPOINT, masks, &count, ports, behaviors, flavors));
+    EXPECT(count, 1);
+    EXPECT(refs(port, MACH_PORT_RIGHT_SEND) + refs(other, MACH_PORT_RIGHT_SEND), 3);
+    OK(mach_port_deallocate(self(), ports[0]));
     EXPECT_CODE(task_set_exception_ports(self(), 1u << 20, port, DEFAULT, THREAD_STATE_NONE), KERN_INVALID_ARGUMENT);
     EXPECT_CODE(task_set_exception_ports(self(), EXC_MASK_BREAKPOINT, port, 77, THREAD_STATE_NONE), KERN_INVALID_ARGUMENT);
     EXPECT_CODE(task_get_exception_ports(self(), EXC_MASK_ALL, NULL, &count, ports, behaviors, flavors), KERN_INVALID_ARGUMENT);
