@@ -192,7 +192,7 @@ impl Plane {
             }
             let warm = warm.unwrap_or_default();
             let mut looks = 0u32;
-            let ready = || {
+            let mut ready = || {
                 looks = looks.wrapping_add(1);
                 warm.iter().any(|link| link.has_more())
                     || self.control_word() != control
@@ -203,7 +203,6 @@ impl Plane {
                     || place.pending_came()
             };
             let near = |cpu: u32| self.partner.load(Ordering::Relaxed) == cpu.wrapping_add(1) || place.is_pending_near(cpu);
-            let mut ready = ready;
             if self.floor.seats.may_wait() && wait::look(near, until, &mut ready) {
                 continue;
             }
