@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use umach_abi::control::Malformed;
-use umach_abi::{Code, Name, RightKind};
+use umach_abi::{Code, Explanation, Name, RightKind};
 
 use crate::message::Message;
 
@@ -158,19 +158,17 @@ impl Error {
             Error::NoKernel { .. } | Error::Io { .. } | Error::Protocol(_) => Code::KERN_FAILURE,
         }
     }
+    /// All that is known about it (`umach explain`): Mach's code for what the kernel process refused, else this variant's own text. `None` for a code
+    /// that is none of the table's.
+    pub fn explanation(&self) -> Option<&'static Explanation> {
+        match self {
+            Error::Mach { code, .. } => code.explanation(),
+            other => other.own_explanation(),
+        }
+    }
     /// What to try.
     pub fn advice(&self) -> &'static str {
-        match self {
-            Error::Mach { code, .. } => code.advice(),
-            Error::KernelGone => "connect again",
-            Error::Forked => "spawn tasks with Task::spawn, or connect anew in the child",
-            Error::NoKernel { .. } => "start one with `umach kernel`, or name its socket in UMACH_SOCKET",
-            Error::Io { .. } => "see umach doctor",
-            Error::Protocol(_) => "report it",
-            Error::Body { .. } | Error::Part { .. } => "check that both sides use the same description of the interface",
-            Error::File { .. } => "ask the sender to send it again",
-            Error::Memory { .. } => "do not trust the sender; report it if the kernel process is genuine",
-        }
+        self.explanation().map_or("report it", |known| known.advice)
     }
     /// A deadline passed: the queue stayed full, or no message came.
     pub fn is_timed_out(&self) -> bool {
@@ -188,6 +186,36 @@ impl Error {
     pub fn is_port_gone(&self) -> bool {
         matches!(self.code().plain(), Code::MACH_RCV_PORT_CHANGED | Code::MACH_RCV_PORT_DIED | Code::MACH_RCV_INVALID_NAME)
     }
+}
+
+umach_abi::explanations! { Error besides [Mach]:
+    KernelGone = LIBTASK_KERNEL_GONE, "the kernel process is gone, or has ended this task; every right of it is lost",
+        "umach kernel was stopped or crashed, `umach kill` ended the task, or the task broke the protocol (the kernel's log says so)",
+        "connect again, and look the services up again";
+    Forked = LIBTASK_FORKED, "a child of the task's process used the task",
+        "rights do not survive a fork: the child is a process of its own and not the task",
+        "spawn tasks with Task::spawn, or connect anew in the child";
+    NoKernel = LIBTASK_NO_KERNEL, "no kernel process could be found or started",
+        "none listens at the socket ($UMACH_SOCKET, else $XDG_RUNTIME_DIR/umach/socket, else /tmp/umach-<uid>/socket), or it belongs to another user",
+        "start one with `umach kernel`, or name its socket in UMACH_SOCKET";
+    Io = LIBTASK_LINUX, "Linux refused a system call",
+        "no descriptor or memory is left, or a sandbox or container forbids the call; Linux's own reason is in the message",
+        "see umach doctor";
+    Protocol = LIBTASK_PROTOCOL, "the kernel process answered what the protocol does not allow",
+        "libtask and kernel process of different builds, or a bug in one of them",
+        "use the same build on both sides; if it is, report it";
+    Body = LIBTASK_BODY, "a body could not be written or read as the type asked for",
+        "the sender and the receiver were built from different types, or the message is of another interface",
+        "check that both sides use the same description of the interface";
+    Part = LIBTASK_PART, "the message has no such part at this index",
+        "the sender put its rights and memory in another order, or left one out",
+        "check that both sides use the same description of the interface";
+    File = LIBTASK_FILE, "an open file did not come with its message",
+        "the sender ended, or the message was passed on by a task that had no lane for files to this one",
+        "ask the sender to send it again";
+    Memory = LIBTASK_MEMORY, "memory that came with a message is not what the kernel process must have checked; it was not mapped",
+        "the seals or the size of the memory are wrong: the kernel process is not genuine, or has a bug",
+        "do not trust the sender; report it if the kernel process is genuine";
 }
 
 /// A send that failed, with the message if it was not consumed, so that it can be sent again or elsewhere.
@@ -214,5 +242,20 @@ impl std::error::Error for SendError {
 impl From<SendError> for Error {
     fn from(failed: SendError) -> Error {
         failed.error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_explanation_is_complete_and_advice_comes_from_it() {
+        assert!(Error::EXPLANATIONS.iter().all(Explanation::is_complete));
+        assert_eq!(Error::Forked.explanation().map(|known| known.name), Some("LIBTASK_FORKED"));
+        let dead = Error::mach(Code::MACH_SEND_INVALID_DEST, "sending");
+        assert_eq!(dead.explanation().map(|known| known.name), Some("MACH_SEND_INVALID_DEST"));
+        assert_eq!(dead.advice(), Code::MACH_SEND_INVALID_DEST.advice());
+        assert_eq!(Error::mach(Code(0x7777), "trying").explanation(), None);
     }
 }

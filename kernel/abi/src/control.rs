@@ -115,6 +115,26 @@ pub enum Malformed {
     },
 }
 
+crate::explanations! { Malformed besides []:
+    Short = PACKET_SHORT, "a packet to or from the kernel process has fewer bytes than its fields need",
+        "a program that does not use libtask, or libtask and kernel process of different builds",
+        "use the same build on both sides; the log of the kernel process has the bytes";
+    Long = PACKET_LONG, "a packet to or from the kernel process is larger than any",
+        "a program that does not use libtask, or libtask and kernel process of different builds",
+        "use the same build on both sides; the log of the kernel process has the bytes";
+    Length = PACKET_LENGTH, "the length that a packet says is not the one that it has",
+        "a program that does not use libtask wrote to the lane, or two processes share one lane",
+        "give each process a task of its own: spawn it with Task::spawn, or let it connect";
+    Extra = PACKET_EXTRA, "bytes are left over behind a packet's last field",
+        "libtask and kernel process of different builds",
+        "use the same build on both sides";
+    Reserved = PACKET_RESERVED, "a field of a packet that must be zero is not",
+        "libtask and kernel process of different builds",
+        "use the same build on both sides";
+    UnknownOp = PACKET_UNKNOWN_REQUEST, "the kernel process does not know the request", "a task that is newer than the kernel process",
+        "end the old kernel process (umach doctor says which runs) and start this build's";
+}
+
 /// A field of a packet. The tail (`&[u8]`) takes all that is left, so it can only be the last one.
 pub trait Field<'a>: Sized {
     /// How the protocol document writes it.

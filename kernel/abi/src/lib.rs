@@ -10,6 +10,7 @@
 
 pub mod control;
 pub mod error;
+pub mod explain;
 pub mod lane;
 pub mod limits;
 pub mod link;
@@ -19,6 +20,7 @@ pub mod records;
 pub mod rights;
 
 pub use error::Code;
+pub use explain::Explanation;
 pub use rights::{Disposition, Name, RightKind, TypeBits};
 
 /// The protocol's version; both sides of a connection must speak the same one.

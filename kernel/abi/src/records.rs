@@ -386,40 +386,84 @@ pub mod undelivered {
     pub const DROP: u32 = 2;
 }
 
+macro_rules! numbered {
+    ($($(#[doc = $doc:literal])* $CONST:ident = $number:literal $NAME:ident, $meaning:literal, $cause:literal, $advice:literal;)*) => {
+        $($(#[doc = $doc])* pub const $CONST: u32 = $number;)*
+        /// One row for each, with its number.
+        pub const EXPLANATIONS: &[crate::Explanation] = &[$(crate::Explanation {
+            name: stringify!($NAME),
+            number: Some($number),
+            meaning: $meaning,
+            cause: $cause,
+            advice: $advice,
+        }),*];
+    };
+}
+
 /// Why a link is over.
 pub mod down {
-    /// The peer has ended.
-    pub const PEER_ENDED: u32 = 1;
-    /// The peer said that this task broke a rule.
-    pub const ACCUSED: u32 = 2;
-    /// This task said so of the peer.
-    pub const ACCUSER: u32 = 3;
-    /// Nothing used it.
-    pub const IDLE: u32 = 4;
+    numbered! {
+        /// The peer has ended.
+        PEER_ENDED = 1 LINK_PEER_ENDED, "the link is over: the peer has ended",
+            "the task at the other end exited, was killed, or was ended by the kernel process",
+            "nothing: its ports are dead names now, and calls to it have failed with MIG_SERVER_DIED";
+        /// The peer said that this task broke a rule.
+        ACCUSED = 2 LINK_ACCUSED, "the link is over: the peer said that this task broke a rule of it",
+            "this task's half of the link's memory was not as the rules say: a bug in it, a write through a stray pointer, or a peer that lies",
+            "the two go on through the kernel process; the log of `umach kernel` has the rule and the evidence (umach explain LINK_RULE_...)";
+        /// This task said so of the peer.
+        ACCUSER = 3 LINK_ACCUSER, "the link is over: this task found the peer breaking a rule of it",
+            "the peer's half of the link's memory was not as the rules say: it is broken, or hostile",
+            "the two go on through the kernel process; do not trust the peer, and see the log of `umach kernel` for the evidence";
+        /// Nothing used it.
+        IDLE = 4 LINK_IDLE, "the link is over: nothing used it",
+            "both tasks said that they do not use it, and links are counted against task-links",
+            "nothing: it is made again when the two talk again";
+    }
 }
 
 /// Rules of a link that a peer can break.
 pub mod violation {
     /// Not a violation: the link is idle.
     pub const NONE: u32 = 0;
-    /// An index of the ring runs backwards or beyond the ring.
-    pub const INDEX: u32 = 1;
-    /// A record is shorter than its head or longer than what was published.
-    pub const RECORD: u32 = 2;
-    /// A record names a route that was never granted, or has ended.
-    pub const ROUTE: u32 = 3;
-    /// More messages on a route than its credit.
-    pub const CREDIT: u32 = 4;
-    /// A ticket that the kernel process does not know.
-    pub const TICKET: u32 = 5;
-    /// A slot out of range, or a second call in a slot that is in use.
-    pub const SLOT: u32 = 6;
-    /// A reply of impossible length or kind.
-    pub const REPLY: u32 = 7;
-    /// A lease outside its arena.
-    pub const LEASE: u32 = 8;
-    /// A request in a lane's memory that is out of turn, or longer than any; or more names to release than there can be.
-    pub const LANE: u32 = 9;
+    numbered! {
+        /// An index of the ring runs backwards or beyond the ring.
+        INDEX = 1 LINK_RULE_RING_INDEX, "a link was ended: an index of the ring runs backwards or beyond the ring",
+            "a task wrote to the words of its half of a link other than through libtask",
+            "look for stray pointers in the task that the log names, or do not trust it";
+        /// A record is shorter than its head or longer than what was published.
+        RECORD = 2 LINK_RULE_RECORD_LENGTH, "a link was ended: a record is shorter than its head, of an unknown kind, or longer than what was published",
+            "a task wrote to the ring of its half of a link other than through libtask, or while it was read",
+            "look for stray pointers in the task that the log names, or do not trust it";
+        /// A record names a route that was never granted, or has ended.
+        ROUTE = 3 LINK_RULE_ROUTE, "a link was ended: a record names a route that was never granted, or has ended",
+            "the sender made a route up, or went on after it had been told to stop: only a task that does not use libtask does",
+            "do not trust the task that the log names";
+        /// More messages on a route than its credit.
+        CREDIT = 4 LINK_RULE_CREDIT, "a link was ended: more messages on a route than its credit",
+            "the sender did not wait for the receiver, whose queue limit is the credit: only a task that does not use libtask does",
+            "do not trust the task that the log names";
+        /// A ticket that the kernel process does not know.
+        TICKET = 5 LINK_RULE_TICKET, "a link was ended: a ticket that the kernel process does not know",
+            "the sender announced a message with rights that it never gave to the kernel process",
+            "do not trust the task that the log names";
+        /// A slot out of range, or a second call in a slot that is in use.
+        SLOT = 6 LINK_RULE_SLOT, "a link was ended: a reply slot out of range, or a second call in one that is in use",
+            "the caller broke the order of its calls: only a task that does not use libtask does",
+            "do not trust the task that the log names";
+        /// A reply of impossible length or kind.
+        REPLY = 7 LINK_RULE_REPLY, "a link was ended: a reply of impossible length or kind",
+            "the server wrote to a reply slot other than through libtask",
+            "look for stray pointers in the task that the log names, or do not trust it";
+        /// A lease outside its arena.
+        LEASE = 8 LINK_RULE_LEASE, "a link was ended: memory was lent that lies outside of its arena, or from an arena that was never given",
+            "the sender's description of what it lends is wrong: only a task that does not use libtask does",
+            "do not trust the task that the log names";
+        /// A request in a lane's memory that is out of turn, or longer than any; or more names to release than there can be.
+        LANE = 9 LINK_RULE_LANE_MEMORY, "a task was ended: what it wrote to the memory that it shares with the kernel process is out of turn or too long",
+            "a stray pointer wrote to that memory, or the task does not use libtask",
+            "look for stray pointers in the task that the log names, or do not trust it";
+    }
     /// A name for people.
     pub const fn name(why: u32) -> &'static str {
         match why {

@@ -235,3 +235,21 @@ pub enum Violation {
         have: usize,
     },
 }
+
+umach_abi::explanations! { Violation besides []:
+    InFlight = LANE_REQUEST_IN_FLIGHT, "a task was ended: it made a request while another one was in flight on the same lane",
+        "two processes use one lane (it was inherited by a program that took it for its own), or a thread was killed in the middle",
+        "give each process a task of its own: spawn it with Task::spawn, or let it connect";
+    BeforeHello = LANE_BEFORE_HELLO, "a task was ended: its first request is not Hello",
+        "a program that does not use libtask wrote to the socket",
+        "connect through libtask";
+    SecondHello = LANE_SECOND_HELLO, "a task was ended: it said Hello twice on a lane",
+        "two processes use one lane: both took it for their own",
+        "give each process a task of its own: spawn it with Task::spawn, or let it connect";
+    Version = LANE_VERSION, "a task was refused: it speaks another version of the protocol",
+        "libtask and kernel process of different builds",
+        "end the old kernel process (umach doctor says which runs) and start this build's";
+    Sizes = LANE_SIZES, "a task was ended: sizes in its request contradict the request's length",
+        "a program that does not use libtask, or libtask and kernel process of different builds",
+        "use the same build on both sides";
+}

@@ -56,7 +56,7 @@ fn text(code: u32) -> &'static CStr {
     let texts = TEXTS.get_or_init(|| {
         let row = |(code, meaning): (u32, &str)| (code, CString::new(format!("({}) {meaning}", family(code))).unwrap_or_default());
         // What umach says of its own codes comes last, and stays.
-        OTHERS.iter().copied().chain(KNOWN.iter().map(|(code, _, meaning, _)| (code.0, *meaning))).map(row).collect()
+        OTHERS.iter().copied().chain(KNOWN.iter().map(|(code, known)| (code.0, known.meaning))).map(row).collect()
     });
     texts.get(&Code(code).plain().0).map_or(c"(unknown) unknown error code", |text| text.as_c_str())
 }

@@ -264,8 +264,8 @@ fn asserts(keyword: &str) -> String {
     for (name, value) in NUMBERS {
         writeln!(text, "SAME((unsigned long)({name}), {value:#x}ul);").unwrap();
     }
-    for (code, name, ..) in KNOWN {
-        writeln!(text, "SAME((unsigned)({name}), {:#x}u);", code.0).unwrap();
+    for (code, known) in KNOWN {
+        writeln!(text, "SAME((unsigned)({}), {:#x}u);", known.name, code.0).unwrap();
     }
     text
 }

@@ -4,6 +4,9 @@ use std::process::{ExitCode, ExitStatus};
 
 use std::os::unix::process::ExitStatusExt;
 
+use umach_abi::Explanation;
+use umach_file_api::FileError;
+
 /// How `umach` ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Exit(u8);
@@ -32,9 +35,80 @@ impl Exit {
         if io.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe) {
             return Exit::DONE;
         }
-        eprintln!("umach: {error:#}");
+        match explanation(error) {
+            Some(known) => eprintln!("umach: {error:#} (umach explain {})", known.name),
+            None => eprintln!("umach: {error:#}"),
+        }
         if is_no_kernel(error) { Exit::NO_KERNEL } else { Exit::FAILED }
     }
+}
+
+/// What each exit code says, for `umach explain`.
+pub(crate) const EXITS: &[Explanation] = &[
+    Explanation {
+        name: "EXIT_DONE",
+        number: Some(0),
+        meaning: "umach did what it was asked to do",
+        cause: "it worked; a warning of umach doctor is no failure",
+        advice: "nothing",
+    },
+    Explanation {
+        name: "EXIT_FAILED",
+        number: Some(1),
+        meaning: "something failed, or a check or an assertion did not hold",
+        cause: "the line on standard error says what failed, on what, and why",
+        advice: "look up the code at the end of that line with umach explain",
+    },
+    Explanation {
+        name: "EXIT_USAGE",
+        number: Some(2),
+        meaning: "the command line was wrong; nothing was done",
+        cause: "an unknown command or option, a value of the wrong form, or two options that exclude each other",
+        advice: "see umach COMMAND --help",
+    },
+    Explanation {
+        name: "EXIT_NO_KERNEL",
+        number: Some(3),
+        meaning: "no kernel is running where umach looked",
+        cause: "none was started, or it listens elsewhere: the socket is --socket, else $UMACH_SOCKET, else the user's default",
+        advice: "start one with `umach kernel &`, or work inside `umach run -- bash`",
+    },
+    Explanation {
+        name: "EXIT_NOT_STARTED",
+        number: Some(126),
+        meaning: "umach run: the command was found and could not be started",
+        cause: "it is not executable, or no program for this machine",
+        advice: "chmod +x it, or check what it is with `file`",
+    },
+    Explanation {
+        name: "EXIT_NOT_FOUND",
+        number: Some(127),
+        meaning: "umach run: there is no such command",
+        cause: "it is not in PATH, or the path is wrong",
+        advice: "give its path",
+    },
+];
+
+/// What is known about the failure: the innermost cause that has an explanation.
+fn explanation(error: &anyhow::Error) -> Option<&'static Explanation> {
+    error.chain().filter_map(explanation_of).last()
+}
+
+fn explanation_of(cause: &(dyn std::error::Error + 'static)) -> Option<&'static Explanation> {
+    if let Some(error) = cause.downcast_ref::<libtask::Error>() {
+        return error.explanation();
+    }
+    if let Some(failed) = cause.downcast_ref::<libtask::SendError>() {
+        return failed.error.explanation();
+    }
+    if let Some(error) = cause.downcast_ref::<umach_name_api::Error>() {
+        return error.explanation();
+    }
+    if let Some(error) = cause.downcast_ref::<FileError>() {
+        return error.explanation();
+    }
+    // A file error that went through a reader or writer of the standard library.
+    cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<FileError>()?.explanation()
 }
 
 /// Of something that ended with one already.

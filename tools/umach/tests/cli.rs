@@ -9,7 +9,9 @@ fn help_of_every_command_has_examples_and_no_command_is_undocumented() {
     let place = Place::new();
     let help = place.run(&["--help"]).ok().out;
     assert!(help.contains("umach demo") && help.contains("Exit codes"), "{help}");
-    for command in ["demo", "run", "ps", "ports", "rights", "names", "fs", "kill", "doctor", "bench", "kernel", "serve", "completions"] {
+    for command in
+        ["demo", "run", "ps", "ports", "rights", "names", "fs", "kill", "doctor", "explain", "bench", "kernel", "serve", "completions"]
+    {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in: {help}");
         let own = place.run(&[command, "--help"]).ok().out;
         assert!(own.contains("Example"), "{command}: {own}");
@@ -44,6 +46,37 @@ fn without_a_kernel_listings_say_so_with_exit_code_3() {
         assert_eq!(output.code(), Some(3), "{command:?}: {output:#?}");
         assert!(output.err.contains("umach kernel") && output.out.is_empty(), "{output:#?}");
     }
+}
+
+#[test]
+fn explain_finds_names_and_numbers_and_suggests() {
+    let place = Place::new();
+    let by_name = place.run(&["explain", "MACH_SEND_INVALID_DEST"]).ok().out;
+    for part in ["MACH_SEND_INVALID_DEST", "0x10000003", "means", "causes", "try"] {
+        assert!(by_name.contains(part), "{part}: {by_name}");
+    }
+    for number in ["0x10000003", "268435459"] {
+        assert_eq!(place.run(&["explain", number]).ok().out, by_name);
+    }
+    let rows = place.run(&["explain", "--list", "--json"]).ok().json();
+    let rows = rows.as_array().unwrap();
+    for family in ["mach", "libtask", "link", "lane", "names", "files", "exit"] {
+        assert!(rows.iter().any(|row| row["family"] == family), "{family}");
+    }
+    assert!(rows.iter().all(|row| ["name", "meaning", "cause", "advice"].iter().all(|field| !row[field].as_str().unwrap().is_empty())));
+    let wrong = place.run(&["explain", "MACH_SEND_INVALID_DSET"]);
+    assert_eq!(wrong.code(), Some(1));
+    assert!(wrong.err.contains("did you mean MACH_SEND_INVALID_DEST"), "{wrong:#?}");
+    assert_eq!(place.run(&["explain"]).code(), Some(2));
+}
+
+#[test]
+fn error_lines_name_what_explains_them() {
+    let place = Place::new();
+    let failed = place.run(&["ps"]);
+    let name = failed.err.trim_end().rsplit("umach explain ").next().unwrap().trim_end_matches(')');
+    assert_eq!(name, "LIBTASK_NO_KERNEL", "{failed:#?}");
+    assert!(place.run(&["explain", name]).ok().out.contains("umach kernel"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use umach_abi::Code;
+use umach_abi::{Code, Explanation};
 
 use crate::protocol::{Call, Refusal};
 
@@ -94,8 +94,37 @@ impl Error {
             Error::Task(error) => error.code(),
         }
     }
+    /// All that is known about it (`umach explain`).
+    pub fn explanation(&self) -> Option<&'static Explanation> {
+        match self {
+            Error::Refused { code, .. } => code.explanation(),
+            Error::Task(error) => error.explanation(),
+            other => other.own_explanation(),
+        }
+    }
     /// There is no such name (now).
     pub fn is_unknown(&self) -> bool {
         self.code() == Code::BOOTSTRAP_UNKNOWN_SERVICE
     }
+}
+
+umach_abi::explanations! { Error besides [Refused, Task]:
+    NoNameServer = NAMES_NO_SERVER, "this task has no name server: its bootstrap port is null",
+        "the kernel process runs without a name server, or whoever started this task gave it none",
+        "start one with `umach serve name &`, or start the program with `umach run -- COMMAND`";
+    ServerGone = NAMES_SERVER_GONE, "the name server died, or dropped the request",
+        "it was killed or crashed; every name that it knew is gone with it",
+        "whoever started it must start it again, and servers register again";
+    NotInTime = NAMES_NOT_IN_TIME, "the name did not appear in time",
+        "its server does not run, takes long to start, or registers another name",
+        "check that its server runs, or wait longer (umach names lists what is there)";
+    WatchEnded = NAMES_WATCH_ENDED, "the watch is over",
+        "events were not read fast enough (1024 are kept), or the name server is gone",
+        "list the names and watch again";
+    NotStarted = NAMES_NOT_STARTED, "the name server that was to be started did not start",
+        "it ended at once, or another program was started",
+        "see what it printed";
+    Answer = NAMES_ANSWER, "the answer is not one that a name server gives",
+        "client and name server are of different versions, or the right is another server's",
+        "use the same build on both sides";
 }

@@ -4,6 +4,7 @@ mod bench;
 mod completions;
 mod demo;
 mod doctor;
+mod explain;
 mod fs;
 mod kernel;
 mod kill;
@@ -46,6 +47,7 @@ commands! {
     Fs(fs::Fs),
     Kill(kill::Kill),
     Doctor(doctor::Doctor),
+    Explain(explain::Explain),
     Bench(bench::BenchCommand),
     Kernel(kernel::Kernel),
     Serve(serve::Serve),
