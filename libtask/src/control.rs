@@ -1,10 +1,10 @@
 //! Rights to tasks and to the host: what a spawner and a monitor hold.
 
 use umach_abi::control::{
-    HostFileLanes, HostInfo, HostLinkMap, HostLinks, HostPorts, HostRoutes, HostTask, HostTasks, PortNames, PortSpaceInfo, TaskInfo,
-    TaskLabel, TaskResume, TaskSetLabel, TaskSuspend, TaskTerminate,
+    HostFileLanes, HostHeld, HostInfo, HostLinkMap, HostLinks, HostPorts, HostRoutes, HostTask, HostTasks, HostWaits, PortNames,
+    PortSpaceInfo, TaskInfo, TaskLabel, TaskResume, TaskSetLabel, TaskSuspend, TaskTerminate,
 };
-use umach_abi::records::{FileLaneRow, HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow};
+use umach_abi::records::{FileLaneRow, HeldRow, HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow, WaitRow};
 use umach_abi::rights::special;
 use umach_abi::{Code, Name};
 
@@ -201,6 +201,39 @@ impl HostControl {
             let call = HostFileLanes { host: self.right.name(), start };
             self.right.task().ask_on("listing file lanes", &self.right.held, &call, |answer, _| {
                 (answer.next, FileLaneRow::all(answer.rows).collect::<Vec<_>>())
+            })
+        })
+    }
+    /// Every right that is in no space: in messages on their way, and kept for tasks (bootstrap and registered ports, exception handlers).
+    pub fn held(&self) -> Result<Vec<HeldRow>> {
+        let what = "listing rights outside of spaces";
+        let mut rows = Vec::new();
+        for kind in [1, 2] {
+            let mut start = 0;
+            loop {
+                let call = HostHeld { host: self.right.name(), what: kind, start };
+                let (next, page) = self
+                    .right
+                    .task()
+                    .ask_on(what, &self.right.held, &call, |answer, _| (answer.next, HeldRow::all(answer.rows).collect::<Vec<_>>()))?;
+                rows.extend(page);
+                // By message, then by right in it.
+                let order = |at: u64| (at as u32, at >> 32);
+                match next {
+                    0 => break,
+                    next if order(next) <= order(start) => return Err(Error::mach(Code::KERN_FAILURE, what)),
+                    next => start = next,
+                }
+            }
+        }
+        Ok(rows)
+    }
+    /// Every thread that waits in the kernel process. Those that wait at links are in [`LinkSnapshot`].
+    pub fn waits(&self) -> Result<Vec<WaitRow>> {
+        pages("listing waiting threads", |start| {
+            let call = HostWaits { host: self.right.name(), start };
+            self.right.task().ask_on("listing waiting threads", &self.right.held, &call, |answer, _| {
+                (answer.next, WaitRow::all(answer.rows).collect::<Vec<_>>())
             })
         })
     }

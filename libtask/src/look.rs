@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 
 use umach_abi::link::{
     ARMED, COUNTERS, COUNTERS_AT, CREDIT_DELIVERED, CREDIT_SIZE, CREDITS, HALF, HEAD, RECORD_ALIGN, RECORD_HEAD, RECORD_MAX, RING,
-    RING_SIZE, ROUTES, SENT, SPACE_WANTED, TAIL, WANTS,
+    RING_SIZE, ROUTES, SENT, SLOT_WAITS, SLOTS, SPACE_WANTED, TAIL, WANTS, bell,
 };
 use umach_link::record_size;
 
@@ -36,6 +36,8 @@ pub struct LinkSide {
     pub bell: u32,
     /// It waits for room in its ring.
     pub wants_space: bool,
+    /// Calls of its to the peer whose answer a thread of it sleeps for.
+    pub calls_waiting: u32,
     /// Messages in its ring that the peer has not taken out yet, by route index. `None` if what is there cannot be a ring.
     pub in_ring: Option<BTreeMap<u32, u32>>,
     /// Places of its outgoing routes on which it waits for the peer to deliver something.
@@ -72,6 +74,10 @@ impl LinkSnapshot {
         const FAR: i32 = 1 << 16;
         (-FAR..FAR).contains(&ahead).then_some(ahead.max(0) as u32)
     }
+    /// Messages that were received on the route `index` from the task of `half`, ever, modulo 2^32: two looks tell how many a second.
+    pub fn delivered(&self, half: usize, index: u32) -> u32 {
+        self.sides[1 - half].delivered[index as usize % ROUTES]
+    }
 }
 
 impl LinkSide {
@@ -83,6 +89,7 @@ impl LinkSide {
             }),
             bell: word(half, ARMED) & (RECORD_ALIGN as u32 - 1),
             wants_space: word(half, SPACE_WANTED) != 0,
+            calls_waiting: (0..SLOTS).filter(|slot| word(half, SLOT_WAITS + 4 * slot) != bell::NONE).count() as u32,
             in_ring: in_ring(half, head),
             wants_credit: (0..ROUTES).filter(|place| word(half, WANTS + 4 * place) != 0).map(|place| place as u32).collect(),
             sent: (0..ROUTES).map(|place| word(half, SENT + 4 * place)).collect(),

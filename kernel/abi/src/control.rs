@@ -564,6 +564,12 @@ protocol! {
     /// All file lanes (`records::FileLaneRow`), a page starting at slot `start`; needs the host's control right.
     123 HostFileLanes { host: Name, start: u32 } => <'r> { next: u32, rows: &'r [u8] };
 
+    /// Rights that are in no space (`records::HeldRow`), from position `start` on; needs the host's control right. `what`: 1 those in messages, 2 those that are
+    /// kept for tasks and for the host.
+    124 HostHeld { host: Name, what: u32, start: u64 } => <'r> { next: u64, rows: &'r [u8] };
+    /// Threads that wait in the kernel process (`records::WaitRow`), a page starting at slot `start`; needs the host's control right.
+    125 HostWaits { host: Name, start: u32 } => <'r> { next: u32, rows: &'r [u8] };
+
     /// `semaphore_create`: a semaphore of `task`'s, which is over when that is. `policy`: as `SYNC_POLICY_*`, but threads have no priorities.
     130 SemaphoreCreate { task: Name, policy: u32, value: i32 } => { semaphore: Name };
     /// `semaphore_destroy`: the semaphore is over if it is `task`'s; one reference of the name goes in any case.

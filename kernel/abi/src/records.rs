@@ -267,6 +267,32 @@ records! {
         flags: u32,
     }
 
+    /// A row of `HostHeld`: a right that is in no space.
+    HeldRow {
+        /// Where it is: one of [`crate::records::held`].
+        place: u32,
+        /// Which right: [`crate::TypeBits`]; a dead name's if its port has died.
+        kind: u32,
+        /// The port in whose queue the message is, or the task for which the right is kept; 0 if it is the host's.
+        holder: u64,
+        /// The port that the right is to; 0 for a dead one.
+        object: u64,
+        /// The task that sent the message; 0 if none did.
+        sender: u64,
+        /// Kind of that port ([`crate::records::kobject`]).
+        kobject: u32,
+    }
+
+    /// A row of `HostWaits`: a thread that waits in the kernel process.
+    WaitRow {
+        /// Its task.
+        task: u64,
+        /// For what: one of [`crate::records::wait`].
+        what: u32,
+        /// The port or set; 0 if it waits for something else.
+        object: u64,
+    }
+
     /// Answer of `HostInfo`.
     HostRow {
         /// [`crate::VERSION`].
@@ -317,6 +343,34 @@ impl std::fmt::Display for Written {
         };
         f.pad(&text)
     }
+}
+
+/// Where a right is that is in no space.
+pub mod held {
+    /// In a message: the right to reply with.
+    pub const REPLY: u32 = 1;
+    /// In a message's body.
+    pub const BODY: u32 = 2;
+    /// A task's bootstrap port, or the host's.
+    pub const BOOTSTRAP: u32 = 3;
+    /// One of a task's registered ports.
+    pub const REGISTERED: u32 = 4;
+    /// A handler of a task's exceptions.
+    pub const EXCEPTION: u32 = 5;
+}
+
+/// What a thread waits for.
+pub mod wait {
+    /// Room in a port's queue.
+    pub const SEND: u32 = 1;
+    /// A message to a port.
+    pub const RECEIVE: u32 = 2;
+    /// A message to a member of a set.
+    pub const RECEIVE_SET: u32 = 3;
+    /// A semaphore.
+    pub const SEMAPHORE: u32 = 4;
+    /// Whatever comes next: it serves.
+    pub const EVENTS: u32 = 5;
 }
 
 /// Kinds of [`Event`].

@@ -468,6 +468,18 @@ impl Core {
                 let (more, rows) = self.file_news(task);
                 self.reply(lane, Ok(answer::FileNews { more, rows: &rows }));
             }
+            Request::HostHeld(r) => {
+                let page = self.resolve_host(task, r.host, true).and_then(|()| match r.what {
+                    1 => Ok(self.host_in_transit(r.start)),
+                    2 => Ok(self.host_kept(r.start)),
+                    _ => Err(Code::KERN_INVALID_ARGUMENT),
+                });
+                self.reply(lane, page.as_ref().map(|(next, rows)| answer::HostHeld { next: *next, rows }).map_err(|c| *c));
+            }
+            Request::HostWaits(r) => {
+                let page = self.resolve_host(task, r.host, true).map(|()| self.host_waits(r.start));
+                self.reply(lane, page.as_ref().map(|(next, rows)| answer::HostWaits { next: *next, rows }).map_err(|c| *c));
+            }
             Request::HostFileLanes(r) => {
                 let page = self.resolve_host(task, r.host, true).map(|()| self.host_file_lanes(r.start));
                 self.reply(lane, page.as_ref().map(|(next, rows)| answer::HostFileLanes { next: *next, rows }).map_err(|c| *c));

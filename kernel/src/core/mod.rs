@@ -26,6 +26,7 @@ mod exception;
 mod file;
 mod grant;
 mod link;
+mod look;
 mod mail;
 mod mig;
 mod msg;

@@ -3,8 +3,9 @@
 use umach_abi::control::{self, Call, Head, Reply, Request, answer, phase};
 use umach_abi::message::{self, COMPLEX, Descriptor, Header, Options};
 use umach_abi::notify::Notification;
-use umach_abi::records::Frame;
-use umach_abi::{Code, Features, Name, RightKind, VERSION};
+use umach_abi::records::{Frame, HeldRow, WaitRow, held, kobject, wait};
+use umach_abi::rights::special;
+use umach_abi::{Code, Features, Name, RightKind, TypeBits, VERSION};
 
 use super::*;
 
@@ -136,6 +137,71 @@ fn sixth_message_blocks_until_one_is_received() {
     let back = world.answer(client).unwrap();
     assert_eq!(back.status, Code::MACH_SEND_TIMED_OUT);
     assert_eq!(Header::read(back.message()).unwrap().remote, send);
+}
+
+#[test]
+fn rights_on_their_way_and_waiting_threads_are_shown() {
+    let mut world = World::new();
+    let (server, client) = (world.task(), world.task());
+    let (port, kept) = (world.port(server), world.port(client));
+    let send = world.grant(server, port, client);
+    let host = answer::HostControl::take(&world.ok(client, Request::HostControl(control::HostControl {})).fields).unwrap().name;
+    let held = |world: &mut World, what| {
+        let answer = world.ok(client, Request::HostHeld(control::HostHeld { host, what, start: 0 }));
+        let answer = answer::HostHeld::take(&answer.fields).unwrap();
+        assert_eq!(answer.next, 0);
+        HeldRow::all(answer.rows).collect::<Vec<_>>()
+    };
+    let (queue, subject) = {
+        let id = |world: &World, lane, name| {
+            let task = world.core.task_of(lane).unwrap();
+            world.core.ports.iter().find(|(_, port)| port.receiver == port::Receiver::Space(task, name)).unwrap().0.to_raw()
+        };
+        (id(&world, server, port), id(&world, client, kept))
+    };
+    assert_eq!(held(&mut world, 1), []);
+    world.ok(client, msg(Options::SEND, Name::NULL, &carrying(send, 19, kept, 20)));
+    let sender = world.core.task_of(client).unwrap().to_raw();
+    let row = HeldRow { place: held::BODY, kind: TypeBits::SEND.bits(), holder: queue, object: subject, sender, kobject: kobject::NONE };
+    assert_eq!(held(&mut world, 1), [row]);
+    world.ok(client, Request::TaskSetSpecialPort(control::TaskSetSpecialPort { task: Name::NULL, which: special::BOOTSTRAP, right: send }));
+    let row =
+        HeldRow { place: held::BOOTSTRAP, kind: TypeBits::SEND.bits(), holder: sender, object: queue, sender: 0, kobject: kobject::NONE };
+    assert_eq!(held(&mut world, 2), [row]);
+    world.ok(server, msg(Options::RCV, port, &[]));
+    assert_eq!(held(&mut world, 1), []);
+    assert_eq!(world.call(client, Request::HostHeld(control::HostHeld { host, what: 3, start: 0 })).status, Code::KERN_INVALID_ARGUMENT);
+
+    world.start(server, msg(Options::RCV, port, &[]));
+    let answer = world.ok(client, Request::HostWaits(control::HostWaits { host, start: 0 }));
+    let rows: Vec<WaitRow> = WaitRow::all(answer::HostWaits::take(&answer.fields).unwrap().rows).collect();
+    assert_eq!(rows, [WaitRow { task: world.core.task_of(server).unwrap().to_raw(), what: wait::RECEIVE, object: queue }]);
+}
+
+#[test]
+fn more_rights_than_a_page_holds_come_in_several() {
+    const COUNT: u32 = 600;
+    let mut world = World::new();
+    let task = world.task();
+    let port = world.port(task);
+    let host = answer::HostControl::take(&world.ok(task, Request::HostControl(control::HostControl {})).fields).unwrap().name;
+    let header = Header { bits: Header::make_bits(20, 0, true), remote: port, id: 1, ..Header::default() };
+    let mut bytes = header.to_bytes().to_vec();
+    bytes.extend_from_slice(&COUNT.to_le_bytes());
+    (0..COUNT).for_each(|_| Descriptor::Port { name: port, disposition: 20 }.push(&mut bytes));
+    world.ok(task, msg(Options::SEND, Name::NULL, &bytes));
+    let (mut start, mut pages, mut rows) = (0, 0, 0);
+    loop {
+        let answer = world.ok(task, Request::HostHeld(control::HostHeld { host, what: 1, start }));
+        let answer = answer::HostHeld::take(&answer.fields).unwrap();
+        pages += 1;
+        rows += HeldRow::all(answer.rows).count();
+        start = answer.next;
+        if start == 0 {
+            break;
+        }
+    }
+    assert_eq!((pages, rows), (3, COUNT as usize));
 }
 
 #[test]
