@@ -105,6 +105,7 @@ pub mod spawn;
 mod sys;
 mod task;
 mod trace;
+mod tracer;
 mod transport;
 
 pub use control::{Host, HostControl, TaskControl};
@@ -123,6 +124,7 @@ pub use region::{Memory, Region, RegionWriter, SharedRegion};
 pub use right::{CALL_TIMEOUT, DeadName, DeadNameRequest, SendOnceRight, SendRight};
 pub use spawn::{Child, Command};
 pub use task::Task;
-pub use umach_abi::records::{HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow};
+pub use tracer::{TraceBatch, TraceFilter, TraceRecord, Tracer};
+pub use umach_abi::records::{HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow, TaskRow, TraceRight, TraceRow};
 pub use umach_abi::{Code, Disposition, Features, Name, RightKind, TypeBits};
 pub use zerocopy;

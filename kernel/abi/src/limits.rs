@@ -28,6 +28,10 @@ pub const NAME_INDEX_MAX: u32 = (1 << 24) - 1;
 pub const REGISTERED_PORTS: usize = 3;
 /// Longest label of a task, in bytes.
 pub const LABEL_MAX: usize = 64;
+/// Traces at once.
+pub const TRACES_MAX: usize = 8;
+/// Bytes of a message's body in a record of a trace, at most.
+pub const TRACE_PREVIEW_MAX: usize = 4096;
 /// Longest service name (`BOOTSTRAP_MAX_NAME_LEN`).
 pub const SERVICE_NAME_MAX: usize = 128;
 /// Largest region.

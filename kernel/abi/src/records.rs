@@ -75,6 +75,64 @@ records! {
         flavor: u32,
     }
 
+    /// What comes first in the body of each message to a tracer.
+    TraceHead {
+        /// The trace.
+        trace: u64,
+        /// Records that found no room, since the trace began.
+        lost: u64,
+    }
+
+    /// One record of a trace; `listed` rows of `TraceRight` and `preview` bytes of body follow it, and zeros up to `size`.
+    TraceRow {
+        /// Bytes of the record with what follows it; a multiple of 8.
+        size: u32,
+        /// What happened ([`trace`]).
+        kind: u32,
+        /// Nanoseconds of the monotonic clock.
+        time: u64,
+        /// The message's number in this kernel process, counted over all traces; 0 if nobody was told when it was sent.
+        number: u64,
+        /// Task that sent it; 0 for the kernel process. `TASK` and `ENDED`: the task.
+        sender: u64,
+        /// Task that receives it; 0 if that is the kernel process, or nobody yet. `TASK`: its parent.
+        receiver: u64,
+        /// The port it went to.
+        port: u64,
+        /// The port of the right to answer with; 0 if there is none.
+        reply: u64,
+        /// The message's id. `TASK`: the process.
+        id: i32,
+        /// Bytes of the message with its header. `TASK`: the user.
+        bytes: u32,
+        /// Bytes of the annex.
+        annex: u32,
+        /// Bytes of the body, without descriptors.
+        body: u32,
+        /// Flags ([`trace`]).
+        flags: u32,
+        /// What the port stands for, if the kernel process receives there ([`kobject`]).
+        kobject: u32,
+        /// Messages queued at the port, this one not counted.
+        queued: u32,
+        /// Rights, memory and open files in the message.
+        rights: u32,
+        /// Those that are listed behind this row.
+        listed: u32,
+        /// Bytes of the body behind them. `TASK`: of the task's label.
+        preview: u32,
+    }
+
+    /// A right, memory or an open file in a traced message.
+    TraceRight {
+        /// What it is ([`trace`]).
+        what: u32,
+        /// The port that a right or a region leads to.
+        port: u64,
+        /// Bytes of memory.
+        size: u64,
+    }
+
     /// A row of `PortSpaceInfo`: one name of a space, with what it stands for.
     SpaceRow {
         /// The name.
@@ -534,6 +592,76 @@ pub mod violation {
             _ => "unknown rule",
         }
     }
+}
+
+/// Numbers of traces.
+pub mod trace {
+    /// Id of the messages to a tracer.
+    pub const BATCH: i32 = 0x7472_6163;
+    /// Flag of `HostTrace`: what goes over links may go on doing so.
+    pub const KEEP_ROUTES: u32 = 1;
+
+    /// Record: a message was sent.
+    pub const SENT: u32 = 1;
+    /// Record: it was received.
+    pub const RECEIVED: u32 = 2;
+    /// Record: it was given back to its sender, which gave up.
+    pub const RETURNED: u32 = 3;
+    /// Record: it was destroyed unreceived.
+    pub const DESTROYED: u32 = 4;
+    /// Record: it repeated what had arrived over a link after all.
+    pub const ARRIVED: u32 = 5;
+    /// Record: who a task is. Comes before the first one that names it.
+    pub const TASK: u32 = 6;
+    /// Record: a task has ended.
+    pub const ENDED: u32 = 7;
+
+    /// Flag of a record: sent with a send-once right: an answer, or a notification.
+    pub const ONCE: u32 = 1;
+    /// Flag: a ticket of a route.
+    pub const TICKET: u32 = 2;
+    /// Flag: its port was dead already.
+    pub const DEAD: u32 = 4;
+    /// Flag: the queue was full, and the sender may have to wait.
+    pub const FULL: u32 = 8;
+    /// Flag: an answer is expected, at a send-once right.
+    pub const REPLY_ONCE: u32 = 16;
+
+    /// A send right.
+    pub const SEND_RIGHT: u32 = 1;
+    /// A send-once right.
+    pub const SEND_ONCE_RIGHT: u32 = 2;
+    /// A receive right.
+    pub const RECEIVE_RIGHT: u32 = 3;
+    /// Memory.
+    pub const MEMORY: u32 = 4;
+    /// Memory in a region.
+    pub const REGION: u32 = 5;
+    /// An open file.
+    pub const FILE: u32 = 6;
+    /// No right.
+    pub const NULL: u32 = 7;
+    /// A right to a port that is dead.
+    pub const DEAD_NAME: u32 = 8;
+    /// A name for people.
+    pub const fn right_name(what: u32) -> &'static str {
+        match what {
+            SEND_RIGHT => "send",
+            SEND_ONCE_RIGHT => "send-once",
+            RECEIVE_RIGHT => "receive",
+            MEMORY => "memory",
+            REGION => "region",
+            FILE => "file",
+            NULL => "null",
+            DEAD_NAME => "dead",
+            _ => "unknown",
+        }
+    }
+}
+
+impl TraceRow {
+    /// Where the time is.
+    pub const TIME_AT: usize = 8;
 }
 
 /// What a port stands for when the kernel process itself receives on it.

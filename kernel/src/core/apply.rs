@@ -170,6 +170,7 @@ impl Core {
     }
 
     pub(super) fn settle(&mut self, budget: usize, effects: &mut Effects) {
+        self.tell_tracers();
         self.resume_receives();
         self.do_work(budget);
         self.settle_events();
@@ -412,6 +413,14 @@ impl Core {
             Request::HostRoutes(r) => {
                 let page = self.resolve_host(task, r.host, true).map(|()| self.host_routes(r.start));
                 self.reply(lane, page.as_ref().map(|(next, rows)| answer::HostRoutes { next: *next, rows }).map_err(|c| *c));
+            }
+            Request::HostTrace(r) => {
+                let result = self.trace(task, r);
+                self.reply(lane, result);
+            }
+            Request::HostTraceEnd(r) => {
+                let result = self.trace_end(task, r);
+                self.reply(lane, result);
             }
             Request::HostLinkMap(r) => match self.resolve_host(task, r.host, true) {
                 Ok(()) => self.host_link_map(lane, r.link),

@@ -48,6 +48,7 @@ impl Core {
                 | Work::Link(..)
                 | Work::Files(_)
                 | Work::Terminate(_)
+                | Work::Switch(..)
                 | Work::Semaphores(_) => {}
             }
         }
@@ -66,7 +67,7 @@ impl Core {
                 }
             }
         }
-        for held in [self.host, self.host_control].into_iter().chain(self.clocks).chain(self.bootstrap) {
+        for held in [self.host, self.host_control].into_iter().chain(self.clocks).chain(self.bootstrap).chain(self.traces.ports()) {
             counts.entry(held).or_default().send += 1;
         }
         self.asked.iter().for_each(|asked| count_right(&asked.reply, &mut counts));
@@ -89,6 +90,7 @@ impl Core {
         self.check_lanes()?;
         self.check_semaphores()?;
         self.check_plane()?;
+        self.check_traces()?;
         self.check_file_lanes(&self.count_files())?;
         self.ledger.check(self.charges().into_iter())
     }
@@ -115,6 +117,7 @@ impl Core {
         all.extend(self.sets.iter().map(|(_, set)| &set.charge));
         all.extend(self.regions.iter().flat_map(|(_, region)| [&region.count, &region.bytes]));
         all.extend(self.mails.iter().filter_map(|(_, mail)| mail.charge.as_ref()));
+        all.extend(self.traces.charges());
         self.ports.iter().for_each(|(_, port)| charges_of(port, &mut all));
         for work in &self.work {
             match work {
@@ -127,6 +130,7 @@ impl Core {
                 | Work::Link(..)
                 | Work::Files(_)
                 | Work::Terminate(_)
+                | Work::Switch(..)
                 | Work::Semaphores(_) => {}
             }
         }

@@ -1,6 +1,6 @@
 //! Clocks: two ports of the kernel's own that tell the time.
 //!
-//! The core has no clock. Who asks for the time is answered when the outside has read the clocks ([`Effect::ReadClocks`]), which it does at once.
+//! The core has no clock. Who asks for the time is answered (and what is traced gets its time) when the outside has read the clocks ([`Effect::ReadClocks`]), which it does at once.
 
 use super::Core;
 use super::effect::{Clocks, Effect, Effects, TaskId};
@@ -43,6 +43,7 @@ impl Core {
 
     /// What [`Effect::ReadClocks`] found.
     pub fn clocks_read(&mut self, now: Clocks, effects: &mut Effects) {
+        self.stamp_records(now);
         for asked in std::mem::take(&mut self.asked) {
             let time = if asked.clock == Clock::System { now.system } else { now.calendar };
             self.answer_time(asked, time);

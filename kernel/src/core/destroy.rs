@@ -39,6 +39,8 @@ pub(super) enum Work {
     Terminate(TaskId),
     /// A link that is over: its routes, from the one behind this on.
     Link(LinkId, Option<RouteId>),
+    /// A new trace: the routes that it covers end, from this slot on.
+    Switch(u64, u32),
 }
 
 impl Core {
@@ -58,6 +60,9 @@ impl Core {
         }
         self.leave_all_sets(id);
         let mut port = self.ports.remove(id.0).expect("just seen");
+        if self.traces.is_on() {
+            self.end_traces(|_, port| port == id);
+        }
         if let Some(waiters) = port.waiters.take() {
             for lane in waiters.receivers {
                 self.finish_receive(lane, Code::MACH_RCV_PORT_CHANGED);
@@ -119,6 +124,7 @@ impl Core {
                 Some(Work::Semaphores(semaphores)) => self.fall_semaphores(semaphores),
                 Some(Work::Terminate(task)) => self.task_terminate(task),
                 Some(Work::Link(link, after)) => self.fall_link(link, after),
+                Some(Work::Switch(trace, from)) => self.switch_routes(trace, from),
                 None => return,
             }
             self.resume_receives();
@@ -220,6 +226,10 @@ impl Core {
         task.dying = true;
         task.plane.notes.clear();
         self.living -= 1;
+        if self.traces.is_on() {
+            self.trace_death(id);
+        }
+        let task = &mut self.tasks[id.0];
         let (lanes, drafts) = (std::mem::take(&mut task.lanes), std::mem::take(&mut task.drafts));
         let own = [task.control, task.name_port];
         let semaphores = std::mem::take(&mut task.semaphores);

@@ -109,6 +109,9 @@ impl Core {
         if !port.pinned && !port.sets.iter().any(pinned) {
             return;
         }
+        if self.traces.is_on() && self.traces.switch(from, to, id) {
+            return;
+        }
         if port.plane.as_ref().is_some_and(|plane| plane.barrier > 0 || plane.live.contains_key(&from)) || !self.is_due(from, id) {
             return;
         }

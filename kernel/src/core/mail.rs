@@ -103,6 +103,17 @@ pub(super) struct Mail {
     pub(super) charge: Option<Charge>,
     /// Its reply is wanted in a slot of a link, while it is a ticket of a route.
     pub(super) slot: Option<Box<Slot>>,
+    /// Traces were told that it was sent, and are to be told what comes of it.
+    pub(super) seen: Option<Box<Seen>>,
+}
+
+/// A message that is traced.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// Its number in all traces.
+    pub(super) number: u64,
+    /// A bit for the place of each trace that was told.
+    pub(super) by: u8,
 }
 
 /// A slot in the caller's memory of a link.

@@ -8,7 +8,7 @@
 //!
 //! Read in this order: `arena`, `quota`, `space` (tables); `port`, `mail`, `task`, `region` (what there is); `rights` (in and out of a
 //! space), `send`, `receive`, `notify`, `destroy` (how it moves and ends); `link`, `route`, `ticket`, `returned`, `grant`, `event` (how it moves without the kernel); `file` (open files);
-//! `semaphore`, `exception`, `clock` (what else the kernel holds); `msg`, `calls`, `attributes`, `sets`, `tasks` (what can be asked); `mig` (the same, asked by messages);
+//! `trace` (who looks on); `semaphore`, `exception`, `clock` (what else the kernel holds); `msg`, `calls`, `attributes`, `sets`, `tasks` (what can be asked); `mig` (the same, asked by messages);
 //! `apply` (the transitions); `check` (what must always hold).
 #![forbid(unsafe_code)]
 
@@ -50,6 +50,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod trace;
 
 use std::collections::VecDeque;
 
@@ -124,6 +125,8 @@ pub struct Core {
     clocks: [port::PortId; 2],
     /// Who wants to know the time; empty once the outside has read the clocks.
     asked: Vec<clock::Asked>,
+    /// Who is told of messages.
+    traces: trace::Traces,
     /// Tasks that are not ending.
     living: usize,
     requests: u64,
@@ -172,6 +175,7 @@ impl Core {
             host_control,
             clocks,
             asked: Vec::new(),
+            traces: trace::Traces::default(),
             living: 0,
             requests: 0,
             sent: 0,

@@ -72,6 +72,7 @@ impl Core {
             sender,
             charge: None, // paid by the port's reserve until it is received
             slot: None,
+            seen: None,
         };
         self.post_from_kernel(mail);
     }

@@ -2,7 +2,7 @@
 
 use umach_abi::limits::{ATTACH_MAX, PACKET_MAX};
 use umach_abi::message::{self, BASE, COMPLEX, Descriptor, HEADER, Header, Place, Trailer, TrailerRequest, copy, file_lost, guard_flags};
-use umach_abi::records::Frame;
+use umach_abi::records::{Frame, trace as record};
 use umach_abi::{Code, Name, RightKind, TypeBits};
 
 use super::Core;
@@ -157,7 +157,8 @@ impl Core {
         let (needed, ..) = self.measure_mail(mail, want);
         let Receiver::Space(_, local) = self.ports[id.0].receiver else { unreachable!("only a receiver receives") };
         if needed <= want.limit as usize {
-            let (mail, seqno) = take(self);
+            let (mut mail, seqno) = take(self);
+            self.trace_received(task, id, &mut mail);
             packet.comes_first(std::mem::take(&mut self.came_first));
             return self.copy_out(task, id, local, mail, seqno, want, packet);
         }
@@ -171,6 +172,7 @@ impl Core {
         }
         // The message is gone: the receiver gets its header, the rights end.
         let (mut mail, seqno) = take(self);
+        self.trace_received(task, id, &mut mail);
         packet.comes_first(std::mem::take(&mut self.came_first));
         let bits = Header::make_bits(0, dest_kind(&mail), false);
         let header = Header { bits, size: mail.bytes.len() as u32, local, id: mail.id, ..Header::default() };
@@ -314,6 +316,7 @@ impl Core {
 
     /// Hands a message back to the sender that gave up (pseudo-receive): nothing is swapped, rights come back as moved ones.
     pub(super) fn give_back(&mut self, lane: LaneId, mut mail: Mail, code: Code) {
+        self.trace_gone(record::RETURNED, &mut mail);
         let task = self.lanes[lane.0].task;
         let mut packet = self.open_packet(lane);
         let frame = packet.begin_frame();

@@ -112,6 +112,7 @@ impl Core {
             sender,
             charge,
             slot: None,
+            seen: None,
         })))
     }
 }

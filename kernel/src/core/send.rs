@@ -7,6 +7,7 @@
 use hashbrown::HashSet;
 use umach_abi::limits::{ATTACH_MAX, MESSAGE_MAX, MESSAGE_PORTS_MAX, QUEUE_HARD_MAX};
 use umach_abi::message::{self, BASE, BITS_USED, Descriptor, HEADER, Header, Options, Place};
+use umach_abi::records::trace as record;
 use umach_abi::{Code, Disposition, Name, RightKind, TypeBits};
 
 use super::arena::Arena;
@@ -21,6 +22,7 @@ const CHAIN_MAX: usize = 1024;
 
 /// What became of a message.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // never kept, and a box would cost an allocation where none is needed
 pub(super) enum Posted {
     /// It is queued, delivered, or destroyed as Mach destroys messages to dead ports.
     Sent,
@@ -90,6 +92,7 @@ impl Core {
             sender,
             charge: payer.map(|payer| self.ledger.queue(payer, actor, price)),
             slot: None,
+            seen: None,
         };
         if let Err(code) = self.copy_in_body(task, &header, bytes, annex, &mut mail.carried) {
             self.destroy_mail(mail);
@@ -334,7 +337,8 @@ impl Core {
     }
 
     /// Puts mail where it is to go, if there is room.
-    pub(super) fn post(&mut self, mail: Mail) -> Posted {
+    pub(super) fn post(&mut self, mut mail: Mail) -> Posted {
+        self.trace_sent(&mut mail, false);
         let dest = mail.dest.port().filter(|&port| self.alive(port));
         let Some(id) = dest else {
             self.destroy_mail(mail);
@@ -345,6 +349,7 @@ impl Core {
             return Posted::Sent;
         }
         if let Some(kobject) = self.ports[id.0].kobject() {
+            mail.seen = None;
             self.serve_kobject(kobject, mail);
             return Posted::Sent;
         }
@@ -415,6 +420,7 @@ impl Core {
 
     /// Ends a message: its rights go one by one, as outstanding work.
     pub(super) fn destroy_mail(&mut self, mut mail: Mail) {
+        self.trace_gone(record::DESTROYED, &mut mail);
         self.leave_slot(&mut mail);
         if mail.carried.is_empty() {
             // The common case needs no detour.

@@ -199,6 +199,7 @@ impl Core {
     pub(super) fn task_set_label(&mut self, task: TaskId, label: &[u8]) -> Result<answer::TaskSetLabel, Code> {
         let label = std::str::from_utf8(label).ok().filter(|label| label.len() <= LABEL_MAX).ok_or(Code::KERN_INVALID_VALUE)?;
         label.clone_into(&mut self.tasks[task.0].label);
+        self.traces.forget_label(task);
         Ok(answer::TaskSetLabel {})
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use umach_abi::records::trace as record;
 use umach_abi::{Code, Name, RightKind};
 
 use super::Core;
@@ -158,6 +159,7 @@ impl Core {
         let plane = port.plane.as_mut().expect("a port with an ended route has a plane");
         plane.place -= usize::from(at < plane.place);
         let mut mail = self.mails.remove(mail.0).expect("just seen");
+        self.trace_gone(record::ARRIVED, &mut mail);
         let dest = std::mem::replace(&mut mail.dest, Right::Null);
         let reply = std::mem::replace(&mut mail.reply, Right::Null);
         self.destroy_mail(mail);
@@ -185,6 +187,7 @@ impl Core {
             self.destroy_mail(mail);
             return None;
         }
+        self.trace_sent(&mut mail, true);
         let mail = MailId(self.mails.insert(mail));
         let route = &mut self.routes[id.0];
         route.tickets.insert(number, mail);
@@ -229,7 +232,7 @@ impl Core {
 
     /// Mail that may repeat a message of a route that is not closed. It goes into the queue, full or not: its sender cannot be told that it was not
     /// sent, for perhaps it was.
-    pub(super) fn post_doubt(&mut self, id: RouteId, number: u32, mail: Mail) -> Posted {
+    pub(super) fn post_doubt(&mut self, id: RouteId, number: u32, mut mail: Mail) -> Posted {
         let port = mail.dest.port().filter(|&port| self.ports.get(port.0).is_some_and(|port| port.barred()));
         let waits = self.routes.get(id.0).filter(|route| route.open() && (route.doubts.len() as u32) < route.credit);
         let (Some(port), Some(_)) = (port, waits) else { return self.post(mail) };
@@ -237,6 +240,7 @@ impl Core {
             self.destroy_mail(mail);
             return Posted::Sent;
         }
+        self.trace_sent(&mut mail, false);
         self.enqueue(port, mail);
         let mail = *self.ports[port.0].queue.back().expect("just queued, behind a barrier");
         self.routes[id.0].doubts.push((number, mail));

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use umach_abi::control::{self, Head, Reply, Request as Call, answer, msg_flags, phase};
 use umach_abi::message::{self, Descriptor, Header, Options};
-use umach_abi::records::{Event, Frame, SpaceRow, TaskRow, event};
+use umach_abi::records::{Event, Frame, SpaceRow, TaskRow, event, kobject};
 use umach_abi::{Code, Features, Name, RightKind, TypeBits, VERSION, notify};
 use umach_kernel::core::{Attach, Config, Core, Direct, Effect, Effects, LaneId, Limits, Peer, TaskId};
 
@@ -46,6 +46,8 @@ struct Storm {
     kinds: BTreeSet<u32>,
     links: Vec<u64>,
     routes: Vec<u64>,
+    /// Begun so far.
+    traces: u64,
     codes: HashMap<u32, u64>,
 }
 
@@ -92,8 +94,13 @@ impl Storm {
                 Effect::CloseLane(lane) => {
                     self.pending.remove(&lane);
                 }
+                Effect::ReadClocks => self.core.clocks_read(Default::default(), &mut self.effects),
                 _ => {}
             }
+        }
+        if !self.effects.is_empty() {
+            let more = self.collect(mine);
+            return got.or(more);
         }
         got
     }
@@ -185,6 +192,9 @@ impl Storm {
         let tail = self.message(&rows, task);
         if self.rng.chance(8) {
             return self.share(at, &rows);
+        }
+        if self.rng.chance(2) {
+            return self.look_on(lane, &rows);
         }
         if self.rng.chance(40) {
             return self.direct(lane, mine, name, &tail);
@@ -329,6 +339,30 @@ impl Storm {
             assert_eq!(Event::all(told).filter(|event| event::attaches(event.kind)).count(), attach.len());
         }
     }
+    /// Traces something, or ends a trace: its own or another's.
+    fn look_on(&mut self, lane: LaneId, rows: &[SpaceRow]) {
+        let sends = |row: &&SpaceRow| row.kobject == kobject::NONE && TypeBits::from_bits_retain(row.kind).contains(TypeBits::SEND);
+        let Some(port) = rows.iter().find(sends).map(|row| row.name) else { return };
+        let host = match self.ask(lane, &Call::HostControl(control::HostControl {})) {
+            Some((Code::SUCCESS, fields, _)) => answer::HostControl::take(&fields).expect("a name").name,
+            _ => return,
+        };
+        let who = self.members[self.rng.below(self.members.len() as u32) as usize].task.to_raw().to_le_bytes();
+        let (tasks, flags, preview) = (self.rng.below(2), self.rng.below(2), self.rng.below(5000));
+        let call = match self.rng.below(3) {
+            0 => Call::HostTraceEnd(control::HostTraceEnd { host, trace: self.traces.saturating_sub(u64::from(flags)) }),
+            n => {
+                let who = &who[..8 * (n as usize % 2)];
+                let tasks = tasks.min(who.len() as u32 / 8);
+                Call::HostTrace(control::HostTrace { host, port, flags, first: i32::MIN, last: i32::MAX, preview, tasks, who })
+            }
+        };
+        let begun = matches!(call, Call::HostTrace(_));
+        if let Some((Code::SUCCESS, ..)) = self.ask(lane, &call) {
+            self.traces += u64::from(begun);
+        }
+        self.ask(lane, &Call::PortDeallocate(control::PortDeallocate { task: Name::NULL, name: host }));
+    }
     fn check(&mut self) {
         self.core.check().expect("the core's own check");
         for at in 0..self.members.len() {
@@ -346,9 +380,11 @@ impl Storm {
 pub(crate) fn run(seed: u64, requests: u64) {
     const KERNELS: u64 = 8;
     let (mut codes, mut kinds) = (HashMap::new(), BTreeSet::new());
+    let mut traces = 0;
     for at in 0..KERNELS {
-        one(seed.wrapping_add(at), requests / 4, &mut codes, &mut kinds);
+        traces += one(seed.wrapping_add(at), requests / 4, &mut codes, &mut kinds);
     }
+    assert!(traces > 10, "{traces} traces in all");
     for code in [Code::KERN_NO_SPACE, Code::KERN_RESOURCE_SHORTAGE, Code::MACH_SEND_NO_BUFFER, Code::MACH_RCV_BODY_ERROR] {
         assert!(codes.contains_key(&code.0), "{code:?} was never answered: the limits were not reached ({codes:?})");
     }
@@ -357,7 +393,7 @@ pub(crate) fn run(seed: u64, requests: u64) {
     assert!(usual.iter().all(|kind| kinds.contains(kind)), "kinds of events that were told: {kinds:?}");
 }
 
-fn one(seed: u64, requests: u64, codes: &mut HashMap<u32, u64>, kinds: &mut BTreeSet<u32>) {
+fn one(seed: u64, requests: u64, codes: &mut HashMap<u32, u64>, kinds: &mut BTreeSet<u32>) -> u64 {
     let config = Config { pid: 1, features: Features::PROCESSES, limits: LIMITS, direct: Direct::Always, machine: Default::default() };
     let mut storm = Storm {
         core: Core::new(config),
@@ -370,6 +406,7 @@ fn one(seed: u64, requests: u64, codes: &mut HashMap<u32, u64>, kinds: &mut BTre
         kinds: std::mem::take(kinds),
         links: Vec::new(),
         routes: Vec::new(),
+        traces: 0,
     };
     for _ in 0..requests {
         storm.step();
@@ -382,4 +419,5 @@ fn one(seed: u64, requests: u64, codes: &mut HashMap<u32, u64>, kinds: &mut BTre
     }
     assert_eq!(storm.core.tasks(), 0);
     (*codes, *kinds) = (std::mem::take(&mut storm.codes), std::mem::take(&mut storm.kinds));
+    storm.traces
 }

@@ -163,6 +163,7 @@ impl Core {
             sender,
             charge: None,
             slot: None,
+            seen: None,
         };
         let payer = match &to {
             Right::Send(port) | Right::SendOnce(port) if self.alive(*port) => self.payer(*port),

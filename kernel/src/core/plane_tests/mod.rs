@@ -10,6 +10,7 @@ mod storm;
 mod storm_files;
 mod storm_receive;
 mod storm_send;
+mod traces;
 
 use umach_abi::control::{self, Call, EVENTS_WAIT, Events, Head, Msg, Reply, Request, answer};
 use umach_abi::message::{Descriptor, Header, Options};

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use umach_abi::message::u32_at;
 
+use super::traces::Watcher;
+
 use super::*;
 
 pub(super) struct Rng(pub(super) u64);
@@ -124,6 +126,8 @@ pub(super) struct Storm {
     pub(super) deaths: bool,
     /// Gets the ports of those who die, and its port for that.
     pub(super) guardian: (LaneId, Name),
+    /// Looks on, now and then, and its traces.
+    pub(super) watcher: (Watcher, Vec<u64>),
     /// The guardian's names for ports.
     pub(super) wards: BTreeMap<Name, u32>,
     pub(super) steps: u64,
@@ -134,6 +138,7 @@ impl Storm {
         let mut world = World::new(direct);
         let guardian = world.task();
         let notify = world.port(guardian);
+        let watcher = Watcher::new(&mut world);
         let mut storm = Storm {
             world,
             rng: Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
@@ -148,6 +153,7 @@ impl Storm {
             next: 1,
             deaths,
             guardian: (guardian, notify),
+            watcher: (watcher, Vec::new()),
             wards: BTreeMap::new(),
             steps: 0,
         };
@@ -243,6 +249,7 @@ impl Storm {
             33 if self.rng.one_in(3) => self.forget(at),
             34 if self.rng.one_in(3) => self.hand_on(at),
             35 if self.rng.one_in(4) => self.recall(at),
+            35 if self.rng.one_in(3) => self.look_on(),
             36 if self.rng.one_in(4) && self.actors[at].holds.len() < 3 => self.add_port(at),
             37 if self.rng.one_in(6) => self.destroy(at),
             38 if self.deaths && self.rng.one_in(60) => self.die(at),
@@ -270,10 +277,28 @@ impl Storm {
                 self.actors[at].news |= answer.has_events();
             }
         }
+        super::traces::clocks(&mut self.world);
         self.world.effects.retain(|effect| matches!(effect, Effect::Answer { .. }));
         for at in 0..self.actors.len() {
             let plane = &self.world.core.tasks[self.actors[at].task.0].plane;
             self.actors[at].news |= !plane.notes.is_empty();
+        }
+    }
+
+    /// A trace of everything, or of one task, begins or ends, or is read.
+    fn look_on(&mut self) {
+        if self.rng.one_in(2) {
+            self.watcher.0.read(&mut self.world);
+        } else if self.watcher.1.is_empty() || self.rng.one_in(6) {
+            let one = self.actors[self.rng.below(self.actors.len())].task.to_raw().to_le_bytes();
+            let who = if self.rng.one_in(2) { &one[..] } else { &[] };
+            let begun = self.watcher.0.begin(&mut self.world, (who.len() / 8) as u32, who);
+            if begun.status == Code::SUCCESS {
+                self.watcher.1.push(answer::HostTrace::take(&begun.fields).unwrap().trace);
+            }
+        } else {
+            let trace = self.watcher.1.pop().expect("just seen");
+            assert_eq!(self.watcher.0.end(&mut self.world, trace).status, Code::SUCCESS);
         }
     }
 
