@@ -81,3 +81,10 @@ fn document_has_a_line_for_each_row() {
         assert_eq!(document.lines().filter(|line| line.starts_with(&wanted)).count(), 1, "{}", row.text);
     }
 }
+
+#[test]
+fn rows_and_codes_are_held_through_the_c_interface() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let gaps = umach_tests::rows::in_c::gaps(&root).expect("read the C programs and headers");
+    assert!(gaps.is_empty(), "{} gaps:\n{}", gaps.len(), gaps.join("\n"));
+}

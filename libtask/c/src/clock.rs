@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use libtask::raw::{Header, MsgBuffer, NDR, Options};
+use libtask::raw::{Header, MsgBuffer, NDR, Options, notify};
 use libtask::{Code, Disposition, Name, RightKind};
 
 use crate::process::{check_out, code, put, space};
@@ -23,8 +23,11 @@ fn ask(port: Name, id: i32, arguments: &[u32]) -> Result<MsgBuffer, Code> {
     let done = space.mach_msg(&mut message, Options::SEND | Options::RCV, u32::MAX, reply, 0, Name::NULL).ok();
     let _ = space.port_mod_refs(reply, RightKind::Receive, -1);
     done?;
-    let Header { id: answer, .. } = message.header();
-    if answer != id + 100 { Err(Code::MIG_REPLY_MISMATCH) } else { Ok(message) }
+    match message.header() {
+        Header { id: answer, .. } if answer == id + 100 => Ok(message),
+        Header { id: notify::SEND_ONCE, .. } => Err(Code::MIG_SERVER_DIED),
+        _ => Err(Code::MIG_REPLY_MISMATCH),
+    }
 }
 
 fn word(bytes: &[u8], at: usize) -> Result<u32, Code> {

@@ -1,10 +1,12 @@
-//! Mach's rules once more, through the C interface: the programs in `programs/`, in each mode of the direct plane.
+//! Mach's rules once more, through the C interface: the programs in `programs/`, in each mode of the direct plane. docs/conformance-c.md says which
+//! rows of Mach's semantics and which codes each of their cases holds.
 
 mod common;
 
-use common::{build, compilers, modes, run};
+use common::{build, compilers, modes, run, run_at};
 
-fn program(name: &str) {
+/// Builds a program and runs it in each mode.
+fn program(name: &str, run: impl Fn(&std::path::Path, &str, &str) -> String) {
     // The library is the same whatever compiler calls it.
     let Some(compiler) = compilers().first().copied() else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -19,19 +21,33 @@ macro_rules! programs {
     ($($name:ident),* $(,)?) => {$(
         #[test]
         fn $name() {
-            program(stringify!($name));
+            program(stringify!($name), run);
         }
     )*};
 }
 
 programs! {
+    calls,
     carried,
+    dispositions,
     exceptions,
+    kernel,
     leaks,
     memory,
     messages,
+    notifications,
     objects,
     ports,
+    queues,
+    receiving,
+    rights,
+    servers,
+    sets,
     traps,
     two_tasks,
+}
+
+#[test]
+fn cramped() {
+    program("cramped", |folder, script, mode| run_at(folder, script, mode, "task-names=60,task-ports=30,task-queued-bytes=16K"));
 }

@@ -7,6 +7,7 @@
 //! The dialects: 3 is CMU Mach 3.0, G GNU Mach, O OSF MK, X XNU. Where they differ, umach follows X.
 
 mod calls;
+pub mod in_c;
 mod kernel_ports;
 mod messages;
 

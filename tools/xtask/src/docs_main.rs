@@ -51,6 +51,7 @@ fn main() -> Result<()> {
     let documents = [
         ("docs/wire.md", format!("{GENERATED}{WIRE_HEAD}{}", control::document())),
         ("docs/conformance.md", format!("{GENERATED}{}", umach_tests::conformance_table())),
+        ("docs/conformance-c.md", format!("{GENERATED}{}", umach_tests::rows::in_c::table(&root).context("read the C programs")?)),
     ];
     let mut stale = Vec::new();
     for (name, content) in documents {

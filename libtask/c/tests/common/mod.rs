@@ -1,8 +1,9 @@
 //! Building C programs against the headers and the library of this build, and running them under `umach run`.
 #![allow(dead_code)] // each test uses some of it
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longest that a C program may take.
@@ -81,14 +82,57 @@ fn said(output: &Output) -> String {
 
 /// Runs a shell's script in `folder` in a system of its own, with the direct plane as `direct` says. What it said; panics if it fails, or does not end.
 pub(crate) fn run(folder: &Path, script: &str, direct: &str) -> String {
-    let umach = built().join("umach");
+    let mut command = Command::new(binary("umach"));
+    command.args(["run", "--private", "--", "sh", "-c", script]);
+    wait(command, folder, script, direct)
+}
+
+/// The same beside a kernel process that gives tasks no more than these limits (as `umachd --limits` has them), and without a name server.
+pub(crate) fn run_at(folder: &Path, script: &str, direct: &str, limits: &str) -> String {
+    // The kernel process wants a folder that nobody else may enter.
+    let place = tempfile::tempdir_in(folder).expect("a folder for a socket");
+    std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o700)).expect("close a folder");
+    let socket = place.path().join("socket");
+    let mut kernel = Command::new(binary("umachd"));
+    kernel.args(["--limits", limits, "--exit-when-idle", "--socket"]).arg(&socket).env("UMACH_DIRECT", direct).env("UMACH_LOG", "warn");
+    let mut kernel = Killed(kernel.stdin(Stdio::null()).spawn().expect("start umachd"));
+    while !socket.exists() {
+        assert!(kernel.0.try_wait().expect("look at umachd").is_none(), "umachd does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).env("UMACH_SOCKET", &socket);
+    wait(command, folder, script, direct)
+}
+
+/// A process that ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended with its last task.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A program of this build.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let path = built().join(name);
+    assert!(path.is_file(), "{} is missing: cargo build --workspace --bins", path.display());
+    path
+}
+
+fn wait(mut command: Command, folder: &Path, script: &str, direct: &str) -> String {
     let log = folder.join(format!("said.{}", direct.replace(':', "-")));
     let out = std::fs::File::create(&log).expect("make a log");
-    let mut command = Command::new(&umach);
-    command.args(["run", "--private", "--", "sh", "-c", script]).current_dir(folder);
-    command.env("UMACH_DIRECT", direct).env_remove("UMACH_LANE").env_remove("UMACH_SOCKET");
+    let has_socket = command.get_envs().any(|(name, _)| name == "UMACH_SOCKET");
+    if !has_socket {
+        command.env_remove("UMACH_SOCKET");
+    }
+    command.current_dir(folder).env("UMACH_DIRECT", direct).env_remove("UMACH_LANE");
     command.stdin(Stdio::null()).stdout(out.try_clone().expect("the log twice")).stderr(out);
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}; cargo build --workspace --bins", umach.display()));
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let start = Instant::now();
     let status = loop {
         match child.try_wait().expect("wait for a child") {

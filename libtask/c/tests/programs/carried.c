@@ -3,14 +3,14 @@
 
 #include <sys/mman.h>
 
-static void carry(any_message *m, mach_port_t dest, mach_port_t name, unsigned disposition)
+/* From the receive right, so that no send right is needed. */
+static void pack(any_message *m, mach_port_t dest, mach_port_t name, unsigned disposition)
 {
-    start_complex(m, dest, MACH_MSG_TYPE_MAKE_SEND, sizeof m->port, 1);
-    m->port.port.name = name;
-    m->port.port.disposition = (unsigned char)disposition;
-    m->port.port.type = MACH_MSG_PORT_DESCRIPTOR;
+    carry(m, dest, name, disposition);
+    m->header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0) | MACH_MSGH_BITS_COMPLEX;
 }
 
+/* s1_2_disposition_values */
 static void rights_arrive_by_each_disposition(void)
 {
     static const struct {
@@ -24,7 +24,7 @@ static void rights_arrive_by_each_disposition(void)
     for (unsigned n = 0; n < sizeof all / sizeof all[0]; n++) {
         mach_port_t port = new_port_with_send();
         any_message m;
-        carry(&m, dest, port, all[n].sent);
+        pack(&m, dest, port, all[n].sent);
         OK(send_it(&m));
         if (all[n].sent == MACH_MSG_TYPE_MOVE_SEND)
             EXPECT(type_of(port), MACH_PORT_TYPE_RECEIVE);
@@ -50,19 +50,19 @@ static void bad_rights_in_the_body_are_refused(void)
 {
     mach_port_t dest = new_port(), port = new_port();
     any_message m;
-    carry(&m, dest, port, MACH_MSG_TYPE_COPY_SEND);
+    pack(&m, dest, port, MACH_MSG_TYPE_COPY_SEND);
     EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_RIGHT);
-    carry(&m, dest, 0x7fffff03, MACH_MSG_TYPE_COPY_SEND);
+    pack(&m, dest, 0x7fffff03, MACH_MSG_TYPE_COPY_SEND);
     EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_RIGHT);
-    carry(&m, dest, port, MACH_MSG_TYPE_COPY_RECEIVE);
+    pack(&m, dest, port, MACH_MSG_TYPE_COPY_RECEIVE);
     EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_RIGHT);
-    carry(&m, dest, port, 3);
+    pack(&m, dest, port, 3);
     EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_RIGHT);
-    carry(&m, dest, port, MACH_MSG_TYPE_MAKE_SEND);
+    pack(&m, dest, port, MACH_MSG_TYPE_MAKE_SEND);
     m.port.port.type = 9;
     EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_TYPE);
     /* Descriptors that are not there. */
-    carry(&m, dest, port, MACH_MSG_TYPE_MAKE_SEND);
+    pack(&m, dest, port, MACH_MSG_TYPE_MAKE_SEND);
     m.port.base.body.msgh_descriptor_count = 2;
     EXPECT_CODE(send_it(&m), MACH_SEND_MSG_TOO_SMALL);
     start_complex(&m, dest, MACH_MSG_TYPE_MAKE_SEND, 24, 1);
@@ -72,15 +72,16 @@ static void bad_rights_in_the_body_are_refused(void)
     drop_port(dest);
 }
 
+/* s1_2_null_and_dead_are_carried */
 static void null_and_dead_are_carried(void)
 {
     mach_port_t dest = new_port();
     any_message m;
-    carry(&m, dest, MACH_PORT_NULL, MACH_MSG_TYPE_COPY_SEND);
+    pack(&m, dest, MACH_PORT_NULL, MACH_MSG_TYPE_COPY_SEND);
     OK(send_it(&m));
     OK(receive_it(&m, dest));
     EXPECT(m.port.port.name, MACH_PORT_NULL);
-    carry(&m, dest, MACH_PORT_DEAD, MACH_MSG_TYPE_MOVE_SEND);
+    pack(&m, dest, MACH_PORT_DEAD, MACH_MSG_TYPE_MOVE_SEND);
     OK(send_it(&m));
     OK(receive_it(&m, dest));
     EXPECT(m.port.port.name, MACH_PORT_DEAD);
@@ -122,6 +123,7 @@ static int is_mapped(const void *at)
     return mincore((void *)((uintptr_t)at & ~(uintptr_t)(vm_page_size - 1)), 1, &what) == 0;
 }
 
+/* s1_9_memory_is_a_snapshot s1_9_copy_option */
 static void memory_is_a_snapshot_that_the_receiver_owns(void)
 {
     static const size_t sizes[] = {1, 100, 4096, 5000, 32768, 65536, 70001, 1 << 20, 20 << 20};
@@ -150,6 +152,7 @@ static void memory_is_a_snapshot_that_the_receiver_owns(void)
     drop_port(dest);
 }
 
+/* s1_9_deallocate_moves */
 static void memory_given_away_is_gone(void)
 {
     mach_port_t dest = new_port();
@@ -192,6 +195,7 @@ static void memory_comes_back_from_a_full_queue(void)
     OK(mach_port_deallocate(mach_task_self(), dest));
 }
 
+/* s1_9_memory_that_cannot_be_sent s1_9_size_zero s1_9_copy_option */
 static void memory_that_is_none_is_refused(void)
 {
     mach_port_t dest = new_port();
@@ -217,6 +221,7 @@ static void memory_that_is_none_is_refused(void)
     drop_port(dest);
 }
 
+/* s1_9_port_arrays */
 static void arrays_of_rights_arrive(void)
 {
     mach_port_t dest = new_port(), ports[50];
@@ -251,6 +256,7 @@ static void arrays_of_rights_arrive(void)
     drop_port(dest);
 }
 
+/* s1_4_guarded_descriptors_only_when_asked_for */
 static void guarded_right_arrives_as_asked_for(void)
 {
     mach_port_t dest = new_port(), port;
@@ -276,6 +282,118 @@ static void guarded_right_arrives_as_asked_for(void)
             OK(mach_port_destroy(mach_task_self(), m.port.port.name));
         }
     }
+    drop_port(dest);
+}
+
+static void start_guarded(any_message *m, mach_port_t dest, mach_port_t name, mach_port_context_t guard, unsigned flags)
+{
+    start_complex(m, dest, MACH_MSG_TYPE_MAKE_SEND, sizeof m->guarded, 1);
+    m->guarded.guarded.context = guard;
+    m->guarded.guarded.flags = flags & 0xffff;
+    m->guarded.guarded.disposition = MACH_MSG_TYPE_MOVE_RECEIVE;
+    m->guarded.guarded.type = MACH_MSG_GUARDED_PORT_DESCRIPTOR;
+    m->guarded.guarded.name = name;
+}
+
+static void take_guarded(any_message *m, mach_port_t dest)
+{
+    memset(m, 0, sizeof *m);
+    OK(mach_msg(&m->header, MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_GUARDED_DESC, 0, sizeof *m, dest, 2000, 0));
+    EXPECT(m->guarded.guarded.type, MACH_MSG_GUARDED_PORT_DESCRIPTOR);
+}
+
+/* s1_9_guarded_descriptors */
+static void guards_in_descriptors(void)
+{
+    mach_port_t self = mach_task_self(), dest = new_port(), name = new_port();
+    any_message m;
+    /* Who knows a strict guard can move the right after all. */
+    OK(mach_port_guard(self, name, 0x11, TRUE));
+    start_guarded(&m, dest, name, 0x12, 0);
+    EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_RIGHT);
+    EXPECT(type_of(name), MACH_PORT_TYPE_RECEIVE);
+    start_guarded(&m, dest, name, 0x11, 0);
+    OK(send_it(&m));
+    take_guarded(&m, dest);
+    name = m.guarded.guarded.name;
+    /* The receiver can be given one that it cannot move, guarded with a value that the message tells it. */
+    start_guarded(&m, dest, name, 0, MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE);
+    OK(send_it(&m));
+    take_guarded(&m, dest);
+    name = m.guarded.guarded.name;
+    EXPECT(m.guarded.guarded.flags, MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE);
+    mach_port_context_t guard = m.guarded.guarded.context;
+    TRUE_THAT(guard != 0);
+    pack(&m, dest, name, MACH_MSG_TYPE_MOVE_RECEIVE);
+    EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_RIGHT);
+    OK(mach_port_destruct(self, name, 0, guard));
+    /* The sender says that it has taken the guard off: then there must be none. */
+    name = new_port();
+    start_guarded(&m, dest, name, 0, MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND);
+    OK(send_it(&m));
+    take_guarded(&m, dest);
+    name = m.guarded.guarded.name;
+    OK(mach_port_guard(self, name, 0x13, FALSE));
+    start_guarded(&m, dest, name, 0, MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND);
+    EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_RIGHT);
+    OK(mach_port_destruct(self, name, 0, 0x13));
+    /* Only receive rights, and only known flags. */
+    name = new_port_with_send();
+    start_guarded(&m, dest, name, 0, 4);
+    EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_TYPE);
+    start_guarded(&m, dest, name, 0, 0);
+    m.guarded.guarded.disposition = MACH_MSG_TYPE_COPY_SEND;
+    EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_TYPE);
+    expect_nothing(dest);
+    OK(mach_port_destroy(self, name));
+    drop_port(dest);
+}
+
+/* s1_9_port_arrays */
+static void arrays_have_one_disposition(void)
+{
+    static const unsigned char all[][2] = {{MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_PORT_SEND},
+                                           {MACH_MSG_TYPE_MAKE_SEND_ONCE, MACH_MSG_TYPE_PORT_SEND_ONCE},
+                                           {MACH_MSG_TYPE_MOVE_SEND, MACH_MSG_TYPE_PORT_SEND},
+                                           {MACH_MSG_TYPE_MOVE_RECEIVE, MACH_MSG_TYPE_PORT_RECEIVE}};
+    mach_port_t dest = new_port(), names[4];
+    any_message m;
+    for (int n = 0; n < 4; n++)
+        names[n] = new_port_with_send();
+    for (unsigned turn = 0; turn <= COUNT(all); turn++) {
+        start_complex(&m, dest, MACH_MSG_TYPE_MAKE_SEND, sizeof m.ports, 1);
+        m.ports.ports.address = names;
+        m.ports.ports.count = 4;
+        m.ports.ports.disposition = all[turn % COUNT(all)][0];
+        m.ports.ports.copy = MACH_MSG_PHYSICAL_COPY;
+        m.ports.ports.type = MACH_MSG_OOL_PORTS_DESCRIPTOR;
+        if (turn == COUNT(all)) {
+            names[2] = new_set();
+            EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_RIGHT);
+            break;
+        }
+        OK(send_it(&m));
+        OK(receive_it(&m, dest));
+        EXPECT(m.ports.ports.deallocate, 1);
+        EXPECT(m.ports.ports.copy, MACH_MSG_VIRTUAL_COPY);
+        EXPECT(m.ports.ports.disposition, all[turn][1]);
+        EXPECT(m.ports.ports.count, 4);
+        for (int n = 0; n < 4; n++) {
+            mach_port_t got = ((mach_port_t *)m.ports.ports.address)[n];
+            if (all[turn][1] == MACH_MSG_TYPE_PORT_SEND_ONCE)
+                OK(mach_port_deallocate(mach_task_self(), got));
+            else
+                EXPECT(got, names[n]);
+        }
+        OK(vm_deallocate(mach_task_self(), (vm_address_t)m.ports.ports.address, 16));
+    }
+    start_complex(&m, dest, MACH_MSG_TYPE_MAKE_SEND, sizeof m.ports, 1);
+    m.ports.ports.address = names;
+    m.ports.ports.count = 4;
+    m.ports.ports.disposition = MACH_MSG_TYPE_COPY_SEND;
+    m.ports.ports.copy = 2;
+    m.ports.ports.type = MACH_MSG_OOL_PORTS_DESCRIPTOR;
+    EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_TYPE);
     drop_port(dest);
 }
 
@@ -338,4 +456,5 @@ static void everything_together_arrives_in_order(void)
 CHECK_MAIN(CASE(rights_arrive_by_each_disposition), CASE(bad_rights_in_the_body_are_refused), CASE(null_and_dead_are_carried),
            CASE(memory_is_a_snapshot_that_the_receiver_owns), CASE(memory_given_away_is_gone), CASE(memory_comes_back_from_a_full_queue),
            CASE(memory_that_is_none_is_refused), CASE(arrays_of_rights_arrive), CASE(guarded_right_arrives_as_asked_for),
+           CASE(guards_in_descriptors), CASE(arrays_have_one_disposition),
            CASE(everything_together_arrives_in_order))

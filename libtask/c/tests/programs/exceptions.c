@@ -21,6 +21,7 @@ static unsigned rows(exception_mask_t mask, exception_mask_t *masks, mach_port_t
     return count;
 }
 
+/* s1_12_exception_ports */
 static void ports_are_kept_by_kind(void)
 {
     exception_mask_t masks[EXC_TYPES_COUNT];
@@ -144,6 +145,7 @@ static void dies(void (*fault)(void), int signal, int behavior, int exception)
     drop_port(port);
 }
 
+/* s1_12_exception_ports_are_inherited */
 static void faults_are_told_and_then_the_signals(void)
 {
     dies(read_nowhere, SIGSEGV, DEFAULT, EXC_BAD_ACCESS);

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* s1_5_received_header_is_swapped */
 static void plain_message_arrives_with_header_swapped(void)
 {
     mach_port_t port = new_port();
@@ -24,6 +25,7 @@ static void plain_message_arrives_with_header_swapped(void)
     drop_port(port);
 }
 
+/* s1_3_send_size_is_the_argument */
 static void size_argument_counts_and_not_the_field(void)
 {
     mach_port_t port = new_port();
@@ -76,6 +78,7 @@ static void buffers_that_are_none_are_refused(void)
     drop_port(port);
 }
 
+/* s1_2_bad_destination_consumes_nothing */
 static void destinations_that_are_none_are_refused(void)
 {
     mach_port_t port = new_port(), dead = new_port_with_send(), set;
@@ -108,6 +111,7 @@ static void destinations_that_are_none_are_refused(void)
     OK(mach_port_deallocate(mach_task_self(), dead));
 }
 
+/* s1_2_dead_reply_is_refused */
 static void reply_rights_are_made_and_checked(void)
 {
     mach_port_t port = new_port(), reply = new_port(), dead = new_port_with_send();
@@ -141,6 +145,7 @@ static void reply_rights_are_made_and_checked(void)
     OK(mach_port_deallocate(mach_task_self(), dead));
 }
 
+/* s1_5_unknown_header_bits_are_cleared */
 static void unknown_header_bits_are_masked(void)
 {
     mach_port_t port = new_port();
@@ -153,6 +158,7 @@ static void unknown_header_bits_are_masked(void)
     drop_port(port);
 }
 
+/* s1_4_trailer_has_what_was_asked_for */
 static void trailers_have_what_was_asked_for(void)
 {
     static const struct {
@@ -194,6 +200,7 @@ static void trailers_have_what_was_asked_for(void)
     drop_port(port);
 }
 
+/* s1_4_rcv_large_leaves_the_message s1_5_too_large_is_destroyed_without */
 static void too_large_message_stays_if_asked(void)
 {
     mach_port_t port = new_port();
@@ -221,6 +228,7 @@ static void too_large_message_stays_if_asked(void)
     drop_port(port);
 }
 
+/* s1_5_timed_out_send_is_handed_back */
 static void full_queue_times_out_and_hands_back(void)
 {
     mach_port_t port = new_port_with_send(), carried = new_port();
@@ -257,6 +265,7 @@ static void full_queue_times_out_and_hands_back(void)
     drop_port(carried);
 }
 
+/* s1_5_receive_needs_a_receive_right_or_set */
 static void receive_from_what_cannot_is_refused(void)
 {
     mach_port_t port = new_port_with_send();
@@ -270,6 +279,7 @@ static void receive_from_what_cannot_is_refused(void)
     OK(mach_port_deallocate(mach_task_self(), port));
 }
 
+/* s1_4_timeouts */
 static void receive_times_out(void)
 {
     mach_port_t port = new_port();
@@ -279,6 +289,7 @@ static void receive_times_out(void)
     drop_port(port);
 }
 
+/* s1_4_send_then_receive */
 static void failed_send_skips_the_receive(void)
 {
     mach_port_t port = new_port();
@@ -333,9 +344,11 @@ static void second_form_takes_its_header_from_arguments(void)
     EXPECT(m.header.msgh_id, 12);
     EXPECT(m.plain.words[0], 99);
     EXPECT_CODE(mach_msg2(&m, MACH64_SEND_MSG | MACH64_MSG_VECTOR, header, 28, 0, 0, 0, 0), MACH_SEND_INVALID_OPTIONS);
+    EXPECT_CODE(mach_msg2(&m, MACH64_RCV_MSG | MACH64_MSG_VECTOR, header, 0, sizeof m, port, 0, 0), MACH_RCV_INVALID_ARGUMENTS);
     drop_port(port);
 }
 
+/* s1_4_options_without_effect */
 static void options_without_effect_are_accepted(void)
 {
     mach_port_t port = new_port();
@@ -401,10 +414,41 @@ static void signal_interrupts_who_asked_for_it(void)
     drop_port(port);
 }
 
+static void *sends_a_while(void *arg)
+{
+    waiter_t *waiter = (waiter_t *)arg;
+    mach_msg_option_t option = MACH_SEND_MSG | MACH_SEND_TIMEOUT | interruptible;
+    waiter->code = mach_msg(&waiter->message.header, option, 24, 0, 0, 1000, 0);
+    return NULL;
+}
+
+static void signal_interrupts_a_send(void)
+{
+    static waiter_t waiter;
+    mach_port_t port = new_port_with_send();
+    fill(port, 5);
+    for (int asked = 0; asked < 2; asked++) {
+        interruptible = asked ? MACH_SEND_INTERRUPT : 0;
+        start_message(&waiter.message, port, MACH_MSG_TYPE_COPY_SEND, 24, 9);
+        pthread_create(&waiter.thread, NULL, sends_a_while, &waiter);
+        while (pthread_tryjoin_np(waiter.thread, NULL) != 0) {
+            usleep(20000);
+            pthread_kill(waiter.thread, SIGUSR1);
+        }
+        EXPECT_CODE(waiter.code, asked ? MACH_SEND_INTERRUPTED : MACH_SEND_TIMED_OUT);
+        /* It came back. */
+        EXPECT(waiter.message.header.msgh_remote_port, port);
+        mach_msg_destroy(&waiter.message.header);
+        EXPECT(refs(port, MACH_PORT_RIGHT_SEND), 1);
+    }
+    OK(mach_port_destroy(mach_task_self(), port));
+}
+
 CHECK_MAIN(CASE(plain_message_arrives_with_header_swapped), CASE(size_argument_counts_and_not_the_field), CASE(sizes_that_are_none_are_refused),
            CASE(buffers_that_are_none_are_refused), CASE(destinations_that_are_none_are_refused), CASE(reply_rights_are_made_and_checked),
            CASE(unknown_header_bits_are_masked), CASE(trailers_have_what_was_asked_for), CASE(too_large_message_stays_if_asked),
            CASE(full_queue_times_out_and_hands_back), CASE(receive_from_what_cannot_is_refused), CASE(receive_times_out),
            CASE(failed_send_skips_the_receive), CASE(overwrite_receives_elsewhere), CASE(short_forms_send_and_receive),
            CASE(second_form_takes_its_header_from_arguments), CASE(options_without_effect_are_accepted),
-           CASE(waiting_receiver_hears_of_its_ports_end), CASE(signal_interrupts_who_asked_for_it))
+           CASE(waiting_receiver_hears_of_its_ports_end), CASE(signal_interrupts_who_asked_for_it),
+           CASE(signal_interrupts_a_send))

@@ -18,6 +18,7 @@ static mach_port_t self(void)
 
 static const mach_timespec_t now = {0, 0}, soon = {0, 20000000}, long_time = {20, 0};
 
+/* s1_12_semaphore_counts s1_12_signal_all_and_waiting */
 static void semaphore_counts(void)
 {
     semaphore_t semaphore;
@@ -59,6 +60,7 @@ static void *answer(void *arg)
     return (void *)(long)semaphore_wait(pair->go);
 }
 
+/* s1_12_semaphore_destroyed s1_12_wait_signal */
 static void threads_wait_for_each_other(void)
 {
     pair_t pair = {0, 0, 200};
@@ -80,6 +82,7 @@ static void threads_wait_for_each_other(void)
     OK(semaphore_destroy(self(), pair.done));
 }
 
+/* s1_12_semaphore_travels */
 static void another_task_signals(void)
 {
     semaphore_t semaphores[2];
@@ -189,5 +192,197 @@ static void generated_stubs_reach_the_kernel(void)
     }
 }
 
+typedef struct {
+    pthread_t thread;
+    volatile int tid;
+    semaphore_t wait, signal;
+    kern_return_t code;
+    int *order, *next, number;
+} sleeper_t;
+
+static void *sleeps(void *arg)
+{
+    sleeper_t *sleeper = arg;
+    __atomic_store_n(&sleeper->tid, (int)syscall(SYS_gettid), __ATOMIC_RELEASE);
+    sleeper->code = semaphore_timedwait_signal(sleeper->wait, sleeper->signal, long_time);
+    if (sleeper->order)
+        sleeper->order[__atomic_fetch_add(sleeper->next, 1, __ATOMIC_ACQ_REL)] = sleeper->number;
+    return NULL;
+}
+
+static void start_sleeper(sleeper_t *sleeper, semaphore_t wait, semaphore_t signal)
+{
+    memset(sleeper, 0, sizeof *sleeper);
+    sleeper->wait = wait;
+    sleeper->signal = signal;
+    pthread_create(&sleeper->thread, NULL, sleeps, sleeper);
+    await_asleep(&sleeper->tid);
+}
+
+static kern_return_t end_sleeper(sleeper_t *sleeper)
+{
+    pthread_join(sleeper->thread, NULL);
+    return sleeper->code;
+}
+
+/* s1_12_semaphore_wakes_in_order */
+static void waiters_wake_in_order(void)
+{
+    static const struct {
+        int policy, order[3];
+    } all[] = {{SYNC_POLICY_FIFO, {0, 1, 2}}, {1, {0, 1, 2}}, {SYNC_POLICY_REVERSED, {2, 1, 0}}};
+    for (unsigned n = 0; n < COUNT(all); n++) {
+        semaphore_t semaphore;
+        static sleeper_t sleepers[3];
+        int order[3] = {9, 9, 9}, next = 0;
+        OK(semaphore_create(self(), &semaphore, all[n].policy, 0));
+        for (int s = 0; s < 3; s++) {
+            start_sleeper(&sleepers[s], semaphore, 0);
+            sleepers[s].number = s;
+            sleepers[s].next = &next;
+            __atomic_store_n(&sleepers[s].order, order, __ATOMIC_RELEASE);
+        }
+        for (int s = 1; s <= 3; s++) {
+            OK(semaphore_signal(semaphore));
+            for (int tries = 0; __atomic_load_n(&next, __ATOMIC_ACQUIRE) < s && tries < 5000; tries++)
+                usleep(1000);
+        }
+        for (int s = 0; s < 3; s++) {
+            OK(end_sleeper(&sleepers[s]));
+            EXPECT(order[s], all[n].order[s]);
+        }
+        OK(semaphore_destroy(self(), semaphore));
+    }
+}
+
+/* s1_12_signal_all_and_waiting s1_12_wait_signal */
+static void all_waiters_or_one(void)
+{
+    static sleeper_t sleepers[4];
+    semaphore_t semaphore, signal;
+    int woken = 0;
+    OK(semaphore_create(self(), &semaphore, SYNC_POLICY_FIFO, 0));
+    OK(semaphore_create(self(), &signal, SYNC_POLICY_FIFO, 0));
+    OK(semaphore_signal_all(semaphore));
+    EXPECT_CODE(semaphore_signal_thread(semaphore, THREAD_NULL), KERN_NOT_WAITING);
+    EXPECT_CODE(semaphore_timedwait(semaphore, now), KERN_OPERATION_TIMED_OUT);
+    for (int n = 0; n < 4; n++)
+        start_sleeper(&sleepers[n], semaphore, signal);
+    /* Each has signalled the second one. */
+    for (int n = 0; n < 4; n++)
+        OK(semaphore_timedwait(signal, long_time));
+    OK(semaphore_signal_thread(semaphore, THREAD_NULL));
+    OK(semaphore_signal_all(semaphore));
+    for (int n = 0; n < 4; n++)
+        woken += end_sleeper(&sleepers[n]) == KERN_SUCCESS;
+    EXPECT(woken, 4);
+    EXPECT_CODE(semaphore_timedwait(semaphore, now), KERN_OPERATION_TIMED_OUT);
+    /* The same one: the thread wakes itself. A second one that is over ends the wait. */
+    OK(semaphore_wait_signal(semaphore, semaphore));
+    OK(mach_port_mod_refs(self(), signal, MACH_PORT_RIGHT_SEND, 1));
+    OK(semaphore_destroy(self(), signal));
+    EXPECT_CODE(semaphore_timedwait_signal(semaphore, signal, long_time), KERN_TERMINATED);
+    OK(mach_port_deallocate(self(), signal));
+    OK(semaphore_destroy(self(), semaphore));
+}
+
+static void holds_a_semaphore(mach_port_t maker)
+{
+    semaphore_t semaphore;
+    mach_port_t inbox = new_port();
+    OK(semaphore_create(self(), &semaphore, SYNC_POLICY_FIFO, 1));
+    OK(send_right(maker, semaphore, MACH_MSG_TYPE_COPY_SEND));
+    OK(send_right(maker, inbox, MACH_MSG_TYPE_MAKE_SEND));
+    semaphore_t theirs = receive_right(inbox);
+    OK(semaphore_signal(theirs));
+    /* It is another task's: destroying it only drops the right. */
+    OK(semaphore_destroy(self(), theirs));
+    EXPECT(type_of(theirs), MACH_PORT_TYPE_NONE);
+    theirs = receive_right(inbox);
+    OK(send_empty(maker, MACH_MSG_TYPE_COPY_SEND, 1));
+    semaphore_wait(theirs);
+    pause();
+}
+
+/* s1_12_semaphore_of_a_dead_task s1_12_waiter_that_dies s1_12_semaphore_travels s1_12_semaphore_destroyed */
+static void semaphores_and_the_ends_of_tasks(void)
+{
+    static sleeper_t sleeper;
+    semaphore_t mine;
+    OK(semaphore_create(self(), &mine, SYNC_POLICY_FIFO, 0));
+    child_t child = start_child(holds_a_semaphore);
+    semaphore_t theirs = receive_right(child.meeting);
+    mach_port_t inbox = receive_right(child.meeting);
+    OK(semaphore_timedwait(theirs, now));
+    OK(send_right(inbox, mine, MACH_MSG_TYPE_COPY_SEND));
+    OK(semaphore_timedwait(mine, long_time));
+    OK(send_right(inbox, mine, MACH_MSG_TYPE_COPY_SEND));
+    EXPECT(next_id(child.meeting), 1);
+    usleep(100000);
+    start_sleeper(&sleeper, theirs, 0);
+    kill_child(&child);
+    EXPECT_CODE(end_sleeper(&sleeper), KERN_TERMINATED);
+    EXPECT(type_of(theirs), MACH_PORT_TYPE_SEND);
+    EXPECT_CODE(semaphore_signal(theirs), KERN_TERMINATED);
+    EXPECT_CODE(semaphore_signal_all(theirs), KERN_TERMINATED);
+    EXPECT_CODE(semaphore_timedwait(theirs, now), KERN_TERMINATED);
+    EXPECT_CODE(semaphore_wait(theirs), KERN_TERMINATED);
+    /* The waiter that is gone takes no signal. */
+    OK(semaphore_signal(mine));
+    OK(semaphore_timedwait(mine, now));
+    const mach_port_t drop[] = {theirs, inbox, child.control, child.meeting};
+    for (unsigned n = 0; n < COUNT(drop); n++)
+        OK(mach_port_destroy(self(), drop[n]));
+    OK(semaphore_destroy(self(), mine));
+}
+
+/* s1_12_semaphore_that_nobody_can_signal s1_12_semaphore_names */
+static void what_is_no_semaphore(void)
+{
+    static sleeper_t sleeper;
+    semaphore_t semaphore;
+    mach_port_t port = new_port(), dead = new_dead_name(), host = mach_host_self();
+    OK(semaphore_create(self(), &semaphore, SYNC_POLICY_FIFO, 0));
+    start_sleeper(&sleeper, semaphore, 0);
+    OK(mach_port_deallocate(self(), semaphore));
+    EXPECT_CODE(end_sleeper(&sleeper), KERN_TERMINATED);
+    const struct {
+        mach_port_t name;
+        kern_return_t code;
+    } all[] = {{MACH_PORT_NULL, KERN_INVALID_NAME}, {MACH_PORT_DEAD, KERN_INVALID_NAME}, {NOTHING, KERN_INVALID_NAME},
+               {port, KERN_INVALID_RIGHT},          {dead, KERN_INVALID_RIGHT},          {host, KERN_INVALID_CAPABILITY}};
+    for (unsigned n = 0; n < COUNT(all); n++) {
+        EXPECT_CODE(semaphore_signal(all[n].name), all[n].code);
+        EXPECT_CODE(semaphore_signal_all(all[n].name), all[n].code);
+        EXPECT_CODE(semaphore_timedwait(all[n].name, now), all[n].code);
+        EXPECT_CODE(semaphore_destroy(self(), all[n].name), all[n].code);
+    }
+    EXPECT_CODE(semaphore_create(host, &semaphore, SYNC_POLICY_FIFO, 0), KERN_INVALID_TASK);
+    OK(mach_port_deallocate(self(), host));
+    OK(mach_port_deallocate(self(), dead));
+    drop_port(port);
+}
+
+static void interrupted_nothing(int signal)
+{
+    (void)signal;
+}
+
+static void signal_handler_ends_a_wait(void)
+{
+    static sleeper_t sleeper;
+    struct sigaction action;
+    semaphore_t semaphore;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = interrupted_nothing;
+    sigaction(SIGUSR1, &action, NULL);
+    OK(semaphore_create(self(), &semaphore, SYNC_POLICY_FIFO, 0));
+    start_sleeper(&sleeper, semaphore, 0);
+    pthread_kill(sleeper.thread, SIGUSR1);
+    EXPECT_CODE(end_sleeper(&sleeper), KERN_ABORTED);
+    OK(semaphore_destroy(self(), semaphore));
+}
+
 CHECK_MAIN(CASE(semaphore_counts), CASE(threads_wait_for_each_other), CASE(another_task_signals), CASE(clocks_tell_the_time),
-           CASE(generated_stubs_reach_the_kernel))
+           CASE(generated_stubs_reach_the_kernel), CASE(waiters_wake_in_order), CASE(all_waiters_or_one), CASE(semaphores_and_the_ends_of_tasks),
+           CASE(what_is_no_semaphore), CASE(signal_handler_ends_a_wait))

@@ -8,6 +8,7 @@ static mach_port_t self(void)
     return mach_task_self();
 }
 
+/* s1_8_allocate */
 static void allocate_makes_each_kind(void)
 {
     mach_port_t name = 0;
@@ -28,6 +29,7 @@ static void allocate_makes_each_kind(void)
     EXPECT_CODE(mach_port_allocate(MACH_PORT_NULL, MACH_PORT_RIGHT_RECEIVE, &name), MACH_SEND_INVALID_DEST);
 }
 
+/* s1_8_allocate_name */
 static void allocate_under_a_chosen_name(void)
 {
     mach_port_t name = 0x00012303;
@@ -104,6 +106,7 @@ static void rights_are_inserted_and_extracted(void)
     drop_port(other);
 }
 
+/* s1_8_names s1_8_introspection */
 static void listing_has_all_names(void)
 {
     mach_port_t port = new_port_with_send();
@@ -137,6 +140,7 @@ static void listing_has_all_names(void)
     OK(mach_port_destroy(self(), port));
 }
 
+/* s1_8_attributes */
 static void attributes_are_read_and_set(void)
 {
     mach_port_t port = new_port_with_send(), set;
@@ -181,6 +185,7 @@ static void attributes_are_read_and_set(void)
     OK(mach_port_destroy(self(), port));
 }
 
+/* s1_7_insert_and_extract_member s1_8_set_status */
 static void sets_have_members(void)
 {
     mach_port_t one = new_port(), two = new_port(), set, other;
@@ -217,6 +222,7 @@ static void sets_have_members(void)
     drop_port(two);
 }
 
+/* s1_8_guards */
 static void guards_hold(void)
 {
     mach_port_t port = new_port();
@@ -244,6 +250,7 @@ static void guards_hold(void)
     EXPECT_CODE(mach_port_construct(self(), NULL, 0, &port), KERN_INVALID_ARGUMENT);
 }
 
+/* s1_2_move_receive_takes_guard_and_context_off */
 static void immovable_receive_right_stays(void)
 {
     mach_port_t dest = new_port(), port = new_port();
@@ -257,6 +264,7 @@ static void immovable_receive_right_stays(void)
     drop_port(dest);
 }
 
+/* s1_8_context */
 static void context_is_kept(void)
 {
     mach_port_t port = new_port();
@@ -270,6 +278,7 @@ static void context_is_kept(void)
     drop_port(port);
 }
 
+/* s1_8_peek */
 static void peek_looks_without_taking(void)
 {
     mach_port_t port = new_port();
@@ -291,6 +300,7 @@ static void peek_looks_without_taking(void)
     drop_port(port);
 }
 
+/* s1_8_introspection */
 static void kernel_objects_are_told(void)
 {
     natural_t kind = 99;

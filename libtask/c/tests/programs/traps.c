@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* s1_10_self_ports */
 static void own_ports_are_there_before_main(void)
 {
     EXPECT(type_of(mach_task_self()) & MACH_PORT_TYPE_SEND, MACH_PORT_TYPE_SEND);
@@ -53,6 +54,7 @@ static void threads_have_ports_of_their_own(void)
     EXPECT(type_of((mach_port_t)(uintptr_t)port), MACH_PORT_TYPE_DEAD_NAME);
 }
 
+/* s1_10_special_ports s1_10_registered_ports */
 static void special_ports_are_got_and_set(void)
 {
     mach_port_t port = MACH_PORT_NULL, mine = new_port_with_send(), old;
@@ -83,6 +85,7 @@ static void special_ports_are_got_and_set(void)
     OK(mach_ports_register(mach_task_self(), NULL, 0));
 }
 
+/* s1_12_task_for_pid */
 static void processes_have_tasks(void)
 {
     int pid = 0;
@@ -189,6 +192,9 @@ static void names_are_found(void)
     longest[sizeof longest - 1] = 0;
     EXPECT_CODE(bootstrap_look_up(bootstrap_port, longest, &found), BOOTSTRAP_UNKNOWN_SERVICE);
     EXPECT_CODE(bootstrap_create_server(bootstrap_port, longest, 0, FALSE, &found), KERN_NOT_SUPPORTED);
+    EXPECT_CODE(bootstrap_parent(bootstrap_port, &found), BOOTSTRAP_NOT_PRIVILEGED);
+    EXPECT_CODE(bootstrap_check_in(bootstrap_port, "org.umach.test.one", &found), BOOTSTRAP_SERVICE_ACTIVE);
+    EXPECT_CODE(bootstrap_register(bootstrap_port, "org.umach.test.three", NOTHING), KERN_INVALID_NAME);
     drop_port(mine);
     drop_port(served);
 }
@@ -205,6 +211,7 @@ static void codes_have_words(void)
     TRUE_THAT(strstr(mach_error_string(0x7777), "unknown") != NULL);
 }
 
+/* s1_10_new_task_inherits_special_and_registered_ports_only */
 static void forked_child_is_a_task_of_its_own(void)
 {
     mach_port_t port = new_port_with_send();
@@ -247,6 +254,54 @@ static void forked_child_is_a_task_of_its_own(void)
     drop_port(port);
 }
 
+static void holds_all_kinds(mach_port_t maker)
+{
+    mach_port_t service = new_port_with_send(), set = new_set();
+    OK(mach_port_insert_member(mach_task_self(), service, set));
+    OK(send_right(maker, service, MACH_MSG_TYPE_COPY_SEND));
+    for (int n = 0; n < 2; n++)
+        receive_right(service);
+    OK(send_empty(maker, MACH_MSG_TYPE_COPY_SEND, 1));
+    pause();
+}
+
+/* s1_10_end_of_a_task_ends_its_space */
+static void end_of_a_task_ends_its_space(void)
+{
+    mach_port_t told = new_port(), counted = new_port();
+    child_t child = start_child(holds_all_kinds);
+    mach_port_t service = receive_right(child.meeting);
+    OK(send_right(service, counted, MACH_MSG_TYPE_MAKE_SEND));
+    OK(send_right(service, told, MACH_MSG_TYPE_MAKE_SEND_ONCE));
+    EXPECT(next_id(child.meeting), 1);
+    request(service, MACH_NOTIFY_DEAD_NAME, 0, told);
+    request(child.control, MACH_NOTIFY_DEAD_NAME, 0, told);
+    request(counted, MACH_NOTIFY_NO_SENDERS, 0, told);
+    /* In the queue of a task that ends. */
+    OK(send_right(service, told, MACH_MSG_TYPE_MAKE_SEND_ONCE));
+    kill_child(&child);
+    int seen[80];
+    memset(seen, 0, sizeof seen);
+    for (int n = 0; n < 5; n++) {
+        int id = next_id(told);
+        TRUE_THAT(id >= 64 && id < 80);
+        seen[id & 0x7f]++;
+    }
+    EXPECT(seen[MACH_NOTIFY_DEAD_NAME], 2);
+    EXPECT(seen[MACH_NOTIFY_NO_SENDERS], 1);
+    EXPECT(seen[MACH_NOTIFY_SEND_ONCE], 2);
+    EXPECT(type_of(service), MACH_PORT_TYPE_DEAD_NAME);
+    EXPECT(type_of(child.control), MACH_PORT_TYPE_DEAD_NAME);
+    mach_port_t name;
+    EXPECT_CODE(mach_port_allocate(child.control, MACH_PORT_RIGHT_RECEIVE, &name), KERN_INVALID_TASK);
+    OK(mach_port_destroy(mach_task_self(), service));
+    OK(mach_port_destroy(mach_task_self(), child.control));
+    OK(mach_port_destroy(mach_task_self(), child.meeting));
+    drop_port(told);
+    drop_port(counted);
+}
+
 CHECK_MAIN(CASE(own_ports_are_there_before_main), CASE(self_traps_give_references), CASE(threads_have_ports_of_their_own),
            CASE(special_ports_are_got_and_set), CASE(processes_have_tasks), CASE(task_is_described), CASE(host_is_described), CASE(clock_goes),
-           CASE(timers_fire), CASE(names_are_found), CASE(codes_have_words), CASE(forked_child_is_a_task_of_its_own))
+           CASE(timers_fire), CASE(names_are_found), CASE(codes_have_words), CASE(forked_child_is_a_task_of_its_own),
+           CASE(end_of_a_task_ends_its_space))
