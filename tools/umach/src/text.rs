@@ -71,6 +71,10 @@ pub(crate) struct Paint {
 }
 
 impl Paint {
+    /// None.
+    pub(crate) fn none() -> Paint {
+        Paint { on: false }
+    }
     /// For standard output.
     pub(crate) fn stdout() -> Paint {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

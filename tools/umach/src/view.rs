@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, bail};
 use libtask::{HostControl, Task, TaskControl};
-use umach_abi::records::{PortRow, TaskRow};
+use umach_abi::records::{HeldRow, PortRow, TaskRow};
 
 use crate::ids::{TaskNumber, Who};
 use crate::plane::Plane;
@@ -22,7 +22,7 @@ pub(crate) struct View {
     host: HostControl,
     pub(crate) tasks: Vec<Labelled>,
     /// Our own task, which is gone when the listing is read.
-    own: u64,
+    own: Task,
 }
 
 impl View {
@@ -33,7 +33,7 @@ impl View {
         View::of(&task, host)
     }
     fn of(task: &Task, host: HostControl) -> Result<View> {
-        let own = task.id();
+        let own = task.clone();
         let mut tasks = Vec::new();
         for row in host.tasks()? {
             let label = host.task(row.task).and_then(|control| control.label()).unwrap_or_default();
@@ -44,7 +44,15 @@ impl View {
     }
     /// All tasks but our own.
     pub(crate) fn others(&self) -> impl Iterator<Item = &Labelled> {
-        self.tasks.iter().filter(|task| task.row.task != self.own)
+        self.tasks.iter().filter(|task| task.row.task != self.own.id())
+    }
+    /// Our own task.
+    pub(crate) fn own_task(&self) -> &Task {
+        &self.own
+    }
+    /// Rights that are in no space.
+    pub(crate) fn held(&self) -> Result<Vec<HeldRow>> {
+        Ok(self.host.held()?)
     }
     /// All ports.
     pub(crate) fn ports(&self) -> Result<Vec<PortRow>> {

@@ -9,9 +9,23 @@ fn help_of_every_command_has_examples_and_no_command_is_undocumented() {
     let place = Place::new();
     let help = place.run(&["--help"]).ok().out;
     assert!(help.contains("umach demo") && help.contains("Exit codes"), "{help}");
-    for command in
-        ["demo", "run", "ps", "ports", "rights", "names", "fs", "kill", "doctor", "explain", "bench", "kernel", "serve", "completions"]
-    {
+    for command in [
+        "demo",
+        "run",
+        "ps",
+        "ports",
+        "rights",
+        "names",
+        "graph",
+        "fs",
+        "kill",
+        "doctor",
+        "explain",
+        "bench",
+        "kernel",
+        "serve",
+        "completions",
+    ] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in: {help}");
         let own = place.run(&[command, "--help"]).ok().out;
         assert!(own.contains("Example"), "{command}: {own}");
@@ -41,7 +55,17 @@ fn wrong_usage_is_exit_code_2() {
 #[test]
 fn without_a_kernel_listings_say_so_with_exit_code_3() {
     let place = Place::new();
-    for command in [&["ps"][..], &["ports"], &["rights"], &["names"], &["fs", "ls"], &["kill", "T1"], &["ps", "--json"]] {
+    for command in [
+        &["ps"][..],
+        &["ports"],
+        &["rights"],
+        &["names"],
+        &["names", "--watch"],
+        &["graph"],
+        &["fs", "ls"],
+        &["kill", "T1"],
+        &["ps", "--json"],
+    ] {
         let output = place.run(command);
         assert_eq!(output.code(), Some(3), "{command:?}: {output:#?}");
         assert!(output.err.contains("umach kernel") && output.out.is_empty(), "{output:#?}");

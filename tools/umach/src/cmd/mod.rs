@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod fs;
+mod graph;
 mod kernel;
 mod kill;
 mod names;
@@ -44,6 +45,7 @@ commands! {
     Ports(ports::Ports),
     Rights(rights::Rights),
     Names(names::NamesCommand),
+    Graph(graph::Graph),
     Fs(fs::Fs),
     Kill(kill::Kill),
     Doctor(doctor::Doctor),
