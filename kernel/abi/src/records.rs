@@ -295,7 +295,8 @@ records! {
         name: Name,
         /// Tickets not fetched.
         tickets: u32,
-        /// 0 live, 1 live but behind mail, 2 ended and not yet closed by the receiver.
+        /// 0 live, 1 live but behind mail, 2 ended and not yet closed by the receiver, 3 closed, and its sender has
+        /// not been told.
         state: u32,
     }
 

@@ -421,7 +421,8 @@ impl Core {
             let state = match route.state {
                 State::Offered => 0,
                 State::Live => u32::from(route.opens_at.is_some()),
-                State::Ended(_) | State::Closed { .. } => 2,
+                State::Ended(_) => 2,
+                State::Closed { .. } => 3,
             };
             RouteRow {
                 route: id.to_raw(),

@@ -60,6 +60,7 @@ use arena::Arena;
 pub use arena::Id;
 pub use effect::{Attach, Clocks, Effect, Effects, FileLaneId, LaneId, LinkId, Peer, RegionId, Signal, TaskId, Violation};
 pub use grant::Direct;
+pub use mig::routine_name;
 pub use quota::Limits;
 
 /// The machine, for those who ask.

@@ -1,6 +1,9 @@
 //! Sequence diagrams: who said what to whom, in order. One description, three pictures: text for a terminal, Mermaid, SVG.
 
 use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 
 /// A sequence of steps between actors.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +20,21 @@ enum Step {
     Note { at: usize, text: String },
     /// The actor is gone.
     End { at: usize, text: String },
+    /// What comes up to the next [`Step::Again`] happens several times.
+    Repeat { text: String },
+    /// The end of that.
+    Again,
+}
+
+impl Step {
+    /// The columns that it touches.
+    fn columns(&self) -> Vec<usize> {
+        match self {
+            Step::Arrow { from, to, .. } => vec![*from, *to],
+            Step::Note { at, .. } | Step::End { at, .. } => vec![*at],
+            Step::Repeat { .. } | Step::Again => Vec::new(),
+        }
+    }
 }
 
 impl Diagram {
@@ -56,6 +74,21 @@ impl Diagram {
     pub(crate) fn end(&mut self, at: &str, text: &str) {
         let at = self.column(at);
         self.steps.push(Step::End { at, text: text.to_owned() });
+    }
+
+    /// What comes up to [`Diagram::end_repeat`] happens so often. Not within another.
+    pub(crate) fn begin_repeat(&mut self, text: &str) {
+        self.steps.push(Step::Repeat { text: text.to_owned() });
+    }
+    /// The end of what repeats.
+    pub(crate) fn end_repeat(&mut self) {
+        self.steps.push(Step::Again);
+    }
+    /// The picture in a file: an image if that is called .svg, else Mermaid text.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let svg = path.extension().is_some_and(|extension| extension == "svg");
+        let content = if svg { self.to_svg() } else { self.to_mermaid() };
+        std::fs::write(path, content).with_context(|| format!("write the diagram {}", path.display()))
     }
 
     /// Character columns of the lifelines, far enough apart for every text.
@@ -113,6 +146,8 @@ impl Diagram {
                     line.put(at[*column], &format!("✖ {text}"));
                     alive[*column] = false;
                 }
+                Step::Repeat { text } => line.put(at.first().map_or(0, |first| first + 1), &format!("╭╴{text} ")),
+                Step::Again => line.put(at.first().map_or(0, |first| first + 1), "╰╴"),
             }
             line.end_line(&mut out);
         }
@@ -134,6 +169,8 @@ impl Diagram {
                 }
                 Step::Note { at, text } => writeln!(out, "    Note over A{at}: {}", clean(text)),
                 Step::End { at, text } => writeln!(out, "    Note over A{at}: ✖ {}", clean(text)),
+                Step::Repeat { text } => writeln!(out, "    loop {}", clean(text)),
+                Step::Again => writeln!(out, "    end"),
             };
         }
         out
@@ -156,7 +193,7 @@ impl Diagram {
         let height = y(self.steps.len()) + 10;
         let mut out = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
-             font-family=\"monospace\" font-size=\"13\">\n<defs><marker id=\"tip\" markerWidth=\"9\" markerHeight=\"7\" refX=\"9\" refY=\"3.5\" \
+             font-family=\"monospace\" font-size=\"13\">\n<style>text{{paint-order:stroke;stroke:white;stroke-width:4px;stroke-linejoin:round}}.head{{stroke:none}}</style>\n<defs><marker id=\"tip\" markerWidth=\"9\" markerHeight=\"7\" refX=\"9\" refY=\"3.5\" \
              orient=\"auto\"><path d=\"M0 0L9 3.5L0 7z\"/></marker></defs>\n<rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n"
         );
         for (actor, name) in self.actors.iter().enumerate() {
@@ -166,7 +203,7 @@ impl Diagram {
             let _ = writeln!(
                 out,
                 "<rect x=\"{}\" y=\"12\" width=\"{}\" height=\"26\" rx=\"4\" fill=\"#eef\" stroke=\"#669\"/>\
-                 <text x=\"{x}\" y=\"30\" text-anchor=\"middle\">{}</text>",
+                 <text class=\"head\" x=\"{x}\" y=\"30\" text-anchor=\"middle\">{}</text>",
                 x.saturating_sub(half),
                 2 * half,
                 clean(name)
@@ -207,6 +244,25 @@ impl Diagram {
                     y + 4,
                     clean(text)
                 ),
+                Step::Repeat { text } => {
+                    let inside = &self.steps[row + 1..];
+                    let rows = inside.iter().position(|step| matches!(step, Step::Again)).unwrap_or(inside.len());
+                    let columns = inside[..rows].iter().flat_map(Step::columns);
+                    let (left, right) = (columns.clone().min().unwrap_or(0), columns.max().unwrap_or(0));
+                    let (left, right) = (at[left].saturating_sub(24), at[right] + 24);
+                    writeln!(
+                        out,
+                        "<rect x=\"{left}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"6\" fill=\"none\" stroke=\"#669\" \
+                         stroke-dasharray=\"2 3\"/><text x=\"{}\" y=\"{}\" font-size=\"11\" font-weight=\"bold\" fill=\"#446\">⟳ {}</text>",
+                        y - 12,
+                        right - left,
+                        (rows + 1) * LINE,
+                        left + 6,
+                        y + 1,
+                        clean(text)
+                    )
+                }
+                Step::Again => Ok(()),
             };
         }
         out.push_str("</svg>\n");
@@ -257,6 +313,16 @@ mod tests {
         assert!(lines[1].contains("look up \"files\"") && lines[1].contains('▶'));
         assert!(lines[2].contains("◀┄a send right"), "{text}");
         assert_eq!((lines[1].matches('│').count(), lines[4].matches('│').count(), lines[5].matches('│').count()), (3, 2, 1), "{text}");
+    }
+
+    #[test]
+    fn repeat_is_a_loop_in_each_picture() {
+        let mut diagram = Diagram::new(&["a", "b"]);
+        diagram.begin_repeat("5 times");
+        diagram.message("a", "b", "again");
+        diagram.end_repeat();
+        assert!(diagram.to_mermaid().contains("    loop 5 times\n    A0->>A1: again\n    end\n"));
+        assert!(diagram.to_svg().contains("⟳ 5 times") && diagram.to_text().contains("╭╴5 times"));
     }
 
     #[test]

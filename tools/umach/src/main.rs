@@ -15,6 +15,7 @@ mod plane;
 mod private;
 mod system;
 mod text;
+mod trace;
 mod view;
 
 use std::process::ExitCode;

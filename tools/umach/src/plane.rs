@@ -91,7 +91,7 @@ impl Plane {
     }
     /// The route that what is sent to a right takes.
     pub(crate) fn route_of(&self, task: u64, name: u32, port: u64) -> Option<&RouteRow> {
-        self.routes.iter().find(|route| (route.sender, route.name.0, route.port) == (task, name, port) && route.state != ENDED)
+        self.routes.iter().find(|route| (route.sender, route.name.0, route.port) == (task, name, port) && route.state < ENDED)
     }
     /// Messages of a route that are in the ring: sent, and not taken out by the receiver. `None` if that cannot be seen.
     pub(crate) fn in_ring(&self, route: &RouteRow) -> Option<u32> {
@@ -184,6 +184,7 @@ pub(crate) fn state_of_route(route: &RouteRow) -> &'static str {
         0 => "live",
         1 => "behind-mail",
         ENDED => "ended",
+        3 => "closed",
         _ => "unknown",
     }
 }

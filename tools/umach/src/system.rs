@@ -3,7 +3,7 @@
 //! The kernel's socket is the one given with `--socket`, else `UMACH_SOCKET`, else the user's default. The lane that a task inherits is *not*
 //! used: it belongs to the program that `umach run` started, and a shell in there must be able to call `umach ps` as often as it likes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -24,6 +24,10 @@ pub(crate) struct At {
 }
 
 impl At {
+    /// The kernel that listens there.
+    pub(crate) fn of(socket: &Path) -> At {
+        At { socket: Some(socket.to_owned()) }
+    }
     /// The socket's path.
     pub(crate) fn socket(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(umach_kernel::config::socket_path)

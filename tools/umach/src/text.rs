@@ -77,11 +77,22 @@ impl Paint {
     }
     /// For standard output.
     pub(crate) fn stdout() -> Paint {
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Paint { on: wanted && std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") }
+        Paint { on: Paint::wanted() && std::io::stdout().is_terminal() }
+    }
+    fn wanted() -> bool {
+        let allowed = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        allowed && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
     fn wrap(self, code: &str, text: &str) -> String {
         if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+    /// For standard error.
+    pub(crate) fn stderr() -> Paint {
+        Paint { on: Paint::wanted() && std::io::stderr().is_terminal() }
+    }
+    /// As it is.
+    pub(crate) fn plain(self, text: &str) -> String {
+        text.to_owned()
     }
     /// Headings.
     pub(crate) fn bold(self, text: &str) -> String {

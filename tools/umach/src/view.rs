@@ -32,6 +32,10 @@ impl View {
         let host = task.host_control().context("looking at all tasks takes the kernel's own user or root")?;
         View::of(&task, host)
     }
+    /// Looks as this task, which holds the host's control right.
+    pub(crate) fn with(task: &Task) -> Result<View> {
+        View::of(task, task.host_control()?)
+    }
     fn of(task: &Task, host: HostControl) -> Result<View> {
         let own = task.clone();
         let mut tasks = Vec::new();

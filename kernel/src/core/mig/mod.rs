@@ -35,6 +35,11 @@ use table::{Routine, Target, Want};
 /// NDR record.
 const NDR: usize = message::NDR.len();
 
+/// What XNU calls the routine of this id, if the kernel process knows it.
+pub fn routine_name(id: i32) -> Option<&'static str> {
+    table::find(id).map(|routine| routine.name).filter(|name| !name.is_empty())
+}
+
 /// A call, its form checked.
 pub(super) struct Call<'m> {
     /// Who asks.

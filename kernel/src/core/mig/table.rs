@@ -51,8 +51,7 @@ pub(super) type Run = fn(&mut Core, &mut Call<'_>) -> Result<Reply, Code>;
 #[derive(Debug)]
 pub(super) struct Routine {
     pub(super) id: i32,
-    /// As XNU calls it: for tests and readers.
-    #[cfg_attr(not(test), allow(dead_code))]
+    /// As XNU calls it: for tracers and readers.
     pub(super) name: &'static str,
     pub(super) target: Target,
     pub(super) wants: &'static [Want],

@@ -12,9 +12,11 @@ mod kill;
 mod names;
 mod ports;
 mod ps;
+mod replay;
 mod rights;
 mod run;
 mod serve;
+mod trace;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -46,6 +48,8 @@ commands! {
     Rights(rights::Rights),
     Names(names::NamesCommand),
     Graph(graph::Graph),
+    Trace(trace::Trace),
+    Replay(replay::Replay),
     Fs(fs::Fs),
     Kill(kill::Kill),
     Doctor(doctor::Doctor),

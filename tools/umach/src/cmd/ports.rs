@@ -22,8 +22,8 @@ JSON: an array of {port, kind, receiver, receiver_label, name, send_rights, send
 queued_bytes, blocked_senders, waiting_receivers, received, make_send_count, sets, no_senders_armed, \
 port_destroyed_armed, guarded, routes: [{route, link, sender, sender_label, name, state, ahead, in_ring, tickets, waits}, ..]}; \
 receiver is null for a port in transit and for the kernel's own.
-With --routes: a line for each route. NAME is the sender's. STATE is live, behind-mail (older mail comes first) or ended (what is \
-on its way is still delivered). AHEAD are messages sent and not received, RING those \
+With --routes: a line for each route. NAME is the sender's. STATE is live, behind-mail (older mail comes first), ended (what is \
+on its way is still delivered) or closed (its sender has not noticed yet). AHEAD are messages sent and not received, RING those \
 of them that the receiver has not taken out of the ring yet. TICKETS are messages with rights, which wait in the kernel \
 process for their turn. WAITS: the sender waits for credit (it is as far ahead of the receiver as it may be) or for space in the ring. JSON: as above.
 

@@ -169,9 +169,7 @@ impl Demo {
             ])?;
         }
         if let Some(path) = &self.diagram {
-            let svg = path.extension().is_some_and(|extension| extension == "svg");
-            let content = if svg { stage.diagram.to_svg() } else { stage.diagram.to_mermaid() };
-            std::fs::write(path, content).with_context(|| format!("write {}", path.display()))?;
+            stage.diagram.write(path)?;
         }
         if !ok {
             stage.say_failed();
