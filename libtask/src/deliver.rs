@@ -489,22 +489,31 @@ pub(crate) fn finish_call(held: &Held, begun: Begun, timeout: Option<Duration>) 
 /// Nobody wants the answer.
 pub(crate) fn give_up_call(held: &Held, begun: &Begun) {
     if let Begun::Slot(open, _) = begun {
-        held.task().0.plane.end_call(open);
+        held.task().0.plane.give_up_call(open);
     }
 }
 
 pub(crate) fn serve<N: Into<Next>>(held: &Held, mut handler: impl FnMut(&mut Received) -> N) -> Result<()> {
+    serve_by_value(held, |mut request| {
+        let next = handler(&mut request).into();
+        (request, next)
+    })
+}
+
+/// The same with a handler that gives the request back.
+#[inline]
+pub(crate) fn serve_by_value(held: &Held, mut handler: impl FnMut(Received) -> (Received, Next)) -> Result<()> {
     let task = held.task();
     let mut answer: Option<(ReplyRight, Message)> = None;
     loop {
-        let mut request = match answer.take() {
+        let request = match answer.take() {
             Some((right, message)) => match reply_and_receive(held, right, message)? {
                 Some(request) => request,
                 None => continue,
             },
             None => receive(held, None)?,
         };
-        let next = handler(&mut request).into();
+        let (mut request, next) = handler(request);
         match next {
             Next::Continue => {}
             Next::Stop => return Ok(()),

@@ -98,6 +98,16 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// A server did not carry out a call, for a reason that is none of its interface's errors: it knows no such method, or could not read the arguments.
+    #[error("{method}: the server says: {reason} ({code})")]
+    Failure {
+        /// What was called: interface and method.
+        method: &'static str,
+        /// `MIG_BAD_ID` for an unknown method, `MIG_TYPE_ERROR` for arguments of other types, or the server's own.
+        code: Code,
+        /// The particulars, in the server's words.
+        reason: String,
+    },
     /// The message has no such part at this index.
     #[error("message {id}: part {index} is {found}, not {wanted}")]
     Part {
@@ -149,7 +159,7 @@ impl Error {
     /// a fork, `MIG_TYPE_ERROR` for a body or part of another type, `KERN_FAILURE` for the rest.
     pub fn code(&self) -> Code {
         match self {
-            Error::Mach { code, .. } => *code,
+            Error::Mach { code, .. } | Error::Failure { code, .. } => *code,
             Error::KernelGone => Code::KERN_TERMINATED,
             Error::Forked => Code::KERN_INVALID_TASK,
             Error::Body { .. } | Error::Part { .. } => Code::MIG_TYPE_ERROR,
@@ -162,7 +172,7 @@ impl Error {
     /// that is none of the table's.
     pub fn explanation(&self) -> Option<&'static Explanation> {
         match self {
-            Error::Mach { code, .. } => code.explanation(),
+            Error::Mach { code, .. } | Error::Failure { code, .. } => code.explanation(),
             other => other.own_explanation(),
         }
     }
@@ -182,13 +192,17 @@ impl Error {
     pub fn is_server_died(&self) -> bool {
         self.code() == Code::MIG_SERVER_DIED
     }
+    /// The server is there and knows no such method: it is older, or another interface's.
+    pub fn is_unknown_method(&self) -> bool {
+        matches!(self, Error::Failure { code: Code::MIG_BAD_ID, .. })
+    }
     /// The port that was received on was destroyed or moved away.
     pub fn is_port_gone(&self) -> bool {
         matches!(self.code().plain(), Code::MACH_RCV_PORT_CHANGED | Code::MACH_RCV_PORT_DIED | Code::MACH_RCV_INVALID_NAME)
     }
 }
 
-umach_abi::explanations! { Error besides [Mach]:
+umach_abi::explanations! { Error besides [Mach, Failure]:
     KernelGone = LIBTASK_KERNEL_GONE, "the kernel process is gone, or has ended this task; every right of it is lost",
         "umach kernel was stopped or crashed, `umach kill` ended the task, or the task broke the protocol (the kernel's log says so)",
         "connect again, and look the services up again";

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use crate::direct::Borrowed;
+use crate::loan::Loan;
+use crate::message::Part;
 use crate::region::Memory;
 
 /// Memory that came with a message ([`crate::Received::take_lease`]). If the sender lent it, it is read where the sender wrote it, and the sender may write there
@@ -10,11 +12,15 @@ use crate::region::Memory;
 /// then used, for a copy does not change. Who needs all of them to be one snapshot takes them out ([`Lease::to_vec`], [`crate::Received::memory`]).
 ///
 /// Dropping it gives it back to the sender.
+///
+/// An argument or a result of an interface that is lent has this type on both sides. Who sends it makes it from a [`Loan`] that he filled, or from a vector.
 pub struct Lease(Inner);
 
 enum Inner {
     Lent(Borrowed),
     Own(Memory),
+    /// Not sent yet.
+    Filled(Loan),
 }
 
 impl Lease {
@@ -29,6 +35,7 @@ impl Lease {
         match &self.0 {
             Inner::Lent(lent) => lent.len(),
             Inner::Own(memory) => memory.len(),
+            Inner::Filled(loan) => loan.len(),
         }
     }
     /// Whether there are none.
@@ -44,6 +51,7 @@ impl Lease {
         match &self.0 {
             Inner::Lent(_) => None,
             Inner::Own(memory) => Some(memory),
+            Inner::Filled(loan) => Some(loan),
         }
     }
     /// Copies `out.len()` bytes from `offset` on.
@@ -58,6 +66,7 @@ impl Lease {
                 memory.read(at + offset as u64, out);
             }
             Inner::Own(memory) => out.copy_from_slice(&memory[offset..offset + out.len()]),
+            Inner::Filled(loan) => out.copy_from_slice(&loan[offset..offset + out.len()]),
         }
     }
     /// A copy of all bytes.
@@ -65,6 +74,7 @@ impl Lease {
         match &self.0 {
             Inner::Lent(lent) => lent.to_vec().expect("a lease that is mapped"),
             Inner::Own(memory) => memory.to_vec(),
+            Inner::Filled(loan) => loan.to_vec(),
         }
     }
     /// Appends a copy of all bytes.
@@ -75,31 +85,27 @@ impl Lease {
                 memory.append_to(at, lent.len(), out);
             }
             Inner::Own(memory) => out.extend_from_slice(memory),
+            Inner::Filled(loan) => out.extend_from_slice(loan),
         }
     }
     /// The memory, if it is this task's own already.
     pub fn into_own(self) -> Result<Memory, Lease> {
         match self.0 {
             Inner::Own(memory) => Ok(memory),
-            lent => Err(Lease(lent)),
+            other => Err(Lease(other)),
         }
     }
     /// Shows all bytes in order and each once, 64 at a time and at last what is left over: the quickest for whom a short loop over them is enough (a sum, a
     /// search), since they need not pass through memory once more. Whoever calls a function for them is better off with [`Lease::blocks`].
     #[inline]
-    pub fn lines(&self, mut look: impl FnMut(&[u8])) {
+    pub fn lines(&self, look: impl FnMut(&[u8])) {
         match &self.0 {
             Inner::Lent(lent) => {
                 let (memory, at) = lent.memory().expect("a lease that is mapped");
                 memory.lines(at, lent.len(), look);
             }
-            Inner::Own(memory) => {
-                let (lines, rest) = memory.as_chunks::<64>();
-                lines.iter().for_each(|line| look(line));
-                if !rest.is_empty() {
-                    look(rest);
-                }
-            }
+            Inner::Own(memory) => lines_of(memory, look),
+            Inner::Filled(loan) => lines_of(loan, look),
         }
     }
     /// Shows all bytes in order and each once, in blocks of some KiB (multiples of 64 bytes but for the last).
@@ -110,7 +116,40 @@ impl Lease {
                 memory.blocks(at, lent.len(), look);
             }
             Inner::Own(memory) => memory.chunks(1 << 16).for_each(look),
+            Inner::Filled(loan) => loan.chunks(1 << 16).for_each(look),
         }
+    }
+    /// As a part of a message to be sent.
+    pub(crate) fn part(&self) -> Part {
+        match &self.0 {
+            Inner::Lent(lent) => Part::Bytes(lent.to_vec().expect("a lease that is mapped")),
+            Inner::Own(memory) => Part::Shared(memory.share()),
+            Inner::Filled(loan) => loan.part(),
+        }
+    }
+}
+
+#[inline]
+fn lines_of(bytes: &[u8], mut look: impl FnMut(&[u8])) {
+    let (lines, rest) = bytes.as_chunks::<64>();
+    lines.iter().for_each(|line| look(line));
+    if !rest.is_empty() {
+        look(rest);
+    }
+}
+
+impl From<Loan> for Lease {
+    fn from(loan: Loan) -> Lease {
+        match loan.into_own() {
+            Ok(bytes) => Lease::own(bytes.into()),
+            Err(room) => Lease(Inner::Filled(room)),
+        }
+    }
+}
+
+impl From<Vec<u8>> for Lease {
+    fn from(bytes: Vec<u8>) -> Lease {
+        Lease::own(bytes.into())
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::direct::{Owed, Room};
+use crate::message::Part;
 use crate::right::{Held, SendOnceRight, SendRight};
 use crate::task::Task;
 
@@ -20,7 +21,7 @@ pub(crate) enum Inner {
     Own(Vec<u8>),
 }
 
-impl SendRight {
+impl<I: ?Sized> SendRight<I> {
     /// Memory of `len` bytes to fill and send to this right. It can be sent elsewhere too, and is copied then.
     ///
     /// ```
@@ -65,6 +66,20 @@ impl Loan {
     }
     pub(crate) fn own(len: usize) -> Loan {
         Loan(Inner::Own(vec![0; len]))
+    }
+    /// The bytes, if they are this task's own.
+    pub(crate) fn into_own(self) -> Result<Vec<u8>, Loan> {
+        match self.0 {
+            Inner::Own(bytes) => Ok(bytes),
+            room => Err(Loan(room)),
+        }
+    }
+    /// The same memory as a part of a message to be sent. It is filled no more.
+    pub(crate) fn part(&self) -> Part {
+        match &self.0 {
+            Inner::Own(bytes) => Part::Bytes(bytes.clone()),
+            Inner::Room(room) => Part::Loan(Loan(Inner::Room(room.clone()))),
+        }
     }
     /// Whether it is in memory that the receiver has mapped too.
     pub fn is_in_place(&self) -> bool {

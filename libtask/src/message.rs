@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::loan::{self, Loan};
 use crate::receive::ReceiveRight;
-use crate::region::Region;
+use crate::region::{Memory, Region};
 use crate::right::{Held, SendOnceRight, SendRight};
 use crate::task::Task;
 
@@ -51,6 +51,26 @@ struct More {
     failed: Option<(&'static str, String)>,
 }
 
+/// Where postcard writes a body.
+struct Encode<'m>(&'m mut SmallVec<[u8; 96]>);
+
+impl postcard::ser_flavors::Flavor for Encode<'_> {
+    type Output = ();
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
 /// The longest body that fits a record or a slot, behind its length.
 const PLAIN_MAX: usize = if RECORD_MAX < SLOT_MAX { RECORD_MAX } else { SLOT_MAX } - 4;
 
@@ -73,11 +93,13 @@ pub(crate) enum Part {
         moved: bool,
     },
     Bytes(Vec<u8>),
+    /// The same, which others hold too.
+    Shared(Memory),
     /// Bytes that were too many for the packet.
     OwnRegion(Region),
     LendRegion(Region),
     /// And where it was written to, once that is done.
-    File(OwnedFd, Option<Staged>),
+    File(Arc<OwnedFd>, Option<Staged>),
     Loan(Loan),
 }
 
@@ -100,15 +122,15 @@ impl ReplyTo for SendOnceRight {
     }
 }
 
-impl ReplyTo for &ReceiveRight {
+impl<I: ?Sized> ReplyTo for &ReceiveRight<I> {
     fn set(self, message: &mut Message) {
         message.set_reply(Reply::Make(self.held.clone()));
     }
 }
 
-impl ReplyTo for SendRight {
+impl<I: ?Sized> ReplyTo for SendRight<I> {
     fn set(self, message: &mut Message) {
-        message.set_reply(Reply::Send { right: self, moved: false });
+        message.set_reply(Reply::Send { right: self.untyped(), moved: false });
     }
 }
 
@@ -131,14 +153,19 @@ impl Message {
     }
     /// Sets the body to a value, encoded by postcard. If that fails, sending reports it.
     pub fn body<T: Serialize + ?Sized>(mut self, value: &T) -> Message {
-        self.clear_body();
-        match postcard::to_extend(value, std::mem::take(&mut self.body)) {
-            Ok(body) => self.body = body,
-            Err(e) => {
-                self.more().failed = Some((std::any::type_name::<T>(), e.to_string()));
-            }
-        }
+        self.write_body(value);
         self
+    }
+    #[inline]
+    pub(crate) fn write_body<T: Serialize + ?Sized>(&mut self, value: &T) {
+        self.clear_body();
+        if let Err(e) = value.serialize(&mut postcard::Serializer { output: Encode(&mut self.body) }) {
+            self.more().failed = Some((std::any::type_name::<T>(), e.to_string()));
+        }
+    }
+    /// Whether the body could not be written.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.more.as_ref().is_some_and(|more| more.failed.is_some())
     }
     #[inline]
     fn clear_body(&mut self) {
@@ -160,19 +187,19 @@ impl Message {
     }
 
     /// Adds a send right that this task gives away.
-    pub fn move_send(self, right: SendRight) -> Message {
-        self.part(Part::MoveSend { right, moved: false })
+    pub fn move_send<I: ?Sized>(self, right: SendRight<I>) -> Message {
+        self.part(Part::MoveSend { right: right.untyped(), moved: false })
     }
     /// Adds a copy of a send right.
-    pub fn copy_send(self, right: &SendRight) -> Message {
+    pub fn copy_send<I: ?Sized>(self, right: &SendRight<I>) -> Message {
         self.part(Part::CopySend(right.held.clone()))
     }
     /// Adds a new send right to a port that this task receives on, made when the message is sent.
-    pub fn make_send(self, port: &ReceiveRight) -> Message {
+    pub fn make_send<I: ?Sized>(self, port: &ReceiveRight<I>) -> Message {
         self.part(Part::MakeSend(port.held.clone()))
     }
     /// Adds a new send-once right to a port that this task receives on, made when the message is sent.
-    pub fn make_send_once(self, port: &ReceiveRight) -> Message {
+    pub fn make_send_once<I: ?Sized>(self, port: &ReceiveRight<I>) -> Message {
         self.part(Part::MakeSendOnce(port.held.clone()))
     }
     /// Adds a send-once right that this task gives away.
@@ -180,8 +207,8 @@ impl Message {
         self.part(Part::MoveSendOnce(right))
     }
     /// Adds a receive right that this task gives away, with the messages that are queued.
-    pub fn move_receive(self, right: ReceiveRight) -> Message {
-        self.part(Part::MoveReceive(right))
+    pub fn move_receive<I: ?Sized>(self, right: ReceiveRight<I>) -> Message {
+        self.part(Part::MoveReceive(right.untyped()))
     }
     /// Adds an array of send rights (one part) that this task gives away.
     pub fn rights(self, rights: impl IntoIterator<Item = SendRight>) -> Message {
@@ -234,7 +261,7 @@ impl Message {
     /// }).unwrap();
     /// ```
     pub fn file(self, file: impl Into<OwnedFd>) -> Message {
-        self.part(Part::File(file.into(), None))
+        self.part(Part::File(Arc::new(file.into()), None))
     }
     /// Says where the answer should go. [`SendRight::call`] does this itself.
     pub fn reply_to(mut self, reply: impl ReplyTo) -> Message {
@@ -298,16 +325,25 @@ impl Message {
         }
         let mut annex = 0;
         for part in self.parts_mut() {
-            match part {
-                Part::Bytes(bytes) if bytes.len() > ANNEX_THRESHOLD || annex + round4(bytes.len()) > ANNEX_MAX => {
+            let bytes: Option<&[u8]> = match part {
+                Part::Bytes(bytes) => Some(bytes),
+                Part::Shared(memory) => Some(memory),
+                _ => None,
+            };
+            match bytes {
+                Some(bytes) if bytes.len() > ANNEX_THRESHOLD || annex + round4(bytes.len()) > ANNEX_MAX => {
                     check_length(bytes.len() as u64)?;
                     let lent = if bytes.len() <= LEND_MAX { task.0.plane.copy_to_room(task, dest, bytes) } else { None };
                     *part = match lent {
                         Some(room) => Part::Loan(Loan(loan::Inner::Room(Arc::new(room)))),
                         None => Part::OwnRegion(task.region(bytes)?),
                     };
+                    continue;
                 }
-                Part::Bytes(bytes) => annex += round4(bytes.len()),
+                Some(bytes) => annex += round4(bytes.len()),
+                None => {}
+            }
+            match part {
                 Part::Rights { rights, .. } => {
                     annex += 4 * rights.len();
                     if rights.len() > MESSAGE_PORTS_MAX || annex > ANNEX_MAX {
@@ -498,13 +534,8 @@ impl Part {
                     count,
                 })
             }
-            Part::Bytes(bytes) => {
-                let at = annex.len();
-                annex.extend_from_slice(bytes);
-                annex.resize(round4(annex.len()), 0);
-                let place = if bytes.is_empty() { Place::Null } else { Place::Annex(at as u32) };
-                Ok(memory(place, false, bytes.len() as u64))
-            }
+            Part::Bytes(bytes) => Ok(bytes_to_annex(bytes, annex)),
+            Part::Shared(memory) => Ok(bytes_to_annex(memory, annex)),
             Part::Loan(loan) => {
                 *lent += 1;
                 Ok(memory(Place::Lease(*lent - 1), false, loan.len() as u64))
@@ -531,6 +562,14 @@ impl Part {
             _ => {}
         }
     }
+}
+
+fn bytes_to_annex(bytes: &[u8], annex: &mut Vec<u8>) -> Descriptor {
+    let at = annex.len();
+    annex.extend_from_slice(bytes);
+    annex.resize(round4(annex.len()), 0);
+    let place = if bytes.is_empty() { Place::Null } else { Place::Annex(at as u32) };
+    memory(place, false, bytes.len() as u64)
 }
 
 fn memory(place: Place, deallocate: bool, len: u64) -> Descriptor {
@@ -586,6 +625,7 @@ impl fmt::Debug for Part {
             Part::Empty(name) => write!(f, "{name} right"),
             Part::Rights { rights, .. } => write!(f, "{} rights", rights.len()),
             Part::Bytes(bytes) => write!(f, "memory of {} bytes", bytes.len()),
+            Part::Shared(memory) => write!(f, "memory of {} bytes", memory.len()),
             Part::File(..) => f.write_str("an open file"),
             Part::Loan(loan) => write!(f, "memory of {} bytes, lent", loan.len()),
             Part::OwnRegion(region) | Part::LendRegion(region) => write!(f, "memory of {} bytes in a region", region.len()),

@@ -33,12 +33,12 @@ pub struct PendingCall {
     begun: Option<Begun>,
 }
 
-impl SendRight {
+impl<I: ?Sized> SendRight<I> {
     /// Sends a request and does not wait for the answer: [`PendingCall::finish`] does. It waits while the queue of the port is full, at most as
     /// long as [`SendRight::call`].
     pub fn begin_call(&self, message: Message) -> Result<PendingCall, SendError> {
         let begun = deliver::begin_call(&self.held, message, Some(CALL_TIMEOUT))?;
-        Ok(PendingCall { right: self.duplicate(), begun: Some(begun) })
+        Ok(PendingCall { right: self.duplicate().untyped(), begun: Some(begun) })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Receiving: ports of one's own, sets of them, and the serve loop.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::deliver;
 use crate::error::{Error, Result};
 use crate::message::Message;
 use crate::received::Received;
-use crate::right::{Held, SendOnceRight, SendRight, request_notification, right_traits};
+use crate::right::{Held, SendOnceRight, SendRight, To, request_notification, right_traits};
 use crate::task::Task;
 
 /// How a new port should be.
@@ -80,8 +81,11 @@ impl From<Message> for Next {
 
 /// May receive from a port; the port exists as long as this right does. Dropping it destroys the port and everything queued in it, and all
 /// send rights to it become dead names. Threads may receive on one right at the same time.
-pub struct ReceiveRight {
+///
+/// `ReceiveRight<dyn Adder>` is a port whose holder serves the interface `Adder` ([`crate::interface`]).
+pub struct ReceiveRight<I: ?Sized = ()> {
     pub(crate) held: Arc<Held>,
+    of: To<I>,
 }
 
 /// A set of receive rights to wait on together. A port may be in many sets; its messages stay its own.
@@ -89,9 +93,9 @@ pub struct PortSet {
     pub(crate) held: Arc<Held>,
 }
 
-right_traits!(ReceiveRight, PortSet);
+right_traits!(ReceiveRight<I>, PortSet);
 
-impl Drop for ReceiveRight {
+impl<I: ?Sized> Drop for ReceiveRight<I> {
     fn drop(&mut self) {
         // Now, even if a message that was never sent still mentions the port.
         self.held.release();
@@ -105,8 +109,8 @@ impl Drop for PortSet {
 }
 
 macro_rules! receives {
-    ($Right:ident) => {
-        impl $Right {
+    ($Right:ident $(<$I:ident>)?) => {
+        impl $(<$I: ?Sized>)? $Right $(<$I>)? {
             /// Waits for a message.
             pub fn receive(&self) -> Result<Received> {
                 deliver::receive(&self.held, None)
@@ -131,6 +135,15 @@ macro_rules! receives {
             pub fn receive_batch_within(&self, max: usize, timeout: Duration) -> Result<Vec<Received>> {
                 deliver::receive_batch(&self.held, max, Some(timeout))
             }
+        }
+    };
+}
+receives!(ReceiveRight<I>);
+receives!(PortSet);
+
+macro_rules! serves {
+    ($($Right:ident),*) => {$(
+        impl $Right {
             /// Receives and answers until the handler says [`Next::Stop`] (`Ok`) or the port is gone (`Err`, see [`Error::is_port_gone`]).
             ///
             /// The handler returns what to do: [`Next`], a [`Message`] to answer with, or `Option<Message>`. The answer and the next receive are one request
@@ -139,14 +152,21 @@ macro_rules! receives {
                 deliver::serve(&self.held, handler)
             }
         }
-    };
+    )*};
 }
-receives!(ReceiveRight);
-receives!(PortSet);
+serves!(ReceiveRight, PortSet);
 
 impl ReceiveRight {
     pub(crate) fn adopt(task: &Task, name: Name) -> ReceiveRight {
-        ReceiveRight { held: Held::new(task, RightKind::Receive, name) }
+        ReceiveRight::holding(Held::new(task, RightKind::Receive, name))
+    }
+    /// Takes over a receive right that [`crate::raw`] holds.
+    pub fn from_raw(task: &Task, name: Name) -> ReceiveRight {
+        ReceiveRight::adopt(task, name)
+    }
+    /// The same port as one whose messages are those of `I`.
+    pub fn typed<I: ?Sized>(self) -> ReceiveRight<I> {
+        self.convert()
     }
 
     pub(crate) fn construct(task: &Task, options: PortOptions) -> Result<ReceiveRight> {
@@ -158,17 +178,31 @@ impl ReceiveRight {
         let name = task.ask("making a port", &call, |answer, _| answer.name)?;
         Ok(ReceiveRight::adopt(task, name))
     }
+}
+
+impl<I: ?Sized> ReceiveRight<I> {
+    pub(crate) fn holding(held: Arc<Held>) -> ReceiveRight<I> {
+        ReceiveRight { held, of: PhantomData }
+    }
+    fn convert<O: ?Sized>(self) -> ReceiveRight<O> {
+        // Its end would be the port's; this one counts on as a handle of its own.
+        ReceiveRight::holding(self.held.take_over())
+    }
+    /// The same port without a word about what comes there.
+    pub fn untyped(self) -> ReceiveRight {
+        self.convert()
+    }
 
     fn space(&self) -> Name {
         self.task().0.task_self
     }
 
     /// Makes a send right.
-    pub fn make_send(&self) -> Result<SendRight> {
+    pub fn make_send(&self) -> Result<SendRight<I>> {
         let call = PortInsertRight { task: self.space(), name: self.name(), right: self.name(), disposition: Disposition::MakeSend as u32 };
         self.task().ask_on("making a send right", &self.held, &call, |_, _| ())?;
         // Send and receive rights of one task share their name.
-        Ok(SendRight::adopt(self.task(), self.name()))
+        Ok(SendRight::adopt(self.task(), self.name()).typed())
     }
     /// Makes a send-once right. Cheaper: let the message make it ([`Message::make_send_once`], [`Message::reply_to`]).
     pub fn make_send_once(&self) -> Result<SendOnceRight> {
@@ -193,18 +227,18 @@ impl ReceiveRight {
     /// at once if that is so already. A port whose holder has not made a send right yet waits for the first.
     ///
     /// The request that this one replaces, if there was one, gives its send-once right back.
-    pub fn on_no_senders(&self, notify: &ReceiveRight) -> Result<Option<SendOnceRight>> {
+    pub fn on_no_senders<N: ?Sized>(&self, notify: &ReceiveRight<N>) -> Result<Option<SendOnceRight>> {
         let status = self.status()?;
         let sync = u32::from(!status.has_send_rights && status.make_send_count == 0);
         self.on_no_senders_since(sync, notify)
     }
     /// The same in Mach's own terms: not before the holder has made `make_send_count` send rights.
-    pub fn on_no_senders_since(&self, make_send_count: u32, notify: &ReceiveRight) -> Result<Option<SendOnceRight>> {
-        request_notification(&self.held, "asking for a no-senders notification", notify::NO_SENDERS, make_send_count, Some(notify))
+    pub fn on_no_senders_since<N: ?Sized>(&self, make_send_count: u32, notify: &ReceiveRight<N>) -> Result<Option<SendOnceRight>> {
+        request_notification(&self.held, "asking for a no-senders notification", notify::NO_SENDERS, make_send_count, Some(&notify.held))
     }
     /// Asks that, whenever this receive right would be destroyed (its task dies, say), it be sent to `notify` instead.
-    pub fn on_destroyed(&self, notify: &ReceiveRight) -> Result<Option<SendOnceRight>> {
-        request_notification(&self.held, "asking for a port-destroyed notification", notify::PORT_DESTROYED, 0, Some(notify))
+    pub fn on_destroyed<N: ?Sized>(&self, notify: &ReceiveRight<N>) -> Result<Option<SendOnceRight>> {
+        request_notification(&self.held, "asking for a port-destroyed notification", notify::PORT_DESTROYED, 0, Some(&notify.held))
     }
 
     /// The port's context.
@@ -245,10 +279,6 @@ impl ReceiveRight {
         self.held.forget();
         self.name()
     }
-    /// Takes over a receive right that [`crate::raw`] holds.
-    pub fn from_raw(task: &Task, name: Name) -> ReceiveRight {
-        ReceiveRight::adopt(task, name)
-    }
 }
 
 impl PortStatus {
@@ -274,21 +304,21 @@ impl PortSet {
         Ok(PortSet { held: Held::new(task, RightKind::PortSet, name) })
     }
     /// Adds a port. It may be in other sets too.
-    pub fn insert(&self, port: &ReceiveRight) -> Result<()> {
+    pub fn insert<I: ?Sized>(&self, port: &ReceiveRight<I>) -> Result<()> {
         let call = PortInsertMember { task: self.task().0.task_self, member: self.member(port)?, set: self.name() };
         self.task().ask_on("adding a port to a set", &port.held, &call, |_, _| ())
     }
     /// Takes a port out of this set.
-    pub fn remove(&self, port: &ReceiveRight) -> Result<()> {
+    pub fn remove<I: ?Sized>(&self, port: &ReceiveRight<I>) -> Result<()> {
         let call = PortExtractMember { task: self.task().0.task_self, member: self.member(port)?, set: self.name() };
         self.task().ask_on("taking a port out of a set", &port.held, &call, |_, _| ())
     }
     /// Takes a port out of every set and puts it into this one.
-    pub fn move_in(&self, port: &ReceiveRight) -> Result<()> {
+    pub fn move_in<I: ?Sized>(&self, port: &ReceiveRight<I>) -> Result<()> {
         let call = PortMoveMember { task: self.task().0.task_self, member: self.member(port)?, after: self.name() };
         self.task().ask_on("moving a port to a set", &port.held, &call, |_, _| ())
     }
-    fn member(&self, port: &ReceiveRight) -> Result<Name> {
+    fn member<I: ?Sized>(&self, port: &ReceiveRight<I>) -> Result<Name> {
         if port.task() != self.task() {
             return Err(Error::on(Code::KERN_INVALID_RIGHT, "using another task's port with a set", RightKind::Receive, port.name()));
         }

@@ -24,7 +24,7 @@ use crate::loan::Loan;
 use crate::message::Message;
 use crate::receive::ReceiveRight;
 use crate::region::{Memory, Region, SharedRegion};
-use crate::right::{DeadName, Held, SendOnceRight, SendRight};
+use crate::right::{DeadName, Held, SendOnceRight, SendRight, is_dead};
 use crate::task::Task;
 use crate::transport::Attached;
 
@@ -454,6 +454,31 @@ impl Received {
         Error::Body { id: self.inner.header.id, len, what: std::any::type_name::<T>(), why }
     }
 
+    /// A message of which only the parts are left, which this one had.
+    pub(crate) fn take_parts(&mut self) -> Received {
+        let mut inner = Pooled::stale();
+        inner.header = self.inner.header;
+        inner.body.clear();
+        inner.slots = std::mem::take(&mut self.inner.slots);
+        Received { task: self.task.clone(), inner }
+    }
+    /// A message of which only the right to answer is left, which this one had.
+    pub(crate) fn take_reply(&mut self) -> Received {
+        let mut inner = Pooled::stale();
+        inner.header = self.inner.header;
+        inner.trailer = self.inner.trailer;
+        inner.body.clear();
+        inner.reply = self.take_answer();
+        Received { task: self.task.clone(), inner }
+    }
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        match &self.inner.reply {
+            Answer::None => false,
+            Answer::Right(right) => right.is_dead(),
+            Answer::Slot(owed) => self.task.0.plane.is_given_up(owed),
+        }
+    }
     /// How many rights and memories it carries.
     pub fn parts(&self) -> usize {
         self.inner.slots.len()
@@ -580,7 +605,7 @@ impl Received {
         self.inner.header.local
     }
     /// Whether it came on this port.
-    pub fn came_on(&self, port: &ReceiveRight) -> bool {
+    pub fn came_on<I: ?Sized>(&self, port: &ReceiveRight<I>) -> bool {
         self.port() == port.name() && &self.task == port.task()
     }
     /// Takes the right to answer, to keep it for later or give it to another thread or task.
@@ -680,6 +705,10 @@ impl ReplyRight {
     /// Memory of `len` bytes for the answer: see [`SendRight::loan`].
     pub fn loan(&self, len: usize) -> Loan {
         Loan::new(self.held(), len)
+    }
+    /// Whether nobody waits there.
+    fn is_dead(&self) -> bool {
+        is_dead(self.held()).unwrap_or(true)
     }
     /// Sends the answer. Never waits: to a send right whose queue is full it fails and gives the message back.
     pub fn send(self, message: Message) -> Result<(), SendError> {

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use memmap2::{Mmap, MmapRaw};
 use umach_abi::Name;
@@ -39,8 +40,9 @@ pub struct SharedRegion {
     map: MmapRaw,
 }
 
-/// Bytes that came with a message. They are the receiver's own: a snapshot that nobody can change.
-pub struct Memory(Inner);
+/// Bytes that came with a message, or that are to go with one of an interface (`Memory::from` a vector). They are their holder's own: a snapshot that nobody can
+/// change.
+pub struct Memory(Arc<Inner>);
 
 enum Inner {
     Bytes(Vec<u8>),
@@ -234,35 +236,46 @@ impl SharedRegion {
 
 impl Memory {
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Memory {
-        Memory(Inner::Bytes(bytes))
+        Memory(Arc::new(Inner::Bytes(bytes)))
     }
     pub(crate) fn from_sealed(file: &File, len: u64) -> Result<Memory> {
         if len == 0 {
-            return Ok(Memory(Inner::Bytes(Vec::new())));
+            return Ok(Memory::from_bytes(Vec::new()));
         }
         let map = memory::map_sealed(file, as_usize(len)?).map_err(|why| Error::Memory { why })?;
-        Ok(Memory(Inner::Mapped(map)))
+        Ok(Memory(Arc::new(Inner::Mapped(map))))
+    }
+    /// The same memory for another holder.
+    pub(crate) fn share(&self) -> Memory {
+        Memory(self.0.clone())
     }
     /// The bytes in a vector: moved if they came in the packet, copied if they are mapped.
     pub fn into_vec(self) -> Vec<u8> {
-        match self.0 {
-            Inner::Bytes(bytes) => bytes,
-            Inner::Mapped(map) => map.to_vec(),
+        match Arc::try_unwrap(self.0) {
+            Ok(Inner::Bytes(bytes)) => bytes,
+            Ok(Inner::Mapped(map)) => map.to_vec(),
+            Err(shared) => Memory(shared).to_vec(),
         }
     }
     /// Whether the bytes are mapped and not copied.
     pub fn is_mapped(&self) -> bool {
-        matches!(self.0, Inner::Mapped(_))
+        matches!(*self.0, Inner::Mapped(_))
     }
 }
 
 impl Deref for Memory {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        match &self.0 {
+        match &*self.0 {
             Inner::Bytes(bytes) => bytes,
             Inner::Mapped(map) => map,
         }
+    }
+}
+
+impl From<Vec<u8>> for Memory {
+    fn from(bytes: Vec<u8>) -> Memory {
+        Memory::from_bytes(bytes)
     }
 }
 

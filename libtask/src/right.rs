@@ -4,6 +4,7 @@
 //! cannot be released, and its name given to another port, between building the message and sending it.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -70,6 +71,13 @@ impl Held {
     pub(crate) fn take(&self) -> bool {
         self.live.swap(false, Ordering::AcqRel)
     }
+    /// The reference as another value's: this one answers for it no more.
+    pub(crate) fn take_over(&self) -> Arc<Held> {
+        let held = Held::new(&self.task, self.kind, self.name);
+        held.set_guard(self.guard());
+        held.live.store(self.take(), Ordering::Release);
+        held
+    }
     /// Gives the reference back now.
     pub(crate) fn release(&self) {
         if self.take() {
@@ -91,8 +99,8 @@ impl Drop for Held {
 }
 
 macro_rules! right_traits {
-    ($($Right:ident),*) => {$(
-        impl $Right {
+    ($($Right:ident $(<$I:ident>)?),*) => {$(
+        impl $(<$I: ?Sized>)? $Right $(<$I>)? {
             /// The task that holds it.
             pub fn task(&self) -> &$crate::Task {
                 self.held.task()
@@ -106,23 +114,23 @@ macro_rules! right_traits {
                 self.held.label()
             }
         }
-        impl PartialEq for $Right {
-            fn eq(&self, other: &$Right) -> bool {
+        impl $(<$I: ?Sized>)? PartialEq for $Right $(<$I>)? {
+            fn eq(&self, other: &$Right $(<$I>)?) -> bool {
                 self.name() == other.name() && self.task() == other.task()
             }
         }
-        impl Eq for $Right {}
-        impl std::hash::Hash for $Right {
+        impl $(<$I: ?Sized>)? Eq for $Right $(<$I>)? {}
+        impl $(<$I: ?Sized>)? std::hash::Hash for $Right $(<$I>)? {
             fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
                 self.name().hash(state);
             }
         }
-        impl std::fmt::Display for $Right {
+        impl $(<$I: ?Sized>)? std::fmt::Display for $Right $(<$I>)? {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 std::fmt::Display::fmt(&self.label(), f)
             }
         }
-        impl std::fmt::Debug for $Right {
+        impl $(<$I: ?Sized>)? std::fmt::Debug for $Right $(<$I>)? {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 std::fmt::Display::fmt(&self.label(), f)
             }
@@ -133,9 +141,16 @@ pub(crate) use right_traits;
 
 /// May send to a port. The port outlives it or not: sending to a dead port fails ([`Error::is_dead`]), and [`SendRight::notify_dead`] tells
 /// when it dies. Two send rights of one task to one port are equal.
-pub struct SendRight {
+///
+/// `SendRight<dyn Adder>` is a right to a port whose receiver serves the interface `Adder` ([`crate::interface`]); plain `SendRight` is one about which nothing is
+/// said. The type is a claim of whoever handed the right on.
+pub struct SendRight<I: ?Sized = ()> {
     pub(crate) held: Arc<Held>,
+    to: To<I>,
 }
+
+/// Of which interface a right is. It is no value, and any thread may have it.
+pub(crate) type To<I> = PhantomData<fn() -> PhantomData<I>>;
 
 /// May send one message, usually an answer. Dropping it unused sends Mach's send-once notification in its place, so whoever waits knows.
 pub struct SendOnceRight {
@@ -147,11 +162,29 @@ pub struct DeadName {
     pub(crate) held: Arc<Held>,
 }
 
-right_traits!(SendRight, SendOnceRight, DeadName);
+right_traits!(SendRight<I>, SendOnceRight, DeadName);
 
 impl SendRight {
     pub(crate) fn adopt(task: &Task, name: Name) -> SendRight {
-        SendRight { held: Held::new(task, RightKind::Send, name) }
+        SendRight::of(Held::new(task, RightKind::Send, name))
+    }
+    /// Takes over one user reference of a send right that [`crate::raw`] holds. Whether it is one shows when it is used.
+    pub fn from_raw(task: &Task, name: Name) -> SendRight {
+        SendRight::adopt(task, name)
+    }
+    /// The same right as one to a port that serves `I`. Nothing is asked: who is wrong about it gets answers that say so.
+    pub fn typed<I: ?Sized>(self) -> SendRight<I> {
+        SendRight::of(self.held)
+    }
+}
+
+impl<I: ?Sized> SendRight<I> {
+    pub(crate) fn of(held: Arc<Held>) -> SendRight<I> {
+        SendRight { held, to: PhantomData }
+    }
+    /// The same right without a word about what it is to.
+    pub fn untyped(self) -> SendRight {
+        SendRight::of(self.held)
     }
 
     /// Sends, waiting for room in the port's queue for as long as it takes.
@@ -184,27 +217,34 @@ impl SendRight {
         deliver::call(&self.held, message, Some(timeout))
     }
     /// Another handle to the same right. No request: the task's reference is shared, and given back by the last.
-    pub fn duplicate(&self) -> SendRight {
-        SendRight { held: self.held.clone() }
+    pub fn duplicate(&self) -> SendRight<I> {
+        SendRight::of(self.held.clone())
     }
     /// Asks for a dead-name notification on `notify` when the port dies. Fails with `KERN_INVALID_ARGUMENT` if it is dead already.
-    pub fn notify_dead(&self, notify: &ReceiveRight) -> Result<DeadNameRequest> {
+    pub fn notify_dead<N: ?Sized>(&self, notify: &ReceiveRight<N>) -> Result<DeadNameRequest> {
         let previous = self.request_notification("asking for a dead-name notification", notify::DEAD_NAME, 0, notify)?;
         Ok(DeadNameRequest { held: Arc::downgrade(&self.held), id: notify::DEAD_NAME, previous })
     }
     /// Asks for a notification on `notify` when the port's queue has room (at once if it has).
-    pub fn notify_possible(&self, notify: &ReceiveRight) -> Result<DeadNameRequest> {
+    pub fn notify_possible<N: ?Sized>(&self, notify: &ReceiveRight<N>) -> Result<DeadNameRequest> {
         let previous = self.request_notification("asking for a send-possible notification", notify::SEND_POSSIBLE, 1, notify)?;
         Ok(DeadNameRequest { held: Arc::downgrade(&self.held), id: notify::SEND_POSSIBLE, previous })
     }
-    fn request_notification(&self, what: &'static str, id: i32, sync: u32, notify: &ReceiveRight) -> Result<Option<SendOnceRight>> {
-        request_notification(&self.held, what, id, sync, Some(notify))
+    fn request_notification<N: ?Sized>(
+        &self,
+        what: &'static str,
+        id: i32,
+        sync: u32,
+        notify: &ReceiveRight<N>,
+    ) -> Result<Option<SendOnceRight>> {
+        request_notification(&self.held, what, id, sync, Some(&notify.held))
     }
     /// Whether the port has died.
     pub fn is_dead(&self) -> Result<bool> {
-        let call = PortType { task: self.task().0.task_self, name: self.name() };
-        let kind = self.task().ask_on("asking for a right's type", &self.held, &call, |answer, _| answer.kind)?;
-        Ok(TypeBits::from_bits_retain(kind).contains(TypeBits::DEAD_NAME))
+        if self.name() == Name::DEAD {
+            return Ok(true);
+        }
+        is_dead(&self.held)
     }
     /// Gives the reference up as a bare name, for [`crate::raw`]. The caller answers for one user reference.
     pub fn into_raw(self) -> Result<Name> {
@@ -216,10 +256,6 @@ impl SendRight {
             self.held.forget();
         }
         Ok(name)
-    }
-    /// Takes over one user reference of a send right that [`crate::raw`] holds. Whether it is one shows when it is used.
-    pub fn from_raw(task: &Task, name: Name) -> SendRight {
-        SendRight::adopt(task, name)
     }
 }
 
@@ -242,9 +278,9 @@ impl SendOnceRight {
         deliver::send(&self.held, Disposition::MoveSendOnce, message, Some(Duration::ZERO))
     }
     /// Asks for a dead-name notification on `notify` when the port dies.
-    pub fn notify_dead(&mut self, notify: &ReceiveRight) -> Result<DeadNameRequest> {
+    pub fn notify_dead<N: ?Sized>(&mut self, notify: &ReceiveRight<N>) -> Result<DeadNameRequest> {
         self.make_known()?;
-        let previous = request_notification(&self.held, "asking for a dead-name notification", notify::DEAD_NAME, 0, Some(notify))?;
+        let previous = request_notification(&self.held, "asking for a dead-name notification", notify::DEAD_NAME, 0, Some(&notify.held))?;
         Ok(DeadNameRequest { held: Arc::downgrade(&self.held), id: notify::DEAD_NAME, previous })
     }
     /// Gives the right up as a bare name, for [`crate::raw`].
@@ -263,7 +299,7 @@ impl DeadName {
         DeadName { held: Held::new(task, RightKind::DeadName, name) }
     }
     /// Whether `right` is what died.
-    pub fn was(&self, right: &SendRight) -> bool {
+    pub fn was<I: ?Sized>(&self, right: &SendRight<I>) -> bool {
         self.name() == right.name() && self.task() == right.task()
     }
 }
@@ -301,13 +337,21 @@ impl fmt::Debug for DeadNameRequest {
     }
 }
 
+/// Whether the port behind a right to send has died.
+pub(crate) fn is_dead(held: &Held) -> Result<bool> {
+    let task = held.task();
+    let call = PortType { task: task.0.task_self, name: held.name() };
+    let kind = task.ask_on("asking for a right's type", held, &call, |answer, _| answer.kind)?;
+    Ok(TypeBits::from_bits_retain(kind).contains(TypeBits::DEAD_NAME))
+}
+
 /// Swaps the send-once right that is told about `held`.
 pub(crate) fn request_notification(
     held: &Held,
     what: &'static str,
     id: i32,
     sync: u32,
-    notify: Option<&ReceiveRight>,
+    notify: Option<&Held>,
 ) -> Result<Option<SendOnceRight>> {
     let task = held.task();
     if notify.is_some_and(|notify| notify.task() != task) {
@@ -318,7 +362,7 @@ pub(crate) fn request_notification(
         name: held.name(),
         id: id as u32,
         sync,
-        notify: notify.map_or(Name::NULL, ReceiveRight::name),
+        notify: notify.map_or(Name::NULL, Held::name),
         disposition: Disposition::MakeSendOnce as u32,
     };
     let previous = task.ask_on(what, held, &call, |answer, _| answer.previous)?;

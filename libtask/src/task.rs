@@ -14,6 +14,7 @@ use crate::control::{Host, HostControl, TaskControl};
 use crate::direct::Plane;
 use crate::error::{Error, Result};
 use crate::files::Files;
+use crate::interface::Interface;
 use crate::raw;
 use crate::receive::{PortOptions, PortSet, ReceiveRight};
 use crate::right::{Held, SendRight};
@@ -144,6 +145,10 @@ impl Task {
     pub fn new_port_with(&self, options: PortOptions) -> Result<ReceiveRight> {
         ReceiveRight::construct(self, options)
     }
+    /// A new port that serves the interface `I`: `new_port_of::<dyn Adder>()`.
+    pub fn new_port_of<I: ?Sized + Interface>(&self) -> Result<ReceiveRight<I>> {
+        Ok(self.new_port()?.typed())
+    }
     /// A new empty port set.
     pub fn new_set(&self) -> Result<PortSet> {
         PortSet::construct(self)
@@ -153,8 +158,9 @@ impl Task {
         self.special("looking up the bootstrap port", umach_abi::rights::special::BOOTSTRAP)
     }
     /// Changes this task's bootstrap port, which the tasks that it spawns inherit.
-    pub fn set_bootstrap(&self, right: &SendRight) -> Result<()> {
-        self.set_special("setting the bootstrap port", self.0.task_self, umach_abi::rights::special::BOOTSTRAP, Some(right))
+    pub fn set_bootstrap<I: ?Sized>(&self, right: &SendRight<I>) -> Result<()> {
+        let right = right.duplicate().untyped();
+        self.set_special("setting the bootstrap port", self.0.task_self, umach_abi::rights::special::BOOTSTRAP, Some(&right))
     }
     /// The control right of this task itself.
     pub fn control(&self) -> Result<TaskControl> {

@@ -35,6 +35,8 @@ pub const COUNTERS_AT: usize = 0x180;
 pub const COUNTERS: usize = 16;
 /// u32 per slot: how to wake the thread of this half's task that waits for the reply ([`bell`]).
 pub const SLOT_WAITS: usize = 0x200;
+/// u32 per slot: the newest generation whose answer this half's task stopped waiting for; 0 if none.
+pub const SLOT_GIVEN_UP: usize = SLOT_WAITS + 4 * SLOTS;
 /// Per incoming route: two u32s, the messages delivered ever, and 1 once the route is closed ([`CREDIT_SIZE`] apart).
 pub const CREDITS: usize = 0x1000;
 /// Bytes between two routes' words at [`CREDITS`].
@@ -191,7 +193,7 @@ pub mod attention {
     pub const MAIL: usize = 64;
 }
 
-const _: () = assert!(SLOT_WAITS + 4 * SLOTS <= CREDITS && CREDITS + CREDIT_SIZE * ROUTES <= WANTS && WANTS + 4 * ROUTES <= LEASES_DONE);
+const _: () = assert!(SLOT_GIVEN_UP + 4 * SLOTS <= CREDITS && CREDITS + CREDIT_SIZE * ROUTES <= WANTS && WANTS + 4 * ROUTES <= LEASES_DONE);
 const _: () = assert!(
     LEASES_DONE + 4 * LEASES <= SENT && SENT + 4 * ROUTES <= RING && RING + RING_SIZE <= SLOTS_AT && SLOTS_AT + SLOTS * SLOT_SIZE == HALF
 );

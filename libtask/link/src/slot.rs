@@ -9,7 +9,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use umach_abi::link::{SLOT_HEAD, SLOT_MAX, SLOT_SIZE, SLOT_WAITS, SLOTS, SLOTS_AT, slot as state};
+use umach_abi::link::{SLOT_GIVEN_UP, SLOT_HEAD, SLOT_MAX, SLOT_SIZE, SLOT_WAITS, SLOTS, SLOTS_AT, slot as state};
 use umach_abi::records::violation;
 
 use crate::bell::Bell;
@@ -134,6 +134,20 @@ pub fn stop_waiting<M: Memory>(mem: &M, mine: usize, slot: u32) {
     if word.load(Relaxed) != umach_abi::link::bell::NONE {
         word.store(umach_abi::link::bell::NONE, Relaxed);
     }
+}
+
+/// Nobody waits for the answer to the call of this generation in `slot` any more, nor to earlier ones. Told for who asks, not for correctness.
+pub fn give_up<M: Memory>(mem: &M, mine: usize, slot: u32, generation: u32) {
+    assert!((slot as usize) < SLOTS, "slot {slot} is out of range");
+    mem.word(base(mine) + SLOT_GIVEN_UP + 4 * slot as usize).store(generation & GENERATIONS, Release);
+}
+
+/// Whether the peer gave up the call of this generation in `slot`.
+pub fn is_given_up<M: Memory>(mem: &M, mine: usize, slot: u32, generation: u32) -> bool {
+    assert!((slot as usize) < SLOTS, "slot {slot} is out of range");
+    let newest = mem.word(other(mine) + SLOT_GIVEN_UP + 4 * slot as usize).load(Acquire);
+    // Generations count up and wrap around.
+    newest != 0 && newest.wrapping_sub(generation) & GENERATIONS <= GENERATIONS / 2
 }
 
 /// Where the word of `slot` is that the task of `half` writes.

@@ -4,6 +4,7 @@
 //! is given to a third task, or asked about.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -77,6 +78,11 @@ impl Replies {
 }
 
 impl Plane {
+    /// Whether the caller does not wait for this answer any more.
+    pub(crate) fn is_given_up(&self, owed: &Owed) -> bool {
+        let link = &owed.link;
+        link.down.load(Ordering::Acquire) || slot::is_given_up(&*link.memory, link.mine, owed.slot, owed.generation)
+    }
     /// Whether the name is a reply owed in a slot.
     pub(crate) fn owes(&self, name: Name) -> bool {
         match place_of(name) {

@@ -436,7 +436,10 @@ impl Plane {
             wait::learn(start.elapsed());
             self.check_kernel(task, start.elapsed())?;
         };
-        self.end_call(&open);
+        match finished {
+            Finished::Late => self.give_up_call(&open),
+            _ => self.end_call(&open),
+        }
         Ok(finished)
     }
 
@@ -517,6 +520,13 @@ impl Plane {
         // Before the slot is another call's.
         slot::stop_waiting(&*link.memory, link.mine, open.slot);
         link.calls.lock().end(open.slot);
+    }
+
+    /// The same of a call that was not answered: its server may ask.
+    pub(crate) fn give_up_call(&self, open: &Open) {
+        let link = &open.route.link;
+        slot::give_up(&*link.memory, link.mine, open.slot, open.generation);
+        self.end_call(open);
     }
 
     /// The answer, if it is there.

@@ -1,0 +1,167 @@
+//! The server's side: from a message to the method, and from its result to the answer.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+
+use crate::describe::{answer_parts, request_parts};
+use crate::parse::{How, Interface, Kind, Method};
+
+pub(crate) fn generate(interface: &Interface) -> TokenStream {
+    let ident = &interface.item.ident;
+    let arms = interface.methods.iter().map(|method| arm(interface, method));
+    let forwards = forwards(interface);
+    quote! {
+        #[allow(deprecated)]
+        impl<S: #ident + ?::core::marker::Sized> ::libtask::interface::Serve<S> for dyn #ident {
+            #[allow(unused_variables, clippy::too_many_lines)]
+            fn dispatch(server: &mut S, caller: &mut ::libtask::interface::Caller) -> ::core::option::Option<::libtask::Message> {
+                const BASE: i32 = <dyn #ident as ::libtask::interface::Interface>::BASE;
+                match ::libtask::interface::runtime::number(caller, BASE) {
+                    #(#arms)*
+                    _ => ::libtask::interface::runtime::other::<dyn #ident>(caller),
+                }
+            }
+        }
+        #forwards
+    }
+}
+
+fn arm(interface: &Interface, method: &Method) -> TokenStream {
+    let trait_ident = &interface.item.ident;
+    let number = i32::from(method.number);
+    let label = format!("{}.{}", trait_ident, method.ident);
+    let ident = &method.ident;
+    let id = quote!(const { BASE + #number });
+    let none = quote!(::core::option::Option::None);
+    let wanted = (!method.one_way).then(|| quote!(if !::libtask::interface::runtime::wants_answer(caller) { return #none; }));
+    let later = method.later().then(|| quote!(let later = ::libtask::interface::runtime::later(caller, #id, #label);));
+    // Who is to answer later has the right to answer, for a refusal too; and a one-way call has no answer.
+    let refuse = |refusal: TokenStream| match (method.one_way, method.later()) {
+        (true, _) => quote!({ let _ = #refusal; return #none; }),
+        (_, true) => quote!(return later.refuse(#refusal)),
+        _ => quote!(return #refusal),
+    };
+    let parts = request_parts(method);
+    let read_sink = method.sink().map(|(item, _)| {
+        let refuse = refuse(quote!(::libtask::interface::runtime::bad(caller, incoming.as_ref(), #label, "the stream", &why)));
+        let parameter =
+            method.parameters.iter().find(|parameter| matches!(parameter.kind, Kind::Sink { .. })).map(|parameter| &parameter.ident);
+        quote! {
+            let #parameter = match ::libtask::interface::runtime::read_sink::<#item>(&mut reader, #id) {
+                ::core::result::Result::Ok(value) => value,
+                ::core::result::Result::Err(why) => #refuse,
+            };
+        }
+    });
+    let reads = method.values().map(|(parameter, how)| {
+        let (name, ty) = (&parameter.ident, &parameter.ty);
+        let text = name.to_string();
+        let bad_pod =
+            |ty: &syn::Type| refuse(quote!(::libtask::interface::runtime::bad_pod(caller, #label, #text, ::core::mem::size_of::<#ty>())));
+        let read = match how {
+            How::Plain | How::Slice => quote_spanned!(ty.span()=> reader.read::<#ty>()),
+            How::Bytes => quote!(reader.read_bytes()),
+            How::Ref(inner) => quote_spanned!(ty.span()=> reader.read::<#inner>()),
+            How::Pod => {
+                let refuse = bad_pod(ty);
+                return quote! {
+                    let #name: #ty = match ::libtask::interface::runtime::pod_read(caller) {
+                        ::core::option::Option::Some(value) => value,
+                        ::core::option::Option::None => #refuse,
+                    };
+                };
+            }
+            How::PodRef(inner) => {
+                let refuse = bad_pod(inner);
+                return quote! {
+                    let #name: &#inner = match ::libtask::interface::runtime::pod_ref(caller) {
+                        ::core::option::Option::Some(value) => value,
+                        ::core::option::Option::None => #refuse,
+                    };
+                };
+            }
+        };
+        let refuse = refuse(quote!(::libtask::interface::runtime::bad(caller, incoming.as_ref(), #label, #text, &why)));
+        quote! {
+            let #name = match #read {
+                ::core::result::Result::Ok(value) => value,
+                ::core::result::Result::Err(why) => #refuse,
+            };
+        }
+    });
+    let passed = method.parameters.iter().map(|parameter| {
+        let name = &parameter.ident;
+        match &parameter.kind {
+            Kind::Caller => quote!(&*caller),
+            Kind::Later => quote!(later),
+            Kind::Value(How::Ref(_)) => quote!(&#name),
+            Kind::Sink { .. } | Kind::Value(_) => quote!(#name),
+        }
+    });
+    let call = quote!(<S as #trait_ident>::#ident(server, #(#passed),*));
+    let answer = if method.one_way || method.later() {
+        quote!({ #call; #none })
+    } else if method.result.pod {
+        quote!(::libtask::interface::runtime::answer_pod(#id, &#call))
+    } else {
+        let parts = answer_parts(method);
+        let shown = match (method.result.bytes, &method.result.error) {
+            (false, _) => quote!(&result),
+            (true, None) => quote!(&::libtask::interface::runtime::Bytes(&result)),
+            (true, Some(_)) => quote!(&::libtask::interface::runtime::bytes_result(&result)),
+        };
+        quote!({ let result = #call; ::libtask::interface::runtime::answer(#id, #parts, #shown, #label) })
+    };
+    quote! {
+        #number => {
+            #wanted
+            let incoming = ::libtask::interface::runtime::incoming(#parts, caller);
+            #later
+            let mut reader = ::libtask::interface::runtime::reader(caller);
+            #read_sink
+            #(#reads)*
+            ::core::mem::drop(incoming);
+            #answer
+        }
+    }
+}
+
+/// The trait for references to servers.
+fn forwards(interface: &Interface) -> TokenStream {
+    if !interface.item.supertraits.is_empty() {
+        return TokenStream::new();
+    }
+    let ident = &interface.item.ident;
+    let by_ref = interface.methods.iter().all(|method| method.by_ref);
+    let signatures: Vec<_> = interface
+        .item
+        .items
+        .iter()
+        .filter_map(|item| match item {
+            syn::TraitItem::Fn(function) => Some(&function.sig),
+            _ => None,
+        })
+        .collect();
+    let forward = |place: TokenStream| {
+        let methods = signatures.iter().map(|sig| {
+            let method = interface.methods.iter().find(|method| method.ident == sig.ident);
+            let passed = method.into_iter().flat_map(crate::client::passes);
+            let name = &sig.ident;
+            quote!(#sig { (**self).#name(#(#passed),*) })
+        });
+        quote! {
+            #[allow(deprecated)]
+            impl<T: #ident + ?::core::marker::Sized> #ident for #place {
+                #(#methods)*
+            }
+        }
+    };
+    let mut all = forward(quote!(&mut T));
+    all.extend(forward(quote!(::std::boxed::Box<T>)));
+    if by_ref {
+        all.extend(forward(quote!(&T)));
+        all.extend(forward(quote!(::std::sync::Arc<T>)));
+    }
+    all
+}
