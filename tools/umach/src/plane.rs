@@ -103,6 +103,11 @@ impl Plane {
         let link = self.link(route.link)?;
         link.snapshot.as_ref()?.ahead(usize::from(link.row.second == route.sender), route.index)
     }
+    /// Messages of a route that were received, ever, modulo 2^32.
+    pub(crate) fn delivered(&self, route: &RouteRow) -> Option<u32> {
+        let link = self.link(route.link)?;
+        Some(link.snapshot.as_ref()?.delivered(usize::from(link.row.second == route.sender), route.index))
+    }
     /// Whether the sender waits until the receiver has taken something: it is as far ahead as it may be, or the ring is full.
     pub(crate) fn waits(&self, route: &RouteRow) -> Option<&'static str> {
         let side = self.sender_of(route)?;

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, bail};
 use libtask::{HostControl, Task, TaskControl};
-use umach_abi::records::{HeldRow, PortRow, TaskRow};
+use umach_abi::records::{HeldRow, PortRow, TaskRow, WaitRow};
 
 use crate::ids::{TaskNumber, Who};
 use crate::plane::Plane;
@@ -53,6 +53,14 @@ impl View {
     /// Our own task.
     pub(crate) fn own_task(&self) -> &Task {
         &self.own
+    }
+    /// Looks again.
+    pub(crate) fn again(&self) -> Result<View> {
+        View::of(&self.own, HostControl::from_right(self.host.right().duplicate()))
+    }
+    /// Threads that wait in the kernel process.
+    pub(crate) fn waits(&self) -> Result<Vec<WaitRow>> {
+        Ok(self.host.waits()?)
     }
     /// Rights that are in no space.
     pub(crate) fn held(&self) -> Result<Vec<HeldRow>> {

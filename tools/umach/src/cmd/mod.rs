@@ -17,6 +17,7 @@ mod rights;
 mod run;
 mod serve;
 mod trace;
+mod top;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -50,6 +51,7 @@ commands! {
     Graph(graph::Graph),
     Trace(trace::Trace),
     Replay(replay::Replay),
+    Top(top::Top),
     Fs(fs::Fs),
     Kill(kill::Kill),
     Doctor(doctor::Doctor),

@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::ids::{PortNumber, SetNumber, TaskNumber, Who};
 use crate::plane::{Plane, state_of_route, written};
 use crate::system::At;
-use crate::text::{self, Table};
+use crate::text::{self, Paint, Table};
 use crate::view::{Labelled, View};
 
 /// Lists the rights that tasks hold, name by name.
@@ -107,36 +107,52 @@ impl Rights {
             Some(who) => view.find(who)?,
             None => view.others().collect(),
         };
-        let plane = view.plane()?;
-        let mut rows = Vec::new();
-        for task in tasks {
-            // Gone since the list was made, unless it was asked for by name.
-            match view.control(task).and_then(|control| Ok(control.space()?)) {
-                Ok(space) => rows.extend(space.iter().map(|row| Row::new(task, &plane, row))),
-                Err(error) if self.who.is_some() => return Err(error),
-                Err(_) => {}
-            }
-        }
+        let rows = rows(&view, &tasks, self.who.is_some())?;
         if self.json {
             text::print_json(&rows)?;
             return Ok(Exit::DONE);
         }
-        let mut table = Table::new(&["TASK", "NAME", "RIGHTS", "REFS", "KIND", "PORT", "ROUTE", "RECEIVER"]);
-        for row in &rows {
-            table.row(vec![
-                view.name(row.task),
-                format!("{:#x}", row.name),
-                row.rights.join(" "),
-                row.references.to_string(),
-                row.kind.to_owned(),
-                row.set.map_or_else(|| PortNumber(row.port.unwrap_or(0)).to_string(), |set| SetNumber(set).to_string()),
-                row.route.as_ref().map(written).unwrap_or_default(),
-                row.receiver.map_or_else(|| TaskNumber(0).to_string(), |receiver| view.name(receiver)),
-            ]);
-        }
-        table.print()?;
+        table(&view, &rows, true).print()?;
         Ok(Exit::DONE)
     }
+}
+
+/// The rights of these tasks, as a table without the tasks.
+pub(super) fn listing(view: &View, tasks: &[&Labelled]) -> Result<String> {
+    Ok(table(view, &rows(view, tasks, true)?, false).render(Paint::none()))
+}
+
+fn rows<'a>(view: &View, tasks: &[&'a Labelled], asked_for: bool) -> Result<Vec<Row<'a>>> {
+    let plane = view.plane()?;
+    let mut rows = Vec::new();
+    for task in tasks {
+        // Gone since the list was made, unless it was asked for by name.
+        match view.control(task).and_then(|control| Ok(control.space()?)) {
+            Ok(space) => rows.extend(space.iter().map(|row| Row::new(task, &plane, row))),
+            Err(error) if asked_for => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(rows)
+}
+
+fn table(view: &View, rows: &[Row<'_>], with_tasks: bool) -> Table {
+    let skip = usize::from(!with_tasks);
+    let mut table = Table::new(&["TASK", "NAME", "RIGHTS", "REFS", "KIND", "PORT", "ROUTE", "RECEIVER"][skip..]);
+    for row in rows {
+        let cells = vec![
+            view.name(row.task),
+            format!("{:#x}", row.name),
+            row.rights.join(" "),
+            row.references.to_string(),
+            row.kind.to_owned(),
+            row.set.map_or_else(|| PortNumber(row.port.unwrap_or(0)).to_string(), |set| SetNumber(set).to_string()),
+            row.route.as_ref().map(written).unwrap_or_default(),
+            row.receiver.map_or_else(|| TaskNumber(0).to_string(), |receiver| view.name(receiver)),
+        ];
+        table.row(cells.into_iter().skip(skip).collect());
+    }
+    table
 }
 
 #[cfg(test)]
