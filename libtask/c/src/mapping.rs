@@ -4,11 +4,11 @@ use std::ffi::c_int;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 
-use libtask::{Code, Name};
+use libtask::{Code, Name, RightKind};
 
 use crate::memory::{ANYWHERE, access, allocate, copy, map, own};
 use crate::process::{check_out, code, current, put, space};
-use crate::{ool, probe};
+use crate::{ool, probe, sharing};
 
 /// `MAP_MEM_NAMED_CREATE`: the entry is new memory, to be shared.
 const NAMED_CREATE: i32 = 0x02_0000;
@@ -92,7 +92,7 @@ unsafe extern "C" fn mach_vm_map(
     unsafe { vm_map(task, at, size, mask, flags, object, offset, copy, prot, max_prot, inheritance) }
 }
 
-/// The caller's memory at a second place: a copy, or the same memory if that is shared memory. Other memory has one place in Linux.
+/// The caller's memory at a second place: a copy, or the same memory, which is shared from then on.
 #[allow(clippy::too_many_arguments)] // Mach's own argument list
 #[unsafe(no_mangle)]
 unsafe extern "C" fn vm_remap(
@@ -125,16 +125,31 @@ unsafe extern "C" fn vm_remap(
             copy(start, room, whole).inspect_err(|_| drop_memory(room, whole))?;
             room
         } else {
-            // SAFETY: with an old size of 0 Linux maps shared memory a second time and changes nothing at the first place.
-            let made = unsafe { libc::mremap(start as *mut libc::c_void, 0, whole, libc::MREMAP_MAYMOVE) };
-            if made == libc::MAP_FAILED {
-                return Err(Code::KERN_NOT_SUPPORTED);
+            match sharing::entry(start, whole, 0) {
+                Ok(right) => second_place(right, whole, region.prot)?,
+                // Shared memory that did not become so here.
+                Err(Code::KERN_NOT_SUPPORTED) if region.shared => {
+                    // SAFETY: with an old size of 0 Linux maps shared memory a second time and changes nothing at the first place.
+                    let made = unsafe { libc::mremap(start as *mut libc::c_void, 0, whole, libc::MREMAP_MAYMOVE) };
+                    if made == libc::MAP_FAILED {
+                        return Err(Code::KERN_NOT_SUPPORTED);
+                    }
+                    made as usize
+                }
+                Err(code) => return Err(code),
             }
-            made as usize
         };
         // SAFETY: the caller's word.
         unsafe { put(prot, region.prot).and_then(|()| put(max_prot, 7)).and_then(|()| put(at, made + (from - start))) }
     })())
+}
+
+/// Maps a region somewhere. The mapping is enough: the right goes.
+fn second_place(right: Name, size: usize, prot: i32) -> Result<usize, Code> {
+    let space = space()?;
+    let file = space.region_map(right);
+    let _ = space.port_deallocate(right);
+    map(0, size, ANYWHERE, access(prot), libc::MAP_SHARED, file?.2.as_raw_fd(), 0)
 }
 
 fn drop_memory(at: usize, size: usize) {
@@ -160,7 +175,11 @@ unsafe extern "C" fn mach_vm_remap(
     unsafe { vm_remap(task, at, size, mask, flags, from_task, from, copies, prot, max_prot, inheritance) }
 }
 
-/// A right to memory: new memory that its holders share, or a snapshot of the caller's. Memory that is there already cannot be shared afterwards.
+/// `VM_PROT_*`, in a permission.
+const PROTECTION: i32 = 7;
+
+/// A right to memory: new memory that its holders share, a snapshot of the caller's, or the caller's own, which is shared from then on (`sharing`). With a
+/// parent: the same right once more, for what begins where its memory does.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mach_make_memory_entry_64(task: u32, size: *mut u64, at: u64, permission: i32, entry: *mut u32, parent: u32) -> i32 {
     code((|| {
@@ -170,16 +189,22 @@ unsafe extern "C" fn mach_make_memory_entry_64(task: u32, size: *mut u64, at: u6
         // SAFETY: not null, so the caller's number.
         let wanted = unsafe { size.read_unaligned() };
         let whole = usize::try_from(wanted).ok().and_then(ool::pages).filter(|&whole| whole > 0).ok_or(Code::KERN_INVALID_ARGUMENT)?;
-        if parent != 0 {
-            return Err(Code::KERN_NOT_SUPPORTED);
-        }
-        let name = if permission & NAMED_CREATE != 0 {
+        let name = if parent != 0 {
+            let (have, _, _) = space()?.region_map(Name(parent)).map_err(|_| Code::KERN_INVALID_ARGUMENT)?;
+            match () {
+                () if at != 0 => return Err(Code::KERN_NOT_SUPPORTED),
+                () if whole as u64 > have.next_multiple_of(ool::page() as u64) => return Err(Code::KERN_INVALID_ARGUMENT),
+                () => space()?.port_mod_refs(Name(parent), RightKind::Send, 1)?,
+            }
+            Name(parent)
+        } else if permission & NAMED_CREATE != 0 {
             space()?.region_create(whole as u64, true)?.1
         } else if permission & VM_COPY != 0 {
             let start = at as usize & !(ool::page() - 1);
             snapshot(start, whole)?
         } else {
-            return Err(Code::KERN_NOT_SUPPORTED);
+            let start = at as usize & !(ool::page() - 1);
+            sharing::entry(start, whole, permission & PROTECTION)?
         };
         // SAFETY: the caller's word.
         unsafe { put(size, whole as u64).and_then(|()| put(entry, name.0)) }
@@ -205,19 +230,30 @@ unsafe extern "C" fn mach_make_memory_entry(task: u32, size: *mut u64, at: u64, 
 }
 
 /// A range of pages that are alike.
-struct Region {
-    start: usize,
-    end: usize,
-    prot: i32,
-    shared: bool,
-    offset: u64,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Region {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) prot: i32,
+    pub(crate) shared: bool,
+    pub(crate) offset: u64,
+    /// Of a file, or with a name: stack, heap and the like.
+    pub(crate) named: bool,
 }
 
 impl Region {
+    /// All of this process's, in order.
+    pub(crate) fn all() -> Option<Vec<Region>> {
+        let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+        Some(maps.lines().filter_map(Region::parse).collect())
+    }
     /// The first that ends behind an address.
     fn at(address: usize) -> Option<Region> {
-        let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-        maps.lines().filter_map(Region::parse).find(|region| region.end > address)
+        Region::all()?.into_iter().find(|region| region.end > address)
+    }
+    /// Neither shared nor anybody else's.
+    pub(crate) fn is_private_memory(&self) -> bool {
+        !self.shared && !self.named
     }
     fn parse(line: &str) -> Option<Region> {
         let mut words = line.split_ascii_whitespace();
@@ -231,6 +267,8 @@ impl Region {
             prot: bit(0, b'r', 1) | bit(1, b'w', 2) | bit(2, b'x', 4),
             shared: flags.get(3) == Some(&b's'),
             offset: hex(words.next()?)? as u64,
+            // Device, inode, and a name if there is one.
+            named: words.nth(2).is_some(),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use libtask::Code;
 
 use crate::process::{check_out, code, is_self, put};
-use crate::{ool, probe};
+use crate::{ool, probe, sharing};
 
 mod prot {
     pub(super) const READ: i32 = 1;
@@ -96,7 +96,12 @@ unsafe extern "C" fn vm_allocate(task: u32, at: *mut usize, size: usize, flags: 
 
 #[unsafe(no_mangle)]
 extern "C" fn vm_deallocate(task: u32, at: usize, size: usize) -> i32 {
-    code(own(task).and_then(|()| if ool::release(at, size) { Ok(()) } else { Err(Code::KERN_INVALID_ARGUMENT) }))
+    code((|| {
+        own(task)?;
+        let (start, whole) = around(at, size)?;
+        sharing::unmapped(start, start.saturating_add(whole));
+        if ool::release(at, size) { Ok(()) } else { Err(Code::KERN_INVALID_ARGUMENT) }
+    })())
 }
 
 #[unsafe(no_mangle)]

@@ -9,7 +9,7 @@ use libtask::raw::{Space, special};
 use libtask::{ChildOfFork, Code, Name, RightKind, Task};
 use parking_lot::Mutex;
 
-use crate::{exception, mig, ool, task, timer};
+use crate::{exception, mig, ool, sharing, task, timer};
 
 static TASK: AtomicPtr<Task> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -172,6 +172,7 @@ thread_local! {
 
 extern "C" fn before_fork() {
     timer::before_fork();
+    sharing::before_fork();
     ool::before_fork();
     let task = TASK.load(Ordering::Acquire);
     if task.is_null() {
@@ -187,11 +188,13 @@ extern "C" fn after_fork_in_parent() {
         child.in_parent();
     }
     ool::after_fork();
+    sharing::after_fork(false);
     timer::after_fork(false);
 }
 
 extern "C" fn after_fork_in_child() {
     ool::after_fork();
+    sharing::after_fork(true);
     timer::after_fork(true);
     mig::forget();
     task::forget();

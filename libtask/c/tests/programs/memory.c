@@ -166,7 +166,85 @@ static void entry_is_shared_by_its_holders(void)
     OK(vm_map(self(), &snapshot, size, 0, VM_FLAGS_ANYWHERE, entry, 0, TRUE, VM_PROT_READ, VM_PROT_READ, VM_INHERIT_COPY));
     EXPECT(((char *)snapshot)[1], 44);
     OK(mach_port_deallocate(self(), entry));
+    /* Shared memory that did not become so here. */
     EXPECT_CODE(mach_make_memory_entry_64(self(), &size, one, VM_PROT_READ, &entry, MACH_PORT_NULL), KERN_NOT_SUPPORTED);
+}
+
+static void maps_and_writes(mach_port_t maker)
+{
+    mach_port_t inbox = new_port();
+    vm_address_t at = 0;
+    OK(send_right(maker, inbox, MACH_MSG_TYPE_MAKE_SEND));
+    mach_port_t entry = receive_right(inbox);
+    OK(mach_vm_map(self(), &at, 3 * vm_page_size, 0, VM_FLAGS_ANYWHERE, entry, 0, FALSE, VM_PROT_DEFAULT, VM_PROT_DEFAULT, VM_INHERIT_SHARE));
+    EXPECT(((char *)at)[0], 11);
+    EXPECT(((char *)at)[vm_page_size], 0);
+    EXPECT(((char *)at)[2 * vm_page_size + 5], 12);
+    ((char *)at)[vm_page_size] = 13;
+    OK(send_empty(maker, MACH_MSG_TYPE_COPY_SEND, 1));
+    next_id(inbox);
+    EXPECT(((char *)at)[0], 14);
+    OK(vm_deallocate(self(), at, 3 * vm_page_size));
+}
+
+static void existing_memory_is_shared(void)
+{
+    memory_object_size_t size = 3 * vm_page_size;
+    vm_address_t at, second = 0;
+    mach_port_t entry = 0, again = 0;
+    OK(vm_allocate(self(), &at, size, VM_FLAGS_ANYWHERE));
+    ((char *)at)[0] = 11;
+    ((char *)at)[2 * vm_page_size + 5] = 12;
+    OK(mach_make_memory_entry_64(self(), &size, at, VM_PROT_DEFAULT, &entry, MACH_PORT_NULL));
+    EXPECT(size, 3 * vm_page_size);
+    EXPECT(((char *)at)[2 * vm_page_size + 5], 12);
+    /* In another task, both ways. */
+    child_t child = start_child(maps_and_writes);
+    mach_port_t inbox = receive_right(child.meeting);
+    OK(send_right(inbox, entry, MACH_MSG_TYPE_COPY_SEND));
+    EXPECT(next_id(child.meeting), 1);
+    EXPECT(((char *)at)[vm_page_size], 13);
+    ((char *)at)[0] = 14;
+    OK(send_empty(inbox, MACH_MSG_TYPE_COPY_SEND, 2));
+    end_child(&child);
+    /* Once more it is the same. */
+    OK(mach_make_memory_entry_64(self(), &size, at, VM_PROT_READ, &again, MACH_PORT_NULL));
+    EXPECT(again, entry);
+    OK(mach_make_memory_entry_64(self(), &size, 0, VM_PROT_READ, &again, entry));
+    EXPECT(again, entry);
+    EXPECT_CODE(mach_make_memory_entry_64(self(), &size, vm_page_size, VM_PROT_READ, &again, entry), KERN_NOT_SUPPORTED);
+    EXPECT_CODE(mach_make_memory_entry_64(self(), &size, at + vm_page_size, VM_PROT_READ, &again, MACH_PORT_NULL), KERN_NOT_SUPPORTED);
+    EXPECT_CODE(mach_make_memory_entry_64(self(), &size, 0, VM_PROT_READ, &again, self()), KERN_INVALID_ARGUMENT);
+    OK(mach_port_mod_refs(self(), entry, MACH_PORT_RIGHT_SEND, -3));
+    OK(vm_deallocate(self(), at, 3 * vm_page_size));
+    EXPECT(type_of(entry), MACH_PORT_TYPE_NONE);
+    EXPECT(can_read((void *)at), 0);
+
+    /* A second place for it; protection stays as it was. */
+    OK(vm_allocate(self(), &at, 2 * vm_page_size, VM_FLAGS_ANYWHERE));
+    ((char *)at)[7] = 15;
+    OK(vm_protect(self(), at + vm_page_size, vm_page_size, FALSE, VM_PROT_READ));
+    vm_prot_t prot, most;
+    OK(vm_remap(self(), &second, 2 * vm_page_size, 0, VM_FLAGS_ANYWHERE, self(), at, FALSE, &prot, &most, VM_INHERIT_SHARE));
+    EXPECT(((char *)second)[7], 15);
+    ((char *)second)[7] = 16;
+    EXPECT(((char *)at)[7], 16);
+    EXPECT(prot, VM_PROT_DEFAULT);
+    OK(vm_deallocate(self(), at, 2 * vm_page_size));
+    EXPECT(((char *)second)[7], 16);
+    OK(vm_deallocate(self(), second, 2 * vm_page_size));
+
+    size = 2 * vm_page_size;
+    OK(vm_allocate(self(), &at, 2 * vm_page_size, VM_FLAGS_ANYWHERE));
+    OK(vm_protect(self(), at + vm_page_size, vm_page_size, FALSE, VM_PROT_READ));
+    EXPECT_CODE(mach_make_memory_entry_64(self(), &size, at, VM_PROT_DEFAULT, &entry, MACH_PORT_NULL), KERN_PROTECTION_FAILURE);
+    OK(vm_deallocate(self(), at + vm_page_size, vm_page_size));
+    EXPECT_CODE(mach_make_memory_entry_64(self(), &size, at, VM_PROT_READ, &entry, MACH_PORT_NULL), KERN_INVALID_ADDRESS);
+    OK(vm_deallocate(self(), at, vm_page_size));
+    /* The stack stays where it is, and files are what they are. */
+    size = vm_page_size;
+    EXPECT_CODE(mach_make_memory_entry_64(self(), &size, (uintptr_t)&size, VM_PROT_READ, &entry, MACH_PORT_NULL), KERN_NOT_SUPPORTED);
+    EXPECT_CODE(mach_make_memory_entry_64(self(), &size, (uintptr_t)"text", VM_PROT_READ, &entry, MACH_PORT_NULL), KERN_NOT_SUPPORTED);
 }
 
 static void regions_are_told(void)
@@ -229,4 +307,5 @@ static void memory_that_was_given_back_faults(void)
 }
 
 CHECK_MAIN(CASE(allocated_memory_is_zero_and_goes), CASE(fixed_place_is_taken_only_if_free), CASE(protection_holds), CASE(copies_are_copies),
-           CASE(aligned_map_is_aligned), CASE(entry_is_shared_by_its_holders), CASE(regions_are_told), CASE(memory_that_was_given_back_faults))
+           CASE(aligned_map_is_aligned), CASE(entry_is_shared_by_its_holders), CASE(existing_memory_is_shared),
+           CASE(regions_are_told), CASE(memory_that_was_given_back_faults))
