@@ -37,7 +37,10 @@ mod behavior {
 const EXC: i32 = 2401;
 const MACH_EXC: i32 = 2405;
 
-const SIGNALS: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+const CRASH: u32 = 10;
+
+/// The last only as a crash: no instruction caused it.
+const SIGNALS: [c_int; 6] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGABRT];
 
 /// What the signals did before, in the order of [`SIGNALS`]; written once, before any of them is handled here.
 static mut BEFORE: [MaybeUninit<libc::sigaction>; SIGNALS.len()] = [MaybeUninit::uninit(); SIGNALS.len()];
@@ -84,23 +87,35 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     // SAFETY: this thread's own, as the handler found it; information and context are valid while the handler runs.
     unsafe {
         let errno = *libc::__errno_location();
-        if !resumes(signal, &*info, &mut *context.cast::<libc::ucontext_t>()) {
-            as_before(signal, &*info);
+        let (info, context) = (&*info, &mut *context.cast::<libc::ucontext_t>());
+        if !resumes(signal, info, context) {
+            as_before(signal, info, context);
         }
         *libc::__errno_location() = errno;
     }
+}
+
+/// Whether the process will end by the signal: nobody handled it before this library.
+fn is_fatal(n: usize) -> bool {
+    // SAFETY: written by `install`, before a handler of this library's can run.
+    let before = unsafe { (*(&raw const BEFORE).cast::<libc::sigaction>().add(n)).sa_sigaction };
+    before == libc::SIG_DFL
 }
 
 /// From now on the signal does what it did before, beginning with this one.
 ///
 /// # Safety
 /// To be called by the signal's handler.
-unsafe fn as_before(signal: c_int, info: &libc::siginfo_t) {
+unsafe fn as_before(signal: c_int, info: &libc::siginfo_t, context: &mut libc::ucontext_t) {
     let n = SIGNALS.iter().position(|&other| other == signal).unwrap_or(0);
+    if is_fatal(n) {
+        // Whatever is answered, the process ends.
+        dealing_with_it(|aside| tell(aside, &Fault::crash(signal, info), context));
+    }
     // SAFETY: written by `install`.
     unsafe { libc::sigaction(signal, (&raw const BEFORE).cast::<libc::sigaction>().add(n), ptr::null_mut()) };
     // An instruction that faulted does so again; what was sent, or comes after the instruction, does not.
-    if info.si_code <= 0 || signal == libc::SIGTRAP {
+    if info.si_code <= 0 || matches!(signal, libc::SIGTRAP | libc::SIGABRT) {
         // SAFETY: to this thread; it comes when the handler returns.
         unsafe { libc::raise(signal) };
     }
@@ -109,9 +124,14 @@ unsafe fn as_before(signal: c_int, info: &libc::siginfo_t) {
 /// Tells whoever is to be told. Whether the thread is to go on.
 fn resumes(signal: c_int, info: &libc::siginfo_t, context: &mut libc::ucontext_t) -> bool {
     // Sent by a process, not by a fault.
-    if info.si_code <= 0 {
+    if info.si_code <= 0 || signal == libc::SIGABRT {
         return false;
     }
+    dealing_with_it(|aside| tell(aside, &Fault::of(signal, info), context))
+}
+
+/// With the lane that was set aside, if it can be had.
+fn dealing_with_it(tell: impl FnOnce(&mut Aside) -> Result<bool, Code>) -> bool {
     // SAFETY: asks for a number.
     let me = unsafe { libc::gettid() };
     // Another thread's turn ends; a fault in here is not told of.
@@ -124,7 +144,7 @@ fn resumes(signal: c_int, info: &libc::siginfo_t, context: &mut libc::ucontext_t
     }
     let aside = ASIDE.load(Ordering::Acquire);
     // SAFETY: a leaked box, which this thread alone uses until it lets `HANDLING` go.
-    let resumed = unsafe { aside.as_mut() }.is_some_and(|aside| tell(aside, signal, info, context).unwrap_or(false));
+    let resumed = unsafe { aside.as_mut() }.is_some_and(|aside| tell(aside).unwrap_or(false));
     HANDLING.store(0, Ordering::Release);
     resumed
 }
@@ -155,10 +175,27 @@ impl Fault {
         };
         Fault { kind, codes }
     }
+
+    /// The process ends by a signal: which, and what it was before, packed as XNU does.
+    fn crash(signal: c_int, info: &libc::siginfo_t) -> Fault {
+        const SOFTWARE: u32 = 5;
+        let (kind, codes) = match signal {
+            libc::SIGABRT => (SOFTWARE, [0, 0]),
+            _ if info.si_code <= 0 => (SOFTWARE, [0, 0]),
+            _ => {
+                let Fault { kind, codes } = Fault::of(signal, info);
+                (kind, codes)
+            }
+        };
+        let number = SIGNALS_OF_XNU.iter().find(|(linux, _)| *linux == signal).map_or(signal as u64, |(_, xnu)| *xnu);
+        Fault { kind: CRASH, codes: [number << 24 | u64::from(kind & 0xf) << 20 | codes[0] & 0xf_ffff, codes[1]] }
+    }
 }
 
-fn tell(aside: &mut Aside, signal: c_int, info: &libc::siginfo_t, context: &mut libc::ucontext_t) -> Result<bool, Code> {
-    let fault = Fault::of(signal, info);
+/// Signals that have another number in XNU.
+const SIGNALS_OF_XNU: [(c_int, u64); 1] = [(libc::SIGBUS, 10)];
+
+fn tell(aside: &mut Aside, fault: &Fault, context: &mut libc::ucontext_t) -> Result<bool, Code> {
     let (port, how, flavor) = aside.exception_port(fault.kind)?;
     if !port.is_valid() {
         return Ok(false);
@@ -166,7 +203,7 @@ fn tell(aside: &mut Aside, signal: c_int, info: &libc::siginfo_t, context: &mut 
     // One that has none gets a port for as long as its fault is dealt with.
     let known = Name(THREAD_PORT.try_with(Cell::get).unwrap_or(0));
     let thread = if known.is_valid() { known } else { aside.port_allocate()? };
-    let resumed = send(aside, &fault, (port, how, flavor), thread, context);
+    let resumed = send(aside, fault, (port, how, flavor), thread, context);
     if thread != known {
         aside.port_destroy(thread);
     }

@@ -155,6 +155,53 @@ static void faults_are_told_and_then_the_signals(void)
     dies(in_a_thread, SIGSEGV, DEFAULT, EXC_BAD_ACCESS);
 }
 
+/* A child that ends by a signal tells so, whatever the answer. */
+static void crashes(void (*fault)(void), int signal, unsigned kind, unsigned long first)
+{
+    mach_port_t port = new_port_with_send();
+    OK(task_set_exception_ports(self(), EXC_MASK_CRASH, port, DEFAULT, THREAD_STATE_NONE));
+    pid_t pid = fork();
+    if (pid == 0) {
+        fault();
+        _exit(7);
+    }
+    OK(task_set_exception_ports(self(), EXC_MASK_CRASH, MACH_PORT_NULL, DEFAULT, THREAD_STATE_NONE));
+    any_message message;
+    OK(receive_it(&message, port));
+    raise_t *raise = (raise_t *)&message;
+    EXPECT(message.header.msgh_id, 2405);
+    EXPECT(raise->exception, EXC_CRASH);
+    unsigned long code = (unsigned long)raise->codes[1] << 32 | raise->codes[0];
+    EXPECT(code >> 24, (unsigned long)(signal == SIGBUS ? 10 : signal));
+    EXPECT(code >> 20 & 0xf, kind);
+    EXPECT(code & 0xfffff, first);
+    mig_reply_error_t reply = {{MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND_ONCE, 0), sizeof reply, message.header.msgh_remote_port, 0, 0, 2505},
+                               NDR_record,
+                               KERN_SUCCESS};
+    OK(mach_msg_send(&reply.Head));
+    OK(mach_port_deallocate(self(), raise->task.name));
+    OK(mach_port_deallocate(self(), raise->thread.name));
+    int status = 0;
+    EXPECT(waitpid(pid, &status, 0), pid);
+    TRUE_THAT(WIFSIGNALED(status));
+    EXPECT(WTERMSIG(status), signal);
+    expect_nothing(port);
+    drop_port(port);
+}
+
+static void aborts(void)
+{
+    abort();
+}
+
+static void crashes_are_told(void)
+{
+    crashes(read_nowhere, SIGSEGV, EXC_BAD_ACCESS, KERN_INVALID_ADDRESS);
+    crashes(divide, SIGFPE, EXC_ARITHMETIC, EXC_I386_DIV);
+    crashes(aborts, SIGABRT, EXC_SOFTWARE, 0);
+    crashes(send_oneself, SIGSEGV, EXC_SOFTWARE, 0);
+}
+
 static void what_is_sent_is_no_exception(void)
 {
     dies(send_oneself, SIGSEGV, DEFAULT, 0);
@@ -191,5 +238,5 @@ static void handler_that_goes_without_an_answer_is_a_refusal(void)
     TRUE_THAT(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
 }
 
-CHECK_MAIN(CASE(ports_are_kept_by_kind), CASE(faults_are_told_and_then_the_signals), CASE(what_is_sent_is_no_exception),
+CHECK_MAIN(CASE(ports_are_kept_by_kind), CASE(faults_are_told_and_then_the_signals), CASE(crashes_are_told), CASE(what_is_sent_is_no_exception),
            CASE(nobody_to_tell_is_the_signal), CASE(handler_that_goes_without_an_answer_is_a_refusal))
