@@ -1,4 +1,5 @@
-/* Many messages of every kind by many threads, and nothing left: names, mappings, descriptors, memory. UMACH_LEAK_MESSAGES: how many. */
+/* Many messages by many threads, bare and with each of the four kinds of descriptor, and nothing left: names, mappings, descriptors, memory; in this process
+   and in a second one that answers over links. UMACH_LEAK_MESSAGES: how many. */
 #include "check.h"
 
 #include <dirent.h>
@@ -6,9 +7,10 @@
 #include <servers/bootstrap.h>
 #include <unistd.h>
 
-enum { THREADS = 4 };
+enum { THREADS = 4, KINDS = 5 };
 
-static unsigned long messages = 20000;
+/* Of each round, of which two are looked at. */
+static unsigned long messages = 5000;
 static char data[100000];
 
 static unsigned long names_held(void)
@@ -59,6 +61,16 @@ static boolean_t echo(mach_msg_header_t *in, mach_msg_header_t *out)
     switch (in->msgh_id) {
     case 1:
         return TRUE;
+    case 4:
+    case 5:
+        /* The array or the guarded right goes back; what came with the array's memory is given away with it. */
+        memcpy(reply, request, in->msgh_size);
+        reply->header.msgh_bits = MACH_MSGH_BITS(MACH_MSGH_BITS_REMOTE(in->msgh_bits), 0) | MACH_MSGH_BITS_COMPLEX;
+        reply->header.msgh_local_port = MACH_PORT_NULL;
+        reply->header.msgh_id = in->msgh_id + 100;
+        if (in->msgh_id == 4)
+            reply->ports.ports.deallocate = TRUE;
+        return TRUE;
     case 2:
         /* The memory goes back as it is. */
         reply->memory = request->memory;
@@ -78,39 +90,74 @@ static boolean_t echo(mach_msg_header_t *in, mach_msg_header_t *out)
 
 static void *serves(void *port)
 {
-    mach_msg_server(echo, 512, *(mach_port_t *)port, MACH_MSG_OPTION_NONE);
+    mach_msg_server(echo, 512, *(mach_port_t *)port, MACH_RCV_GUARDED_DESC);
     return NULL;
+}
+
+/* Of each kind one call after the other. */
+static int make(any_message *m, mach_port_t server, unsigned long n, mach_port_t guarded)
+{
+    static const mach_port_t none[2] = {MACH_PORT_NULL, MACH_PORT_NULL};
+    int kind = (int)(n % KINDS) + 1;
+    switch (kind) {
+    case 1:
+        start_message(m, server, MACH_MSG_TYPE_COPY_SEND, 40, 1);
+        break;
+    case 2:
+        start_complex(m, server, MACH_MSG_TYPE_COPY_SEND, sizeof m->memory, 2);
+        m->memory.memory.address = data;
+        m->memory.memory.size = (mach_msg_size_t)(n * 997 % sizeof data + 1);
+        m->memory.memory.copy = n & 8 ? MACH_MSG_VIRTUAL_COPY : MACH_MSG_PHYSICAL_COPY;
+        m->memory.memory.type = MACH_MSG_OOL_DESCRIPTOR;
+        break;
+    case 3:
+        carry(m, server, mach_task_self(), MACH_MSG_TYPE_COPY_SEND);
+        m->header.msgh_id = 3;
+        break;
+    case 4: {
+        static mach_port_t own[3];
+        own[0] = mach_task_self();
+        start_complex(m, server, MACH_MSG_TYPE_COPY_SEND, sizeof m->ports, 4);
+        m->ports.ports.address = n & 8 ? own : (mach_port_t *)(uintptr_t)none;
+        m->ports.ports.count = 2;
+        m->ports.ports.disposition = MACH_MSG_TYPE_COPY_SEND;
+        m->ports.ports.type = MACH_MSG_OOL_PORTS_DESCRIPTOR;
+        break;
+    }
+    default:
+        start_complex(m, server, MACH_MSG_TYPE_COPY_SEND, sizeof m->guarded, 5);
+        m->guarded.guarded.flags = MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND;
+        m->guarded.guarded.disposition = MACH_MSG_TYPE_MOVE_RECEIVE;
+        m->guarded.guarded.type = MACH_MSG_GUARDED_PORT_DESCRIPTOR;
+        m->guarded.guarded.name = guarded;
+    }
+    return kind;
 }
 
 static void *calls(void *server_port)
 {
-    mach_port_t server = *(mach_port_t *)server_port, reply = mig_get_reply_port();
+    mach_port_t server = *(mach_port_t *)server_port, reply = mig_get_reply_port(), guarded = new_port();
     unsigned long failures = 0;
     for (unsigned long n = 0; n < messages / THREADS; n++) {
         any_message m;
-        int kind = (int)(n % 3) + 1;
-        if (kind == 1) {
-            start_message(&m, server, MACH_MSG_TYPE_COPY_SEND, 40, 1);
-        } else if (kind == 2) {
-            start_complex(&m, server, MACH_MSG_TYPE_COPY_SEND, sizeof m.memory, 2);
-            m.memory.memory.address = data;
-            m.memory.memory.size = (mach_msg_size_t)(n * 997 % sizeof data + 1);
-            m.memory.memory.copy = MACH_MSG_VIRTUAL_COPY;
-            m.memory.memory.type = MACH_MSG_OOL_DESCRIPTOR;
-        } else {
-            start_complex(&m, server, MACH_MSG_TYPE_COPY_SEND, sizeof m.port, 3);
-            m.port.port.name = mach_task_self();
-            m.port.port.disposition = MACH_MSG_TYPE_COPY_SEND;
-        }
+        int kind = make(&m, server, n, guarded);
         m.header.msgh_bits |= MACH_MSGH_BITS(0, MACH_MSG_TYPE_MAKE_SEND_ONCE);
         m.header.msgh_local_port = reply;
-        mach_msg_return_t code = mach_msg(&m.header, MACH_SEND_MSG | MACH_RCV_MSG, m.header.msgh_size, sizeof m, reply, 0, 0);
+        mach_msg_return_t code =
+            mach_msg(&m.header, MACH_SEND_MSG | MACH_RCV_MSG | MACH_RCV_GUARDED_DESC, m.header.msgh_size, sizeof m, reply, 0, 0);
         failures += code != MACH_MSG_SUCCESS || m.header.msgh_id != kind + 100;
-        if (code == MACH_MSG_SUCCESS && kind == 2)
+        if (code != MACH_MSG_SUCCESS)
+            continue;
+        if (kind == 2)
             failures += vm_deallocate(mach_task_self(), (vm_address_t)m.memory.memory.address, m.memory.memory.size) != KERN_SUCCESS;
-        if (code == MACH_MSG_SUCCESS && kind == 3)
-            failures += ((mig_reply_error_t *)&m)->RetCode != MIG_BAD_ID;
+        if (kind == 3)
+            failures += ((mig_reply_error_t *)(void *)&m)->RetCode != MIG_BAD_ID;
+        if (kind == 4)
+            mach_msg_destroy(&m.header);
+        if (kind == 5)
+            guarded = m.guarded.guarded.name;
     }
+    OK(mach_port_mod_refs(mach_task_self(), guarded, MACH_PORT_RIGHT_RECEIVE, -1));
     return (void *)failures;
 }
 
@@ -126,28 +173,90 @@ static void round_of_messages(mach_port_t server)
     }
 }
 
-static void nothing_is_left_after_many_messages(void)
+typedef struct {
+    unsigned long names, maps, fds, size;
+    unsigned own;
+} held_t;
+
+static held_t holds(void)
+{
+    held_t held;
+    held.own = refs(mach_task_self(), MACH_PORT_RIGHT_SEND);
+    held.names = names_held();
+    held.maps = mappings();
+    held.fds = descriptors();
+    held.size = resident();
+    return held;
+}
+
+static void expect_no_more(held_t before)
+{
+    held_t after = holds();
+    EXPECT(after.own, before.own);
+    EXPECT(after.names, before.names);
+    EXPECT(after.fds, before.fds);
+    /* Blocks that are kept for the next message (at most 64 MiB), and what the allocator keeps for its threads. */
+    TRUE_THAT(after.maps < before.maps + 300);
+    TRUE_THAT(after.size < before.size + (100ul << 20));
+    if (getenv("UMACH_LEAK_MESSAGES"))
+        printf("%lu messages: names %lu -> %lu, descriptors %lu -> %lu, mappings %lu -> %lu, resident KiB %lu -> %lu\n", 2 * messages, before.names,
+               after.names, before.fds, after.fds, before.maps, after.maps, before.size >> 10, after.size >> 10);
+}
+
+static void messages_within_a_task(void)
 {
     static mach_port_t server;
     pthread_t thread;
-    if (getenv("UMACH_LEAK_MESSAGES"))
-        messages = strtoul(getenv("UMACH_LEAK_MESSAGES"), NULL, 10);
     server = new_port_with_send();
     pthread_create(&thread, NULL, serves, &server);
     /* Once, for what is made when it is first used and kept. */
     round_of_messages(server);
-    unsigned own = refs(mach_task_self(), MACH_PORT_RIGHT_SEND);
-    unsigned long names = names_held(), maps = mappings(), fds = descriptors(), size = resident();
+    held_t before = holds();
     round_of_messages(server);
     round_of_messages(server);
-    EXPECT(refs(mach_task_self(), MACH_PORT_RIGHT_SEND), own);
-    EXPECT(names_held(), names);
-    EXPECT(descriptors(), fds);
-    /* Blocks that are kept for the next message, and what the allocator keeps. */
-    TRUE_THAT(mappings() < maps + 300);
-    TRUE_THAT(resident() < size + (100ul << 20));
+    expect_no_more(before);
     drop_port(server);
     pthread_join(thread, NULL);
+    OK(mach_port_deallocate(mach_task_self(), server));
 }
 
-CHECK_MAIN(CASE(nothing_is_left_after_many_messages))
+static void answers(mach_port_t maker)
+{
+    static mach_port_t server;
+    pthread_t thread;
+    server = new_port_with_send();
+    OK(send_right(maker, server, MACH_MSG_TYPE_COPY_SEND));
+    pthread_create(&thread, NULL, serves, &server);
+    mach_port_t told = new_port();
+    OK(send_right(maker, told, MACH_MSG_TYPE_MAKE_SEND));
+    any_message m;
+    OK(mach_msg(&m.header, MACH_RCV_MSG, 0, sizeof m, told, 0, 0));
+    held_t before = holds();
+    OK(send_empty(maker, MACH_MSG_TYPE_COPY_SEND, 1));
+    OK(mach_msg(&m.header, MACH_RCV_MSG, 0, sizeof m, told, 0, 0));
+    expect_no_more(before);
+}
+
+static void messages_between_tasks(void)
+{
+    child_t child = start_child(answers);
+    mach_port_t server = receive_right(child.meeting), tell = receive_right(child.meeting);
+    round_of_messages(server);
+    OK(send_empty(tell, MACH_MSG_TYPE_COPY_SEND, 1));
+    EXPECT(next_id(child.meeting), 1);
+    held_t before = holds();
+    round_of_messages(server);
+    round_of_messages(server);
+    expect_no_more(before);
+    OK(send_empty(tell, MACH_MSG_TYPE_COPY_SEND, 2));
+    end_child(&child);
+}
+
+static const check_t cases[] = {CASE(messages_within_a_task), CASE(messages_between_tasks)};
+
+int main(void)
+{
+    if (getenv("UMACH_LEAK_MESSAGES"))
+        messages = strtoul(getenv("UMACH_LEAK_MESSAGES"), NULL, 10) / 2;
+    return check_all(cases, COUNT(cases));
+}
