@@ -59,7 +59,7 @@ pub(crate) fn san(root: &Path, args: &San) -> Result<bool> {
         ];
         Step::cargo(name, &[&verb[..1], &place, &verb[1..]].concat(), &variables)
     };
-    let list = vec![
+    let mut list = vec![
         // No test harness: its threads talk through code of the standard library that the sanitizer does not see, and takes for races.
         step("thread sanitizer: link", "thread", &["run", "--package", "umach-link", "--example", "threads"]),
         step(
@@ -82,25 +82,64 @@ pub(crate) fn san(root: &Path, args: &San) -> Result<bool> {
             ],
         ),
     ];
+    let c = ["rustc", "--package", "umach-c", "--lib", "--crate-type", "staticlib"];
+    list.push(step("thread sanitizer: C library", "thread", &c));
+    // Whatever starts the C programs is as always.
+    list.push(Step::cargo("binaries", &["build", "--workspace", "--bins"], &[]));
+    let library = target.join("san-thread").join(&host).join("debug/libumach.a");
+    C_THREADS.iter().try_for_each(|program| c_program(root, &target, &library, program, &mut list))?;
     steps::run(root, list, args.keep_going)
+}
+
+/// C programs whose threads use the library at the same time.
+const C_THREADS: [&str; 5] = ["threads", "two_tasks", "queues", "objects", "servers"];
+
+/// The steps that build one of libtask/c/tests/programs under the thread sanitizer, and run it in each mode of the direct plane.
+fn c_program(root: &Path, target: &Path, library: &Path, program: &str, list: &mut Vec<Step>) -> Result<()> {
+    let c = root.join("libtask/c");
+    let folder = target.join("san-thread/c");
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let (object, made) = (folder.join(format!("{program}.o")), folder.join(program));
+    let mut compile = Command::new("gcc");
+    compile.args(["-fsanitize=thread", "-std=c11", "-D_GNU_SOURCE", "-g", "-O1", "-c", "-I"]).arg(c.join("include"));
+    compile.arg(c.join(format!("tests/programs/{program}.c"))).arg("-o").arg(&object);
+    list.push(Step::new("thread sanitizer: compile C", compile));
+    // With Rust's runtime and not gcc's own: there can be one, and Rust's knows all that both compilers call.
+    let mut link = Command::new("gcc");
+    link.arg("-o").arg(&made).arg(&object).arg(library).arg("-Wl,--whole-archive").arg(runtime("tsan")?);
+    link.args(["-Wl,--no-whole-archive", "-Wl,--export-dynamic", "-lpthread", "-lm", "-ldl", "-lrt", "-lgcc_s"]);
+    list.push(Step::new("thread sanitizer: link C", link));
+    for mode in ["off", "always", "random:20260731"] {
+        let mut run = Command::new(target.join("debug/umach"));
+        run.args(["run", "--private", "--"]).arg(&made).env("UMACH_DIRECT", mode).env_remove("UMACH_SOCKET");
+        // Children of a program with threads go on.
+        run.env("TSAN_OPTIONS", format!("die_after_fork=0 suppressions={}", c.join("tests/tsan.supp").display()));
+        list.push(Step::new("thread sanitizer: C program", run));
+    }
+    Ok(())
 }
 
 /// Whether the toolchain brings the sanitizers' runtimes; gives the host's triple.
 fn sanitizers() -> Result<String> {
     let host = rustc(&["-vV"])?.lines().find_map(|line| line.strip_prefix("host: ").map(str::to_owned));
     let host = host.context("rustc -vV does not name the host")?;
+    ["asan", "tsan"].into_iter().try_for_each(|name| runtime(name).map(drop))?;
+    Ok(host)
+}
+
+/// A sanitizer's runtime.
+fn runtime(name: &str) -> Result<PathBuf> {
     let folder = rustc(&["--print", "target-libdir"])?;
     let folder = Path::new(folder.trim());
-    for runtime in ["asan", "tsan"] {
-        let file = format!("_rt.{runtime}.a");
-        let mut names = folder.read_dir().with_context(|| format!("read {}", folder.display()))?.flatten();
-        ensure!(
-            names.any(|entry| entry.file_name().to_string_lossy().ends_with(&file)),
-            "this toolchain for {host} brings no {runtime} runtime (*{file} in {}); use rustup's toolchain for x86_64 or aarch64 Linux with glibc",
+    let file = format!("_rt.{name}.a");
+    let mut entries = folder.read_dir().with_context(|| format!("read {}", folder.display()))?.flatten();
+    let found = entries.find(|entry| entry.file_name().to_string_lossy().ends_with(&file)).map(|entry| entry.path());
+    found.with_context(|| {
+        format!(
+            "this toolchain brings no {name} runtime (*{file} in {}); use rustup's for x86_64 or aarch64 Linux with glibc",
             folder.display()
-        );
-    }
-    Ok(host)
+        )
+    })
 }
 
 fn rustc(arguments: &[&str]) -> Result<String> {
