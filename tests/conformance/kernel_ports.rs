@@ -201,10 +201,10 @@ fn s1_11_attributes_guards_and_context(world: &World) {
     assert_eq!(space.port_unguard(name, 4), Ok(()));
     // What it stands for.
     let (kind, object) = space.port_kobject(space.task_self()).unwrap();
-    assert_eq!(own_out(&space, 3230, &[space.task_self().0]), [kind, low_high(object)[0], low_high(object)[1]]);
+    assert_eq!(own_out(&space, 3230, &[space.task_self().0]), [kobject::ikot(kind), low_high(object)[0], low_high(object)[1]]);
     let described = ask(&space, space.task_self(), simple(3239, &[space.host_self().0]));
     let described = &described.body_bytes()[12..];
-    assert_eq!(words_of(described)[0], kobject::HOST);
+    assert_eq!(words_of(described)[0], kobject::ikot(kobject::HOST));
     assert_eq!((words_of(described)[3], words_of(described)[4], &described[20..25]), (0, 5, &b"host\0"[..]));
 }
 

@@ -683,6 +683,19 @@ pub mod kobject {
     pub const SEMAPHORE: u32 = 6;
     /// A clock.
     pub const CLOCK: u32 = 7;
+    /// The number that XNU's kernel has for a kind (`IKOT_*`), as `mach_port_kobject` tells it.
+    pub const fn ikot(kind: u32) -> u32 {
+        match kind {
+            TASK => 2,
+            HOST => 3,
+            HOST_CONTROL => 4,
+            TASK_NAME => 20,
+            SEMAPHORE => 23,
+            CLOCK => 25,
+            REGION => 28,
+            _ => 0,
+        }
+    }
     /// The name of a kind.
     pub const fn name(kind: u32) -> &'static str {
         match kind {

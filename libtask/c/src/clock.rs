@@ -1,12 +1,14 @@
 //! The host's clocks as ports: calls that are messages to them.
 
 use std::ffi::c_int;
+use std::time::Duration;
 
 use libtask::raw::{Header, MsgBuffer, NDR, Options, notify};
 use libtask::{Code, Disposition, Name, RightKind};
 
 use crate::process::{check_out, code, put, space};
 use crate::semaphore::Timespec;
+use crate::timer::{Alarm, alarm_after};
 
 /// The subsystems' first ids.
 const HOST: i32 = 200;
@@ -46,11 +48,7 @@ fn results(answer: &MsgBuffer) -> Result<&[u8], Code> {
 unsafe extern "C" fn host_get_clock_service(host: u32, which: c_int, clock: *mut u32) -> i32 {
     code((|| {
         check_out(clock)?;
-        let answer = ask(Name(host), HOST + 6, &[which as u32])?;
-        let Some(name) = answer.port_at(0) else {
-            results(&answer)?;
-            return Err(Code::MIG_TYPE_ERROR);
-        };
+        let name = service(host, which)?;
         // SAFETY: the caller's word.
         unsafe { put(clock, name.0) }
     })())
@@ -60,9 +58,7 @@ unsafe extern "C" fn host_get_clock_service(host: u32, which: c_int, clock: *mut
 unsafe extern "C" fn clock_get_time(clock: u32, time: *mut Timespec) -> i32 {
     code((|| {
         check_out(time)?;
-        let answer = ask(Name(clock), CLOCK, &[])?;
-        let results = results(&answer)?;
-        let now = Timespec { seconds: word(results, 0)?, nanoseconds: word(results, 4)? as i32 };
+        let now = now(clock)?;
         // SAFETY: the caller's word.
         unsafe { put(time, now) }
     })())
@@ -87,7 +83,56 @@ unsafe extern "C" fn clock_get_attributes(clock: u32, flavor: c_int, attributes:
     })())
 }
 
+const SYSTEM: c_int = 0;
+/// `TIME_ABSOLUTE` and `TIME_RELATIVE`.
+const ABSOLUTE: u8 = 0;
+const RELATIVE: u8 = 1;
+
+fn service(host: u32, which: c_int) -> Result<Name, Code> {
+    let answer = ask(Name(host), HOST + 6, &[which as u32])?;
+    match answer.port_at(0) {
+        Some(name) => Ok(name),
+        None => results(&answer).and(Err(Code::MIG_TYPE_ERROR)),
+    }
+}
+
+fn now(clock: u32) -> Result<Timespec, Code> {
+    let answer = ask(Name(clock), CLOCK, &[])?;
+    let results = results(&answer)?;
+    Ok(Timespec { seconds: word(results, 0)?, nanoseconds: word(results, 4)? as i32 })
+}
+
+/// A message (`clock_alarm_reply`) to a port at a time of the system's clock; at once if that has been, or is none.
 #[unsafe(no_mangle)]
-extern "C" fn clock_alarm(_clock: u32, _kind: c_int, _time: Timespec, _port: u32) -> i32 {
-    Code::KERN_NOT_SUPPORTED.0 as i32
+extern "C" fn clock_alarm(clock: u32, kind: c_int, time: Timespec, port: u32) -> i32 {
+    code((|| {
+        let space = space()?;
+        let system = service(space.host_self().0, SYSTEM)?;
+        let is_system = system == Name(clock);
+        let _ = space.port_deallocate(system);
+        let here = now(clock)?;
+        if !is_system {
+            // As in XNU: the calendar has none.
+            return Err(Code::KERN_FAILURE);
+        }
+        let (right, _) = space.port_extract_right(Name(port), Disposition::MakeSendOnce).map_err(|_| Code::KERN_INVALID_CAPABILITY)?;
+        let alarm = |code, time: Timespec| Alarm { port: right, code, kind, time: [time.seconds, time.nanoseconds as u32] };
+        let wait = match (kind as u8, time.duration()) {
+            (ABSOLUTE, Ok(at)) => at.checked_sub(here.duration()?),
+            (RELATIVE, Ok(after)) => Some(after),
+            _ => {
+                alarm(Code::KERN_INVALID_VALUE, here).tell();
+                return Ok(());
+            }
+        };
+        match wait {
+            None | Some(Duration::ZERO) => alarm(Code::SUCCESS, here).tell(),
+            Some(wait) => {
+                let at = here.duration()? + wait;
+                let at = Timespec { seconds: at.as_secs() as u32, nanoseconds: at.subsec_nanos() as i32 };
+                alarm_after(wait, alarm(Code::SUCCESS, at));
+            }
+        }
+        Ok(())
+    })())
 }

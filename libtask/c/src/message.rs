@@ -278,8 +278,66 @@ unsafe extern "C" fn mach_msg_receive(msg: *mut MsgHeader) -> i32 {
     mach_msg(msg, RCV as i32, 0, size, port, 0, 0)
 }
 
-/// Options of `mach_msg2`'s upper half that ask for what there is not: messages in vectors.
+/// Of `mach_msg2`'s upper half: the message is described by a vector.
 const VECTOR: u64 = 1 << 32;
+
+/// `mach_msg_vector_t`.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct Vector {
+    data: u64,
+    /// Where to receive, unless 0.
+    into: u64,
+    send_size: u32,
+    rcv_size: u32,
+}
+
+/// `mach_msg_aux_header_t`.
+const AUX_HEADER: u32 = 8;
+const AUX_MAX: u32 = 1024;
+
+/// The message's vector of one or two. The second is for data beside the message, of which there are none: not to be sent, and told to be empty when received.
+fn vectors(at: *const u8, options: u32, send_count: u32, rcv_count: u32) -> Result<Vector, Code> {
+    let (sends, receives) = (options & SEND != 0, options & RCV != 0);
+    let (sent, received) = (if sends { send_count } else { 0 }, if receives { rcv_count } else { 0 });
+    let invalid = if sends { Code::MACH_SEND_INVALID_DATA } else { Code::MACH_RCV_INVALID_ARGUMENTS };
+    if sends && !(1..=2).contains(&sent) || receives && !(1..=2).contains(&received) {
+        return Err(if sends { Code::MACH_SEND_INVALID_DATA } else { Code::MACH_RCV_INVALID_ARGUMENTS });
+    }
+    let mut both = [Vector::default(); 2];
+    let count = sent.max(received) as usize;
+    if !probe::readable(at, count * size_of::<Vector>()) {
+        return Err(invalid);
+    }
+    for (n, vector) in both.iter_mut().enumerate().take(count) {
+        // SAFETY: so many can be read (just seen).
+        *vector = unsafe { at.cast::<Vector>().add(n).read_unaligned() };
+    }
+    let [message, aux] = both;
+    if sends && message.data == 0 {
+        return Err(Code::MACH_SEND_INVALID_DATA);
+    }
+    if sent == 2 && aux.send_size != 0 {
+        return Err(match aux.send_size {
+            _ if aux.data == 0 => Code::MACH_SEND_INVALID_DATA,
+            0..AUX_HEADER => Code::MACH_SEND_AUX_TOO_SMALL,
+            AUX_HEADER..=AUX_MAX => Code::MACH_SEND_INVALID_OPTIONS,
+            _ => Code::MACH_SEND_AUX_TOO_LARGE,
+        });
+    }
+    if receives && message.data == 0 && message.into == 0 {
+        return Err(Code::MACH_RCV_INVALID_ARGUMENTS);
+    }
+    if received == 2 {
+        let into = if aux.into != 0 { aux.into } else { aux.data } as *mut u8;
+        if aux.rcv_size < AUX_HEADER || !probe::buffer_writable(into, AUX_HEADER as usize) {
+            return Err(Code::MACH_RCV_INVALID_ARGUMENTS);
+        }
+        // SAFETY: so many bytes can be written (just seen): the header of nothing.
+        unsafe { into.cast::<[u32; 2]>().write_unaligned([AUX_HEADER, 0]) };
+    }
+    Ok(message)
+}
 
 /// The trap under `mach_msg2`: the header's fields come as arguments and count in place of those in the buffer.
 #[unsafe(no_mangle)]
@@ -294,16 +352,22 @@ extern "C" fn mach_msg2_internal(
     timeout: u64,
 ) -> i32 {
     let options = option as u32;
+    let (rcv_name, mut rcv_size) = ((desc_count_and_rcv_name >> 32) as u32, rcv_size_and_priority as u32);
+    let mut size = (bits_and_send_size >> 32) as usize;
+    let (mut data, mut into) = (data, data);
     if option & VECTOR != 0 {
-        let sends = options & SEND != 0;
-        return if sends { Code::MACH_SEND_INVALID_OPTIONS } else { Code::MACH_RCV_INVALID_ARGUMENTS }.0 as i32;
+        let vector = match vectors(data, options, size as u32, rcv_size) {
+            Ok(vector) => vector,
+            Err(code) => return code.0 as i32,
+        };
+        data = vector.data as *mut u8;
+        into = if vector.into != 0 { vector.into as *mut u8 } else { data };
+        (size, rcv_size) = (vector.send_size as usize, vector.rcv_size);
     }
-    let (rcv_name, rcv_size) = ((desc_count_and_rcv_name >> 32) as u32, rcv_size_and_priority as u32);
     let timeout = u32::try_from(timeout).unwrap_or(u32::MAX);
     if options & SEND == 0 {
-        return message(data, data, options, 0, rcv_size, rcv_name, timeout).0 as i32;
+        return message(into, into, options, 0, rcv_size, rcv_name, timeout).0 as i32;
     }
-    let size = (bits_and_send_size >> 32) as usize;
     if size < HEADER || !size.is_multiple_of(4) {
         return Code::MACH_SEND_MSG_TOO_SMALL.0 as i32;
     }
@@ -324,7 +388,7 @@ extern "C" fn mach_msg2_internal(
     // SAFETY: `size` bytes that can be read (just seen).
     let mut whole = unsafe { std::slice::from_raw_parts(data, size) }.to_vec();
     whole[..HEADER].copy_from_slice(&header.to_bytes());
-    let code = message(whole.as_ptr(), data, options, size as u32, rcv_size, rcv_name, timeout);
+    let code = message(whole.as_ptr(), into, options, size as u32, rcv_size, rcv_name, timeout);
     let came_back = options & RCV == 0 && matches!(code.plain(), Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED);
     if came_back && probe::buffer_writable(data, size) {
         // SAFETY: `size` bytes of the program's buffer, found writable: the message that comes back.

@@ -3,7 +3,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use libtask::raw::{ConstructFlags, NameRow, Space, SpaceRow, flavor};
+use libtask::raw::{ConstructFlags, NameRow, Space, SpaceRow, flavor, kobject};
 use libtask::{Code, Name, RightKind};
 use umach_abi::Disposition;
 
@@ -308,7 +308,7 @@ extern "C" fn mach_port_set_context(task: u32, name: u32, context: u64) -> i32 {
     tell(task, |space| space.port_set_context(Name(name), context))
 }
 
-/// What the port stands for; its number in place of an address.
+/// What the port stands for, by XNU's numbers; its own number in place of an address.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mach_port_kobject(task: u32, name: u32, kind: *mut u32, address: *mut u64) -> i32 {
     code((|| {
@@ -316,7 +316,7 @@ unsafe extern "C" fn mach_port_kobject(task: u32, name: u32, kind: *mut u32, add
         check_out(address)?;
         let (what, object) = space_of(task)?.port_kobject(Name(name))?;
         // SAFETY: the caller's word.
-        unsafe { put(kind, what).and_then(|()| put(address, object)) }
+        unsafe { put(kind, kobject::ikot(what)).and_then(|()| put(address, object)) }
     })())
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Timespec {
 }
 
 impl Timespec {
-    fn duration(self) -> Result<Duration, Code> {
+    pub(crate) fn duration(self) -> Result<Duration, Code> {
         let nanoseconds = u32::try_from(self.nanoseconds).ok().filter(|&n| n < 1_000_000_000).ok_or(Code::KERN_INVALID_VALUE)?;
         Ok(Duration::new(self.seconds.into(), nanoseconds))
     }

@@ -1,21 +1,64 @@
-//! `mk_timer`: ports that get a message at a time. One thread per process sends them all; it is started with the first timer.
+//! `mk_timer` and `clock_alarm`: messages that come at a time. One thread per process sends them all; it is started with the first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libtask::raw::{MsgBuffer, Options};
+use libtask::raw::{MsgBuffer, NDR, Options};
 use libtask::{Code, Disposition, Name, RightKind};
 use parking_lot::{Condvar, Mutex};
 
 use crate::process::{code, put, space};
 use crate::time::mach_absolute_time;
 
-/// The timers of this process: when each is due, if it is armed.
+/// What is to come, and when.
 #[derive(Default)]
 struct Timers {
-    due: Mutex<HashMap<u32, Option<u64>>>,
+    due: Mutex<Due>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct Due {
+    /// When each timer of this process is due, if it is armed.
+    timers: HashMap<u32, Option<u64>>,
+    /// Alarms, each with when it is due. They come once.
+    alarms: Vec<(u64, Alarm)>,
+}
+
+/// What an alarm tells, and whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Alarm {
+    /// A send-once right, which is used up.
+    pub(crate) port: Name,
+    pub(crate) code: Code,
+    pub(crate) kind: i32,
+    /// `mach_timespec_t`.
+    pub(crate) time: [u32; 2],
+}
+
+impl Alarm {
+    /// `clock_alarm_reply` of the subsystem `clock_reply`.
+    const ID: i32 = 3_125_107;
+
+    /// Sends it now.
+    pub(crate) fn tell(self) {
+        let Ok(space) = space() else { return };
+        let words = [self.code.0, self.kind as u32, self.time[0], self.time[1]];
+        let body: Vec<u8> = NDR.into_iter().chain(words.into_iter().flat_map(u32::to_le_bytes)).collect();
+        let mut message = MsgBuffer::new(Alarm::ID).remote(self.port, Disposition::MoveSendOnce).body(&body);
+        if !space.mach_msg(&mut message, Options::SEND | Options::SEND_TIMEOUT, 0, Name::NULL, 0, Name::NULL).is_ok() {
+            let _ = space.port_deallocate(self.port);
+        }
+    }
+}
+
+/// Tells of an alarm `after` so much time.
+pub(crate) fn alarm_after(after: Duration, alarm: Alarm) {
+    let timers = timers();
+    let at = mach_absolute_time().saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+    timers.due.lock().alarms.push((at, alarm));
+    timers.changed.notify_one();
 }
 
 static TIMERS: Mutex<Option<Arc<Timers>>> = Mutex::new(None);
@@ -51,14 +94,15 @@ impl Timers {
         let mut due = self.due.lock();
         loop {
             let now = mach_absolute_time();
-            let fired: Vec<u32> = due.iter().filter(|(_, at)| at.is_some_and(|at| at <= now)).map(|(name, _)| *name).collect();
-            for name in fired {
-                due.insert(name, None);
+            for (&name, at) in due.timers.iter_mut().filter(|(_, at)| at.is_some_and(|at| at <= now)) {
+                *at = None;
                 fire(Name(name));
             }
-            match due.values().flatten().min() {
+            due.alarms.extract_if(.., |(at, _)| *at <= now).for_each(|(_, alarm)| alarm.tell());
+            let next = due.timers.values().flatten().copied().chain(due.alarms.iter().map(|(at, _)| *at)).min();
+            match next {
                 None => self.changed.wait(&mut due),
-                Some(&at) => {
+                Some(at) => {
                     self.changed.wait_for(&mut due, Duration::from_nanos(at.saturating_sub(mach_absolute_time())));
                 }
             }
@@ -78,7 +122,7 @@ extern "C" fn mk_timer_create() -> u32 {
     let made = space().and_then(|space| space.port_allocate(RightKind::Receive));
     let name = made.unwrap_or(Name::NULL);
     if name.is_valid() {
-        timers().due.lock().insert(name.0, None);
+        timers().due.lock().timers.insert(name.0, None);
     }
     name.0
 }
@@ -86,7 +130,7 @@ extern "C" fn mk_timer_create() -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn mk_timer_destroy(name: u32) -> i32 {
     code((|| {
-        timers().due.lock().remove(&name).ok_or(Code::KERN_INVALID_ARGUMENT)?;
+        timers().due.lock().timers.remove(&name).ok_or(Code::KERN_INVALID_ARGUMENT)?;
         space()?.port_mod_refs(Name(name), RightKind::Receive, -1)
     })())
 }
@@ -95,7 +139,7 @@ extern "C" fn mk_timer_destroy(name: u32) -> i32 {
 extern "C" fn mk_timer_arm(name: u32, at: u64) -> i32 {
     let timers = timers();
     let mut due = timers.due.lock();
-    let Some(timer) = due.get_mut(&name) else { return Code::KERN_INVALID_ARGUMENT.0 as i32 };
+    let Some(timer) = due.timers.get_mut(&name) else { return Code::KERN_INVALID_ARGUMENT.0 as i32 };
     *timer = Some(at);
     timers.changed.notify_one();
     0
@@ -104,7 +148,7 @@ extern "C" fn mk_timer_arm(name: u32, at: u64) -> i32 {
 /// Gives when it would have been due; 0 if it was not armed.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mk_timer_cancel(name: u32, result: *mut u64) -> i32 {
-    let was = timers().due.lock().get_mut(&name).map(Option::take);
+    let was = timers().due.lock().timers.get_mut(&name).map(Option::take);
     let Some(was) = was else { return Code::KERN_INVALID_ARGUMENT.0 as i32 };
     if result.is_null() {
         return 0;

@@ -43,6 +43,7 @@ programs! {
     rights,
     servers,
     sets,
+    threads,
     traps,
     two_tasks,
 }

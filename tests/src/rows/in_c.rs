@@ -31,7 +31,10 @@ const HEADERS: [&str; 4] = ["mach/kern_return.h", "mach/message.h", "mach/mig_er
 const OTHERS: &[(&str, &[&str])] = &[
     ("SEND_INTERRUPT and RCV_INTERRUPT: report a signal instead of going on", &["messages: signal_interrupts_who_asked_for_it"]),
     ("RCV_INVALID_DATA, SEND_INVALID_DATA: the caller's buffer is bad", &["messages: buffers_that_are_none_are_refused"]),
-    ("X: 64-bit options of mach_msg2 (vectors, kernel object calls)", &["messages: second_form_takes_its_header_from_arguments"]),
+    (
+        "X: 64-bit options of mach_msg2 (vectors, kernel object calls)",
+        &["messages: second_form_takes_its_header_from_arguments", "messages: vectors_describe_messages"],
+    ),
     ("allocate_qos, allocate_full", &["ports: allocate_under_a_chosen_name"]),
     ("assert_attributes", &["ports: guards_hold"]),
     ("Bootstrap: register, check in, look up, and their errors 1100 to 1106", &["traps: names_are_found"]),
@@ -89,8 +92,6 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("MACH_SEND_INVALID_RT_OOL_SIZE", "of filters, reply ports' semantics, real-time ports and auxiliary data, which serve Darwin"),
     ("MACH_SEND_NO_GRANT_DEST", "of filters, reply ports' semantics, real-time ports and auxiliary data, which serve Darwin"),
     ("MACH_SEND_MSG_FILTERED", "of filters, reply ports' semantics, real-time ports and auxiliary data, which serve Darwin"),
-    ("MACH_SEND_AUX_TOO_SMALL", "of filters, reply ports' semantics, real-time ports and auxiliary data, which serve Darwin"),
-    ("MACH_SEND_AUX_TOO_LARGE", "of filters, reply ports' semantics, real-time ports and auxiliary data, which serve Darwin"),
     ("MACH_RCV_INVALID_REPLY", "of filters, reply ports' semantics, real-time ports and auxiliary data, which serve Darwin"),
     ("MIG_REMOTE_ERROR", "servers' own words, which the library passes on and never says"),
     ("MIG_EXCEPTION", "servers' own words, which the library passes on and never says"),

@@ -174,7 +174,7 @@ pub(super) const OPTIONS: Section = Section {
         ),
         darwin(
             "X: 64-bit options of mach_msg2 (vectors, kernel object calls)",
-            "not there: no program that is moved here calls mach_msg2 itself",
+            "of the C interface only: vectors describe the message; what kind of call it is shows by itself",
             &[],
         ),
         held("Trailer request: nothing, seqno, sender, audit, context, all", &["s1_4_trailer_has_what_was_asked_for"]),

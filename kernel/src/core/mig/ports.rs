@@ -123,7 +123,7 @@ pub(super) const ROUTINES: &[Routine] = &[
     }),
     Routine::new(3230, "mach_port_kobject", Space, 4, |core, call| {
         let found = core.port_kobject(call.task, call.name())?;
-        Ok(Reply::default().word(found.kind).long(found.object))
+        Ok(Reply::default().word(kobject::ikot(found.kind)).long(found.object))
     }),
     Routine::new(3231, "mach_port_construct", Space, 8, construct).with(&[Want::Memory]),
     Routine::new(3232, "mach_port_destruct", Space, 16, |core, call| {
@@ -156,7 +156,7 @@ pub(super) const ROUTINES: &[Routine] = &[
     }),
     Routine::new(3239, "mach_port_kobject_description", Space, 4, |core, call| {
         let found = core.port_kobject(call.task, call.name())?;
-        Ok(Reply::default().word(found.kind).long(found.object).string(kobject::name(found.kind)))
+        Ok(Reply::default().word(kobject::ikot(found.kind)).long(found.object).string(kobject::name(found.kind)))
     }),
     Routine::unserved(3240, "mach_port_is_connection_for_service"),
     Routine::unserved(3241, "mach_port_get_service_port_info"),

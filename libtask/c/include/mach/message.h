@@ -437,6 +437,25 @@ mach_msg_return_t mach_msg_overwrite(mach_msg_header_t *msg, mach_msg_option_t o
                                      mach_msg_size_t rcv_size, mach_port_name_t rcv_name, mach_msg_timeout_t timeout,
                                      mach_port_name_t notify, mach_msg_header_t *rcv_msg, mach_msg_size_t rcv_limit);
 
+/* With MACH64_MSG_VECTOR `data` is an array of one vector, the message's, or two, the second for auxiliary data, which there are none of here: it is
+   sent empty and comes empty. The sizes of mach_msg2 are then numbers of vectors. */
+typedef struct {
+    uint64_t msgv_data;
+    uint64_t msgv_rcv_addr;
+    mach_msg_size_t msgv_send_size;
+    mach_msg_size_t msgv_rcv_size;
+} mach_msg_vector_t;
+
+typedef struct {
+    mach_msg_size_t msgdh_size;
+    uint32_t msgdh_reserved;
+} mach_msg_aux_header_t;
+
+#define MACH_MSGV_IDX_MSG 0
+#define MACH_MSGV_IDX_AUX 1
+#define MACH_MSGV_MAX_COUNT 2
+#define LIBSYSCALL_MSGV_AUX_MAX_SIZE 128
+
 mach_msg_return_t mach_msg2_internal(void *data, mach_msg_option64_t option64, uint64_t msgh_bits_and_send_size,
                                      uint64_t msgh_remote_and_local_port, uint64_t msgh_voucher_and_id,
                                      uint64_t desc_count_and_rcv_name, uint64_t rcv_size_and_priority, uint64_t timeout);
@@ -447,7 +466,8 @@ static __inline__ mach_msg_return_t mach_msg2(void *data, mach_msg_option64_t op
 {
     uint64_t count = 0;
 
-    if ((option64 & MACH64_SEND_MSG) && MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits) && send_size >= sizeof(mach_msg_base_t))
+    if ((option64 & MACH64_SEND_MSG) && !(option64 & MACH64_MSG_VECTOR) && MACH_MSGH_BITS_IS_COMPLEX(header.msgh_bits) &&
+        send_size >= sizeof(mach_msg_base_t))
         count = ((mach_msg_base_t *)data)->body.msgh_descriptor_count;
     return mach_msg2_internal(data, option64, (uint64_t)send_size << 32 | header.msgh_bits,
                               (uint64_t)header.msgh_local_port << 32 | header.msgh_remote_port,

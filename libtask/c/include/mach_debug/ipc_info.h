@@ -42,4 +42,15 @@ typedef struct ipc_info_tree_name {
 
 typedef ipc_info_tree_name_t *ipc_info_tree_name_array_t;
 
+/* What mach_port_kobject tells: XNU's numbers of the kinds that there are here. */
+#define IKOT_NONE 0
+#define IKOT_THREAD_CONTROL 1
+#define IKOT_TASK_CONTROL 2
+#define IKOT_HOST 3
+#define IKOT_HOST_PRIV 4
+#define IKOT_TASK_NAME 20
+#define IKOT_SEMAPHORE 23
+#define IKOT_CLOCK 25
+#define IKOT_NAMED_ENTRY 28
+
 #endif

@@ -343,8 +343,58 @@ static void second_form_takes_its_header_from_arguments(void)
     OK(mach_msg2(&m, MACH64_RCV_MSG | MACH64_RCV_TIMEOUT, header, 0, sizeof m, port, 1000, 0));
     EXPECT(m.header.msgh_id, 12);
     EXPECT(m.plain.words[0], 99);
-    EXPECT_CODE(mach_msg2(&m, MACH64_SEND_MSG | MACH64_MSG_VECTOR, header, 28, 0, 0, 0, 0), MACH_SEND_INVALID_OPTIONS);
-    EXPECT_CODE(mach_msg2(&m, MACH64_RCV_MSG | MACH64_MSG_VECTOR, header, 0, sizeof m, port, 0, 0), MACH_RCV_INVALID_ARGUMENTS);
+    drop_port(port);
+}
+
+static void vectors_describe_messages(void)
+{
+    mach_port_t port = new_port();
+    any_message m, into;
+    mach_msg_aux_header_t aux = {99, 99};
+    mach_msg_header_t header = {MACH_MSGH_BITS(MACH_MSG_TYPE_MAKE_SEND, 0), 28, port, 0, 0, 12}, none;
+    mach_msg_vector_t v[2];
+    memset(v, 0, sizeof v);
+    memset(&none, 0, sizeof none);
+    memset(&m, 0xaa, sizeof m);
+    m.plain.words[0] = 99;
+    v[0].msgv_data = (uintptr_t)&m;
+    v[0].msgv_rcv_addr = (uintptr_t)&into;
+    v[0].msgv_send_size = 28;
+    v[0].msgv_rcv_size = sizeof into;
+    v[1].msgv_data = (uintptr_t)&aux;
+    v[1].msgv_rcv_size = sizeof aux;
+    mach_msg_option64_t send = MACH64_SEND_MSG | MACH64_SEND_ANY | MACH64_MSG_VECTOR, receive = MACH64_RCV_MSG | MACH64_RCV_TIMEOUT | MACH64_MSG_VECTOR;
+    OK(mach_msg2(v, send, header, 1, 0, 0, 0, 0));
+    OK(mach_msg2(v, receive, none, 0, 2, port, 1000, 0));
+    EXPECT(into.header.msgh_id, 12);
+    EXPECT(into.plain.words[0], 99);
+    EXPECT(m.header.msgh_id, 0xffffffffaaaaaaaa);
+    /* Nothing came beside it. */
+    EXPECT(aux.msgdh_size, 8);
+    /* Both in one. */
+    memset(&into, 0, sizeof into);
+    OK(mach_msg2(v, send | receive, header, 2, 1, port, 1000, 0));
+    EXPECT(into.header.msgh_id, 12);
+    EXPECT_CODE(mach_msg2(v, send, header, 0, 0, 0, 0, 0), MACH_SEND_INVALID_DATA);
+    EXPECT_CODE(mach_msg2(v, send, header, 3, 0, 0, 0, 0), MACH_SEND_INVALID_DATA);
+    EXPECT_CODE(mach_msg2(NULL, send, header, 1, 0, 0, 0, 0), MACH_SEND_INVALID_DATA);
+    EXPECT_CODE(mach_msg2(v, receive, none, 0, 3, port, 0, 0), MACH_RCV_INVALID_ARGUMENTS);
+    v[1].msgv_send_size = 4;
+    EXPECT_CODE(mach_msg2(v, send, header, 2, 0, 0, 0, 0), MACH_SEND_AUX_TOO_SMALL);
+    v[1].msgv_send_size = 1025;
+    EXPECT_CODE(mach_msg2(v, send, header, 2, 0, 0, 0, 0), MACH_SEND_AUX_TOO_LARGE);
+    /* There are no auxiliary data here. */
+    v[1].msgv_send_size = 16;
+    EXPECT_CODE(mach_msg2(v, send, header, 2, 0, 0, 0, 0), MACH_SEND_INVALID_OPTIONS);
+    v[1].msgv_rcv_size = 4;
+    EXPECT_CODE(mach_msg2(v, receive, none, 0, 2, port, 0, 0), MACH_RCV_INVALID_ARGUMENTS);
+    v[0].msgv_send_size = 26;
+    EXPECT_CODE(mach_msg2(v, send, header, 1, 0, 0, 0, 0), MACH_SEND_MSG_TOO_SMALL);
+    v[0].msgv_send_size = 0x20000;
+    EXPECT_CODE(mach_msg2(v, send, header, 1, 0, 0, 0, 0), MACH_SEND_TOO_LARGE);
+    v[0].msgv_data = 0;
+    EXPECT_CODE(mach_msg2(v, send, header, 1, 0, 0, 0, 0), MACH_SEND_INVALID_DATA);
+    expect_nothing(port);
     drop_port(port);
 }
 
@@ -449,6 +499,6 @@ CHECK_MAIN(CASE(plain_message_arrives_with_header_swapped), CASE(size_argument_c
            CASE(unknown_header_bits_are_masked), CASE(trailers_have_what_was_asked_for), CASE(too_large_message_stays_if_asked),
            CASE(full_queue_times_out_and_hands_back), CASE(receive_from_what_cannot_is_refused), CASE(receive_times_out),
            CASE(failed_send_skips_the_receive), CASE(overwrite_receives_elsewhere), CASE(short_forms_send_and_receive),
-           CASE(second_form_takes_its_header_from_arguments), CASE(options_without_effect_are_accepted),
+           CASE(second_form_takes_its_header_from_arguments), CASE(vectors_describe_messages), CASE(options_without_effect_are_accepted),
            CASE(waiting_receiver_hears_of_its_ports_end), CASE(signal_interrupts_who_asked_for_it),
            CASE(signal_interrupts_a_send))

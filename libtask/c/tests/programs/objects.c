@@ -127,7 +127,8 @@ static void clocks_tell_the_time(void)
     OK(clock_get_attributes(clock, CLOCK_GET_TIME_RES, &resolution, &count));
     EXPECT(count, 1);
     TRUE_THAT(resolution > 0);
-    EXPECT_CODE(clock_alarm(clock, TIME_RELATIVE, now, MACH_PORT_NULL), KERN_NOT_SUPPORTED);
+    /* The calendar has no alarms. */
+    EXPECT_CODE(clock_alarm(clock, TIME_RELATIVE, now, MACH_PORT_NULL), KERN_FAILURE);
     OK(mach_port_deallocate(self(), clock));
     OK(host_get_clock_service(host, SYSTEM_CLOCK, &clock));
     mach_timespec_t later;
@@ -137,6 +138,69 @@ static void clocks_tell_the_time(void)
     OK(mach_port_deallocate(self(), clock));
     EXPECT_CODE(host_get_clock_service(host, 9, &clock), KERN_INVALID_ARGUMENT);
     EXPECT_CODE(clock_get_time(MACH_PORT_NULL, &at), MACH_SEND_INVALID_DEST);
+}
+
+#pragma pack(push, 4)
+typedef struct {
+    mach_msg_header_t Head;
+    NDR_record_t NDR;
+    kern_return_t alarm_code;
+    alarm_type_t alarm_type;
+    mach_timespec_t alarm_time;
+    mach_msg_max_trailer_t trailer;
+} alarm_reply_t;
+#pragma pack(pop)
+
+static alarm_reply_t next_alarm(mach_port_t port)
+{
+    alarm_reply_t alarm;
+    memset(&alarm, 0, sizeof alarm);
+    OK(mach_msg(&alarm.Head, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof alarm, port, 5000, 0));
+    EXPECT(alarm.Head.msgh_id, UMACH_CLOCK_ALARM_REPLY);
+    EXPECT(alarm.Head.msgh_size, 48);
+    return alarm;
+}
+
+static int before(mach_timespec_t one, mach_timespec_t other)
+{
+    return one.tv_sec < other.tv_sec || (one.tv_sec == other.tv_sec && one.tv_nsec < other.tv_nsec);
+}
+
+static void alarms_come(void)
+{
+    mach_port_t host = mach_host_self(), port = new_port();
+    clock_serv_t clock;
+    mach_timespec_t start, end, at;
+    OK(host_get_clock_service(host, SYSTEM_CLOCK, &clock));
+    OK(clock_get_time(clock, &start));
+    OK(clock_alarm(clock, TIME_RELATIVE, soon, port));
+    alarm_reply_t alarm = next_alarm(port);
+    OK(clock_get_time(clock, &end));
+    EXPECT_CODE(alarm.alarm_code, KERN_SUCCESS);
+    EXPECT(alarm.alarm_type, TIME_RELATIVE);
+    at = start;
+    at.tv_nsec += soon.tv_nsec;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_nsec -= 1000000000;
+        at.tv_sec++;
+    }
+    TRUE_THAT(!before(end, at) && !before(alarm.alarm_time, at) && !before(end, alarm.alarm_time));
+    /* A time that has been comes at once; one that is none is told so. */
+    OK(clock_alarm(clock, TIME_ABSOLUTE, start, port));
+    EXPECT_CODE(next_alarm(port).alarm_code, KERN_SUCCESS);
+    end.tv_sec += 3600;
+    OK(clock_alarm(clock, TIME_ABSOLUTE, end, port));
+    expect_nothing(port);
+    mach_timespec_t none = {0, -1};
+    OK(clock_alarm(clock, TIME_RELATIVE, none, port));
+    EXPECT_CODE(next_alarm(port).alarm_code, KERN_INVALID_VALUE);
+    OK(clock_alarm(clock, 7, now, port));
+    EXPECT_CODE(next_alarm(port).alarm_code, KERN_INVALID_VALUE);
+    EXPECT_CODE(clock_alarm(clock, TIME_RELATIVE, soon, NOTHING), KERN_INVALID_CAPABILITY);
+    EXPECT_CODE(clock_alarm(host, TIME_RELATIVE, soon, port), KERN_INVALID_ARGUMENT);
+    OK(mach_port_deallocate(self(), clock));
+    OK(mach_port_deallocate(self(), host));
+    drop_port(port);
 }
 
 /* As MIG writes the user's side of mach_port_allocate. */
@@ -210,13 +274,22 @@ static void *sleeps(void *arg)
     return NULL;
 }
 
-static void start_sleeper(sleeper_t *sleeper, semaphore_t wait, semaphore_t signal)
+/* `order`: where the thread notes its number when it has woken, at `next`; null if nobody wants to know. */
+static void start_numbered(sleeper_t *sleeper, semaphore_t wait, semaphore_t signal, int number, int *order, int *next)
 {
     memset(sleeper, 0, sizeof *sleeper);
     sleeper->wait = wait;
     sleeper->signal = signal;
+    sleeper->number = number;
+    sleeper->order = order;
+    sleeper->next = next;
     pthread_create(&sleeper->thread, NULL, sleeps, sleeper);
     await_asleep(&sleeper->tid);
+}
+
+static void start_sleeper(sleeper_t *sleeper, semaphore_t wait, semaphore_t signal)
+{
+    start_numbered(sleeper, wait, signal, 0, NULL, NULL);
 }
 
 static kern_return_t end_sleeper(sleeper_t *sleeper)
@@ -236,12 +309,8 @@ static void waiters_wake_in_order(void)
         static sleeper_t sleepers[3];
         int order[3] = {9, 9, 9}, next = 0;
         OK(semaphore_create(self(), &semaphore, all[n].policy, 0));
-        for (int s = 0; s < 3; s++) {
-            start_sleeper(&sleepers[s], semaphore, 0);
-            sleepers[s].number = s;
-            sleepers[s].next = &next;
-            __atomic_store_n(&sleepers[s].order, order, __ATOMIC_RELEASE);
-        }
+        for (int s = 0; s < 3; s++)
+            start_numbered(&sleepers[s], semaphore, 0, s, order, &next);
         for (int s = 1; s <= 3; s++) {
             OK(semaphore_signal(semaphore));
             for (int tries = 0; __atomic_load_n(&next, __ATOMIC_ACQUIRE) < s && tries < 5000; tries++)
@@ -383,6 +452,6 @@ static void signal_handler_ends_a_wait(void)
     OK(semaphore_destroy(self(), semaphore));
 }
 
-CHECK_MAIN(CASE(semaphore_counts), CASE(threads_wait_for_each_other), CASE(another_task_signals), CASE(clocks_tell_the_time),
+CHECK_MAIN(CASE(semaphore_counts), CASE(threads_wait_for_each_other), CASE(another_task_signals), CASE(clocks_tell_the_time), CASE(alarms_come),
            CASE(generated_stubs_reach_the_kernel), CASE(waiters_wake_in_order), CASE(all_waiters_or_one), CASE(semaphores_and_the_ends_of_tasks),
            CASE(what_is_no_semaphore), CASE(signal_handler_ends_a_wait))

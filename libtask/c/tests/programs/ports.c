@@ -306,8 +306,22 @@ static void kernel_objects_are_told(void)
     natural_t kind = 99;
     mach_vm_address_t address = 0;
     mach_port_t port = new_port();
-    OK(mach_port_kobject(self(), mach_task_self(), &kind, &address));
-    TRUE_THAT(kind != 0);
+    memory_object_size_t size = 4096;
+    mach_port_t host = mach_host_self(), entry, control;
+    OK(mach_make_memory_entry_64(self(), &size, 0, MAP_MEM_NAMED_CREATE | VM_PROT_DEFAULT, &entry, MACH_PORT_NULL));
+    OK(task_get_special_port(self(), TASK_NAME_PORT, &control));
+    const struct {
+        mach_port_t name;
+        natural_t kind;
+    } all[] = {{mach_task_self(), IKOT_TASK_CONTROL}, {host, IKOT_HOST}, {control, IKOT_TASK_NAME}, {entry, IKOT_NAMED_ENTRY}};
+    for (unsigned n = 0; n < COUNT(all); n++) {
+        OK(mach_port_kobject(self(), all[n].name, &kind, &address));
+        EXPECT(kind, all[n].kind);
+        TRUE_THAT(address != 0);
+    }
+    OK(mach_port_deallocate(self(), host));
+    OK(mach_port_deallocate(self(), control));
+    OK(mach_port_deallocate(self(), entry));
     OK(mach_port_kobject(self(), port, &kind, &address));
     EXPECT(kind, 0);
     EXPECT_CODE(mach_port_kobject(self(), BAD, &kind, &address), KERN_INVALID_NAME);
