@@ -3,6 +3,7 @@
 mod bench;
 mod completions;
 mod demo;
+mod describe;
 mod doctor;
 mod explain;
 mod fs;
@@ -54,6 +55,7 @@ commands! {
     Top(top::Top),
     Fs(fs::Fs),
     Kill(kill::Kill),
+    Describe(describe::Describe),
     Doctor(doctor::Doctor),
     Explain(explain::Explain),
     Bench(bench::BenchCommand),
