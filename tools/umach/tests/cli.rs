@@ -118,7 +118,7 @@ fn doctor_reports_the_same_in_text_and_json() {
     let (text, json) = (place.run(&["doctor"]), place.run(&["doctor", "--json"]));
     let json = json.json();
     let checks = json.as_array().unwrap();
-    assert!(checks.len() >= 8, "{json:#}");
+    assert!(checks.len() >= 11, "{json:#}");
     for check in checks {
         let (name, state) = (check["check"].as_str().unwrap(), check["state"].as_str().unwrap());
         assert!(["ok", "warn", "fail"].contains(&state));

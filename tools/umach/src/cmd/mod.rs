@@ -17,8 +17,8 @@ mod replay;
 mod rights;
 mod run;
 mod serve;
-mod trace;
 mod top;
+mod trace;
 
 use anyhow::Result;
 use clap::Subcommand;

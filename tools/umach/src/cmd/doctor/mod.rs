@@ -3,6 +3,10 @@
 //! Each check looks at one thing for itself, by trying it where that is harmless. `ok` is full strength, `warn` is a documented weaker
 //! mode, `fail` means umach cannot work.
 
+mod limits;
+mod quotas;
+mod slow;
+
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,19 +16,19 @@ use anyhow::Result;
 use clap::Args;
 use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
 use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::process::{PidfdFlags, Resource};
+use rustix::process::PidfdFlags;
 use serde::Serialize;
 use umach_abi::Features;
-use umach_kernel::core::Direct;
 
 use crate::exit::Exit;
-use crate::plane::{Counts, Plane, mode_of};
 use crate::system::At;
-use crate::text::{self, Paint, grouped, plural};
+use crate::text::{self, Paint};
 
-/// Checks kernel features and limits, says what is weaker here and how to fix it.
+/// Checks kernel features, limits and quotas; says what is weaker here, what makes messages slow, and how to fix it.
 #[derive(Args)]
 #[command(after_help = "\
+Of the machine: Linux, what it offers, the limits of processes that are started from here. Of the kernel process at the socket, if \
+there is one: its mode, how near its tasks and users are to their quotas, and what held messages up on the links that there are.
 Exit code 1 if a check failed (a warning is not a failure).
 JSON: an array of {check, state: \"ok\"|\"warn\"|\"fail\", found, means, fix}; `means` and `fix` are null when all is well.
 
@@ -84,9 +88,11 @@ impl Finding {
 
 impl Doctor {
     pub(crate) fn run(self) -> Result<Exit> {
-        let mut findings =
-            vec![linux(), pass_rights(), pidfd(), sealing(), futex_waitv(), landlock(), open_files(), runtime_dir(), kernel(&self.at)];
-        findings.extend(direct_plane(&self.at));
+        let mut findings = vec![linux(), pass_rights(), pidfd(), sealing(), futex_waitv(), landlock()];
+        findings.extend(limits::checks());
+        findings.extend([runtime_dir(), kernel(&self.at)]);
+        findings.extend(quotas::checks(&self.at));
+        findings.extend(slow::checks(&self.at));
         if self.json {
             text::print_json(&findings)?;
         } else {
@@ -204,26 +210,6 @@ fn landlock() -> Finding {
     }
 }
 
-fn open_files() -> Finding {
-    const CHECK: &str = "open files";
-    // Of the kernel process: a lane and a pidfd for each task, and a descriptor for each region that is alive.
-    const PLENTY: u64 = 4096;
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let show = |limit: Option<u64>| limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
-    let found = format!("RLIMIT_NOFILE {} now, {} at most", show(limit.current), show(limit.maximum));
-    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= PLENTY);
-    if enough(limit.current) || enough(limit.maximum) {
-        return Finding::ok(CHECK, found);
-    }
-    Finding::noted(
-        CHECK,
-        State::Warn,
-        found,
-        "the kernel process needs two descriptors a task and one a region: it will turn tasks away",
-        "raise it: `ulimit -Hn 65536` as root, `LimitNOFILE=` in a systemd unit, or /etc/security/limits.conf",
-    )
-}
-
 fn runtime_dir() -> Finding {
     const CHECK: &str = "socket folder";
     let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) else {
@@ -283,99 +269,5 @@ fn kernel(at: &At) -> Finding {
             "programs that expect it there cannot connect",
             "if nothing runs there, `umach kernel &` replaces the stale socket",
         ),
-    }
-}
-
-/// Whether tasks reach each other without the kernel process, and if they do, what makes messages slow all the same.
-fn direct_plane(at: &At) -> Vec<Finding> {
-    const CHECK: &str = "direct plane";
-    let off = |found: String| {
-        let means = "every message goes through the kernel process: some ten times slower than over a link, or more";
-        Finding::noted(CHECK, State::Warn, found, means, "start the kernel process with `--direct auto`, or with UMACH_DIRECT=auto")
-    };
-    let asked = || {
-        let task = at.connect()?;
-        let host = task.host()?.info()?;
-        anyhow::Ok((task, host))
-    };
-    let Ok((task, host)) = asked() else {
-        return vec![match Direct::from_environment() {
-            Ok(Direct::Off) => off("off for kernels that are started from here".to_owned()),
-            Ok(mode) => Finding::ok(CHECK, format!("{mode} for kernels that are started from here")),
-            Err(why) => {
-                Finding::noted(CHECK, State::Fail, why, "no kernel process starts with this", "set it to off, auto or always, or unset it")
-            }
-        }];
-    };
-    if !task.features().contains(Features::DIRECT_PLANE) {
-        return vec![off(format!("off in the kernel process {}", host.pid))];
-    }
-    let mode = match mode_of(host.pid) {
-        Ok(mode) => mode.to_string(),
-        Err(why) => format!("on; when it is used cannot be seen ({why})"),
-    };
-    // Another user's tasks are not for us to see.
-    let Ok(plane) = task.host_control().map_err(anyhow::Error::from).and_then(|host| Plane::look(&host)) else {
-        return vec![Finding::ok(CHECK, mode)];
-    };
-    let total = plane.total();
-    let (links, routes) = (plural(plane.links.len() as u64, "link"), plural(plane.routes.len() as u64, "route"));
-    let found = format!("{mode}: {links}, {routes}, {} over links", plural(total.messages, "message"));
-    vec![Finding::ok(CHECK, found), slow_ways(&total)]
-}
-
-/// What held messages up on the links that there are.
-fn slow_ways(total: &Counts) -> Finding {
-    const CHECK: &str = "slow messages";
-    let found = format!(
-        "{} by ticket (with rights, or long), {} waited for their receiver, {} for room in a ring, {} went through the kernel process",
-        grouped(total.by_ticket),
-        grouped(total.no_credit),
-        grouped(total.no_space),
-        grouped(total.kernel_plane)
-    );
-    // One in so many is of no account.
-    const FEW: u64 = 8;
-    let many = |count: u64| count > total.messages / FEW && count > FEW;
-    let reasons = [
-        (
-            total.no_credit,
-            "receivers do not keep up with their senders, who wait",
-            "`umach ports --routes` shows where: receive in more threads, or give the port a longer queue",
-        ),
-        (
-            total.no_space,
-            "rings are full: senders wait until receivers have emptied them",
-            "receive sooner, or send large bodies as regions",
-        ),
-        (
-            total.kernel_plane,
-            "messages that could go over a link go through the kernel process",
-            "`umach ps --links` shows whose: more than 64 calls at once between two tasks, say",
-        ),
-        (
-            total.by_ticket,
-            "messages with rights in them, or bodies above 4 KiB, go through the kernel process, which alone can move rights",
-            "hand rights over once and use them often; `umach ps --links` shows who does not",
-        ),
-    ];
-    match reasons.into_iter().filter(|(count, ..)| many(*count)).max_by_key(|(count, ..)| *count) {
-        Some((_, means, fix)) => Finding::noted(CHECK, State::Warn, found, means, fix),
-        None => Finding::ok(CHECK, found),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_slows_most_messages_is_named() {
-        let usual = Counts { messages: 1000, by_ticket: 9, no_credit: 100, ..Counts::default() };
-        assert_eq!(slow_ways(&usual).state, State::Ok);
-        let slow = slow_ways(&Counts { no_credit: 300, no_space: 200, ..usual });
-        assert!(slow.state == State::Warn && slow.means.as_ref().is_some_and(|means| means.contains("keep up")), "{slow:?}");
-        let rights = slow_ways(&Counts { by_ticket: 990, ..usual });
-        assert!(rights.means.is_some_and(|means| means.contains("alone can move rights")));
     }
 }
