@@ -1,7 +1,7 @@
 //! The client: a struct with the trait's methods, which call; and one whose methods only begin.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::format_ident;
 use syn::{Ident, Type};
 
 use crate::describe::{answer_parts, request_parts};
@@ -20,7 +20,7 @@ pub(crate) fn generate(interface: &Interface) -> TokenStream {
     let about_begin = format!("Starts calls of [`{ident}`] without waiting for their answers: what [`{client}::begin`] gives.");
     let calling = interface.methods.iter().map(|method| calling(interface, method));
     let beginning = interface.methods.iter().filter(|method| !method.one_way).map(|method| beginning(interface, method));
-    quote! {
+    local! {
         #[doc = #about]
         #[derive(Debug)]
         #vis struct #client {
@@ -99,43 +99,43 @@ struct Parts {
 fn parts(interface: &Interface, method: &Method) -> Parts {
     let ident = &interface.item.ident;
     let number = i32::from(method.number);
-    let id = quote!(const { <dyn #ident as ::libtask::interface::Interface>::BASE + #number });
+    let id = local!(const { <dyn #ident as ::libtask::interface::Interface>::BASE + #number });
     let names = method.values().map(|(parameter, _)| &parameter.ident);
     let types = method.values().map(|(parameter, _)| &parameter.ty);
     let deadline = match method.deadline_ms {
-        Some(deadline) => quote!(::core::time::Duration::from_millis(#deadline)),
-        None => quote!(::libtask::CALL_TIMEOUT),
+        Some(deadline) => local!(::core::time::Duration::from_millis(#deadline)),
+        None => local!(::libtask::CALL_TIMEOUT),
     };
     let label = format!("{}.{}", ident, method.ident);
-    let open = method.sink().map(|(_, queue)| quote!(let stream = ::libtask::interface::runtime::open_stream(right, #queue)?;));
+    let open = method.sink().map(|(_, queue)| local!(let stream = ::libtask::interface::runtime::open_stream(right, #queue)?;));
     let write = match method.pod() {
         Some((parameter, how)) => {
             let name = &parameter.ident;
-            let value = if matches!(how, How::Pod) { quote!(&#name) } else { quote!(#name) };
-            quote!(::libtask::interface::runtime::request_pod(#id, #value))
+            let value = if matches!(how, How::Pod) { local!(&#name) } else { local!(#name) };
+            local!(::libtask::interface::runtime::request_pod(#id, #value))
         }
         None => {
-            let end = method.sink().map(|_| quote!(::libtask::interface::runtime::stream_end(&stream)));
+            let end = method.sink().map(|_| local!(::libtask::interface::runtime::stream_end(&stream)));
             let values = method.values().map(|(parameter, how)| {
                 let name = &parameter.ident;
                 match how {
-                    How::Slice => quote!(::libtask::interface::runtime::Bytes(#name)),
-                    How::Bytes => quote!(::libtask::interface::runtime::Bytes(&#name)),
-                    _ => quote!(#name),
+                    How::Slice => local!(::libtask::interface::runtime::Bytes(#name)),
+                    How::Bytes => local!(::libtask::interface::runtime::Bytes(&#name)),
+                    _ => local!(#name),
                 }
             });
             let values = end.into_iter().chain(values);
             let parts = request_parts(method);
             // In a block: what moves is not held here any more when it is sent.
-            quote!({
+            local!({
                 let arguments = (#(#values,)*);
                 ::libtask::interface::runtime::request(#id, #parts, &arguments)
             })
         }
     };
     Parts {
-        parameters: quote!(#(#names: #types),*),
-        message: quote!(#open let message = #write;),
+        parameters: local!(#(#names: #types),*),
+        message: local!(#open let message = #write;),
         gives: gives(method),
         deadline,
         read: read(method, &id, &label),
@@ -147,13 +147,13 @@ fn parts(interface: &Interface, method: &Method) -> Parts {
 fn gives(method: &Method) -> TokenStream {
     let Output { value, error, .. } = &method.result;
     let value = match method.sink() {
-        None => quote!(#value),
-        Some((item, _)) if method.result.is_unit() => quote!(::libtask::interface::Stream<#item>),
-        Some((item, _)) => quote!((#value, ::libtask::interface::Stream<#item>)),
+        None => local!(#value),
+        Some((item, _)) if method.result.is_unit() => local!(::libtask::interface::Stream<#item>),
+        Some((item, _)) => local!((#value, ::libtask::interface::Stream<#item>)),
     };
     match error {
-        Some(error) => quote!(::core::result::Result<#value, ::libtask::interface::CallError<#error>>),
-        None => quote!(::libtask::Result<#value>),
+        Some(error) => local!(::core::result::Result<#value, ::libtask::interface::CallError<#error>>),
+        None => local!(::libtask::Result<#value>),
     }
 }
 
@@ -161,21 +161,21 @@ fn gives(method: &Method) -> TokenStream {
 fn read(method: &Method, id: &TokenStream, label: &str) -> TokenStream {
     let Output { value, error, pod, bytes } = &method.result;
     let parts = answer_parts(method);
-    let read_one = |ty: &Type| quote!(|reader| reader.read::<#ty>());
-    let read_value = if *bytes { quote!(|reader| reader.read_bytes()) } else { read_one(value) };
+    let read_one = |ty: &Type| local!(|reader| reader.read::<#ty>());
+    let read_value = if *bytes { local!(|reader| reader.read_bytes()) } else { read_one(value) };
     let result = match error {
-        _ if *pod => quote!(::libtask::interface::runtime::pod_value::<#value>(answer)),
-        None => quote!(::libtask::interface::runtime::value(#parts, answer, #read_value)),
+        _ if *pod => local!(::libtask::interface::runtime::pod_value::<#value>(answer)),
+        None => local!(::libtask::interface::runtime::value(#parts, answer, #read_value)),
         Some(error) => {
             let read_error = read_one(error);
-            quote!(::libtask::interface::runtime::outcome(#parts, answer, #read_value, #read_error))
+            local!(::libtask::interface::runtime::outcome(#parts, answer, #read_value, #read_error))
         }
     };
     match method.sink() {
         None => result,
         Some((item, _)) => {
-            let stream = quote!(::libtask::interface::runtime::stream_of::<#item>(stream, #id, #label));
-            if method.result.is_unit() { quote!(#result.map(|()| #stream)) } else { quote!(#result.map(|value| (value, #stream))) }
+            let stream = local!(::libtask::interface::runtime::stream_of::<#item>(stream, #id, #label));
+            if method.result.is_unit() { local!(#result.map(|()| #stream)) } else { local!(#result.map(|value| (value, #stream))) }
         }
     }
 }
@@ -184,16 +184,16 @@ fn calling(interface: &Interface, method: &Method) -> TokenStream {
     let (vis, ident, attributes) = (&interface.item.vis, &method.ident, &method.attributes);
     let Parts { parameters, message, gives, deadline, label, read } = parts(interface, method);
     let body = if method.one_way {
-        quote!(::libtask::interface::runtime::send(right, message, self.deadline.unwrap_or(#deadline)))
+        local!(::libtask::interface::runtime::send(right, message, self.deadline.unwrap_or(#deadline)))
     } else {
-        quote! {
+        local! {
             let answer = ::libtask::interface::runtime::call(right, message, self.deadline.unwrap_or(#deadline), #label)?;
             #read
         }
     };
     let note = if method.one_way { "\n\nSends it, waiting for room in the queue; there is no answer." } else { "" };
-    let note = (!note.is_empty()).then(|| quote!(#[doc = #note]));
-    quote! {
+    let note = (!note.is_empty()).then(|| local!(#[doc = #note]));
+    local! {
         #(#attributes)*
         #note
         #vis fn #ident(&self, #parameters) -> #gives {
@@ -209,12 +209,12 @@ fn beginning(interface: &Interface, method: &Method) -> TokenStream {
     let Parts { parameters, message, gives, deadline, label, read } = parts(interface, method);
     let (passed, taken) = match method.sink() {
         Some(_) => {
-            let taken = quote!(let stream = stream.expect("it was given along"););
-            (quote!(::core::option::Option::Some(stream)), taken)
+            let taken = local!(let stream = stream.expect("it was given along"););
+            (local!(::core::option::Option::Some(stream)), taken)
         }
-        None => (quote!(::core::option::Option::None), quote!()),
+        None => (local!(::core::option::Option::None), local!()),
     };
-    quote! {
+    local! {
         #(#attributes)*
         #vis fn #ident(&self, #parameters) -> ::libtask::Result<::libtask::interface::Pending<#gives>> {
             let right = &self.client.right;

@@ -3,6 +3,13 @@
 //! In reading order: [`parse`] (what a trait says, and every mistake that can be seen in it), then what is made of it: [`client`], [`server`], [`describe`].
 #![forbid(unsafe_code)]
 
+/// `quote!` whose variables are none that a user's parameter could be.
+macro_rules! local {
+    ($($tokens:tt)*) => {
+        quote::quote_spanned!(proc_macro2::Span::mixed_site()=> $($tokens)*)
+    };
+}
+
 mod client;
 mod data;
 mod describe;

@@ -1,6 +1,6 @@
 //! The server's side: from a message to the method, and from its result to the answer.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
@@ -11,7 +11,7 @@ pub(crate) fn generate(interface: &Interface) -> TokenStream {
     let ident = &interface.item.ident;
     let arms = interface.methods.iter().map(|method| arm(interface, method));
     let forwards = forwards(interface);
-    quote! {
+    local! {
         #[allow(deprecated)]
         impl<S: #ident + ?::core::marker::Sized> ::libtask::interface::Serve<S> for dyn #ident {
             #[allow(unused_variables, clippy::too_many_lines)]
@@ -32,22 +32,22 @@ fn arm(interface: &Interface, method: &Method) -> TokenStream {
     let number = i32::from(method.number);
     let label = format!("{}.{}", trait_ident, method.ident);
     let ident = &method.ident;
-    let id = quote!(const { BASE + #number });
-    let none = quote!(::core::option::Option::None);
-    let wanted = (!method.one_way).then(|| quote!(if !::libtask::interface::runtime::wants_answer(caller) { return #none; }));
-    let later = method.later().then(|| quote!(let later = ::libtask::interface::runtime::later(caller, #id, #label);));
+    let id = local!(const { BASE + #number });
+    let none = local!(::core::option::Option::None);
+    let wanted = (!method.one_way).then(|| local!(if !::libtask::interface::runtime::wants_answer(caller) { return #none; }));
+    let later = method.later().then(|| local!(let later = ::libtask::interface::runtime::later(caller, #id, #label);));
     // Who is to answer later has the right to answer, for a refusal too; and a one-way call has no answer.
     let refuse = |refusal: TokenStream| match (method.one_way, method.later()) {
-        (true, _) => quote!({ let _ = #refusal; return #none; }),
-        (_, true) => quote!(return later.refuse(#refusal)),
-        _ => quote!(return #refusal),
+        (true, _) => local!({ let _ = #refusal; return #none; }),
+        (_, true) => local!(return later.refuse(#refusal)),
+        _ => local!(return #refusal),
     };
     let parts = request_parts(method);
     let read_sink = method.sink().map(|(item, _)| {
-        let refuse = refuse(quote!(::libtask::interface::runtime::bad(caller, incoming.as_ref(), #label, "the stream", &why)));
+        let refuse = refuse(local!(::libtask::interface::runtime::bad(caller, incoming.as_ref(), #label, "the stream", &why)));
         let parameter =
             method.parameters.iter().find(|parameter| matches!(parameter.kind, Kind::Sink { .. })).map(|parameter| &parameter.ident);
-        quote! {
+        local! {
             let #parameter = match ::libtask::interface::runtime::read_sink::<#item>(&mut reader, #id) {
                 ::core::result::Result::Ok(value) => value,
                 ::core::result::Result::Err(why) => #refuse,
@@ -58,14 +58,14 @@ fn arm(interface: &Interface, method: &Method) -> TokenStream {
         let (name, ty) = (&parameter.ident, &parameter.ty);
         let text = name.to_string();
         let bad_pod =
-            |ty: &syn::Type| refuse(quote!(::libtask::interface::runtime::bad_pod(caller, #label, #text, ::core::mem::size_of::<#ty>())));
+            |ty: &syn::Type| refuse(local!(::libtask::interface::runtime::bad_pod(caller, #label, #text, ::core::mem::size_of::<#ty>())));
         let read = match how {
-            How::Plain | How::Slice => quote_spanned!(ty.span()=> reader.read::<#ty>()),
-            How::Bytes => quote!(reader.read_bytes()),
-            How::Ref(inner) => quote_spanned!(ty.span()=> reader.read::<#inner>()),
+            How::Plain | How::Slice => quote_spanned!(ty.span().resolved_at(Span::mixed_site())=> reader.read::<#ty>()),
+            How::Bytes => local!(reader.read_bytes()),
+            How::Ref(inner) => quote_spanned!(ty.span().resolved_at(Span::mixed_site())=> reader.read::<#inner>()),
             How::Pod => {
                 let refuse = bad_pod(ty);
-                return quote! {
+                return local! {
                     let #name: #ty = match ::libtask::interface::runtime::pod_read(caller) {
                         ::core::option::Option::Some(value) => value,
                         ::core::option::Option::None => #refuse,
@@ -74,7 +74,7 @@ fn arm(interface: &Interface, method: &Method) -> TokenStream {
             }
             How::PodRef(inner) => {
                 let refuse = bad_pod(inner);
-                return quote! {
+                return local! {
                     let #name: &#inner = match ::libtask::interface::runtime::pod_ref(caller) {
                         ::core::option::Option::Some(value) => value,
                         ::core::option::Option::None => #refuse,
@@ -82,8 +82,8 @@ fn arm(interface: &Interface, method: &Method) -> TokenStream {
                 };
             }
         };
-        let refuse = refuse(quote!(::libtask::interface::runtime::bad(caller, incoming.as_ref(), #label, #text, &why)));
-        quote! {
+        let refuse = refuse(local!(::libtask::interface::runtime::bad(caller, incoming.as_ref(), #label, #text, &why)));
+        local! {
             let #name = match #read {
                 ::core::result::Result::Ok(value) => value,
                 ::core::result::Result::Err(why) => #refuse,
@@ -93,27 +93,27 @@ fn arm(interface: &Interface, method: &Method) -> TokenStream {
     let passed = method.parameters.iter().map(|parameter| {
         let name = &parameter.ident;
         match &parameter.kind {
-            Kind::Caller => quote!(&*caller),
-            Kind::Later => quote!(later),
-            Kind::Value(How::Ref(_)) => quote!(&#name),
-            Kind::Sink { .. } | Kind::Value(_) => quote!(#name),
+            Kind::Caller => local!(&*caller),
+            Kind::Later => local!(later),
+            Kind::Value(How::Ref(_)) => local!(&#name),
+            Kind::Sink { .. } | Kind::Value(_) => local!(#name),
         }
     });
-    let call = quote!(<S as #trait_ident>::#ident(server, #(#passed),*));
+    let call = local!(<S as #trait_ident>::#ident(server, #(#passed),*));
     let answer = if method.one_way || method.later() {
-        quote!({ #call; #none })
+        local!({ #call; #none })
     } else if method.result.pod {
-        quote!(::libtask::interface::runtime::answer_pod(#id, &#call))
+        local!(::libtask::interface::runtime::answer_pod(#id, &#call))
     } else {
         let parts = answer_parts(method);
         let shown = match (method.result.bytes, &method.result.error) {
-            (false, _) => quote!(&result),
-            (true, None) => quote!(&::libtask::interface::runtime::Bytes(&result)),
-            (true, Some(_)) => quote!(&::libtask::interface::runtime::bytes_result(&result)),
+            (false, _) => local!(&result),
+            (true, None) => local!(&::libtask::interface::runtime::Bytes(&result)),
+            (true, Some(_)) => local!(&::libtask::interface::runtime::bytes_result(&result)),
         };
-        quote!({ let result = #call; ::libtask::interface::runtime::answer(#id, #parts, #shown, #label) })
+        local!({ let result = #call; ::libtask::interface::runtime::answer(#id, #parts, #shown, #label) })
     };
-    quote! {
+    local! {
         #number => {
             #wanted
             let incoming = ::libtask::interface::runtime::incoming(#parts, caller);
@@ -150,18 +150,18 @@ fn forwards(interface: &Interface) -> TokenStream {
             let name = &sig.ident;
             quote!(#sig { (**self).#name(#(#passed),*) })
         });
-        quote! {
+        local! {
             #[allow(deprecated)]
             impl<T: #ident + ?::core::marker::Sized> #ident for #place {
                 #(#methods)*
             }
         }
     };
-    let mut all = forward(quote!(&mut T));
-    all.extend(forward(quote!(::std::boxed::Box<T>)));
+    let mut all = forward(local!(&mut T));
+    all.extend(forward(local!(::std::boxed::Box<T>)));
     if by_ref {
-        all.extend(forward(quote!(&T)));
-        all.extend(forward(quote!(::std::sync::Arc<T>)));
+        all.extend(forward(local!(&T)));
+        all.extend(forward(local!(::std::sync::Arc<T>)));
     }
     all
 }

@@ -235,6 +235,37 @@ impl Shared for Sum {
     }
 }
 
+/// Parameters with the names that generated code likes.
+#[libtask::interface]
+pub trait Names {
+    #[id(1)]
+    #[allow(clippy::too_many_arguments)]
+    fn all(&self, right: u8, message: u8, answer: u8, server: u8, reader: u8, result: u8, deadline: u8, arguments: u8) -> u32;
+    #[id(2)]
+    fn more(&self, stream: u8, incoming: u8, later: u8, value: u8, why: u8, id: u8, who: &Caller) -> Result<u32, u8>;
+}
+
+struct Adds;
+
+impl Names for Adds {
+    fn all(&self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> u32 {
+        [a, b, c, d, e, f, g, h].into_iter().map(u32::from).sum()
+    }
+    fn more(&self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, _: &Caller) -> Result<u32, u8> {
+        Ok([a, b, c, d, e, f].into_iter().map(u32::from).sum())
+    }
+}
+
+#[test]
+fn parameters_may_have_any_name() {
+    let (pair, right) = Pair::start::<dyn Names, _>(|_| Adds);
+    let client = right.client();
+    assert_eq!(client.all(1, 2, 3, 4, 5, 6, 7, 8).unwrap(), 36);
+    assert_eq!(client.begin().more(1, 2, 3, 4, 5, 6).unwrap().finish().unwrap(), 21);
+    drop(client);
+    pair.join();
+}
+
 #[test]
 fn one_server_is_shared_by_threads() {
     let sum = Arc::new(Sum(AtomicU32::new(0)));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use umach_abi::{Code, Explanation};
 
-use crate::protocol::{Call, Refusal};
+use crate::protocol::Refusal;
 
 /// The result of most calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,7 +17,7 @@ pub enum Error {
     #[error("{call}{}: {reason} ({}); {}", On(name), code.name().unwrap_or("unknown code"), code.advice())]
     Refused {
         /// What was asked.
-        call: Call,
+        call: &'static str,
         /// Of which name, if of one.
         name: Option<String>,
         /// A `BOOTSTRAP_*` code; `KERN_INVALID_ARGUMENT` for a name that cannot be one; `KERN_INVALID_CAPABILITY` for a right that is dead.
@@ -34,7 +34,7 @@ pub enum Error {
     #[error("{call}{}: the name server is gone; whoever started it must start it again", On(name))]
     ServerGone {
         /// What was asked.
-        call: Call,
+        call: &'static str,
         /// Of which name, if of one.
         name: Option<String>,
     },
@@ -53,12 +53,10 @@ pub enum Error {
     #[error("the name server did not start; see what it printed")]
     NotStarted,
     /// The answer is not one of the protocol's.
-    #[error("{call}: answer {id} with the wrong contents ({why}); client and name server are of different versions")]
+    #[error("{call}: the answer has the wrong contents ({why}); client and name server are of different versions")]
     Answer {
         /// What was asked.
-        call: Call,
-        /// The answer's message id.
-        id: i32,
+        call: &'static str,
         /// What is wrong.
         why: String,
     },
@@ -79,7 +77,7 @@ impl std::fmt::Display for On<'_> {
 }
 
 impl Error {
-    pub(crate) fn refused(call: Call, name: Option<&str>, refusal: Refusal) -> Error {
+    pub(crate) fn refused(call: &'static str, name: Option<&str>, refusal: Refusal) -> Error {
         Error::Refused { call, name: name.map(str::to_owned), code: refusal.code(), reason: refusal.reason }
     }
     /// Mach's code for it.

@@ -23,7 +23,7 @@
 //! # Ok::<(), umach_name_api::Error>(())
 //! ```
 //!
-//! The protocol is in [`protocol`]; the server is the crate `umach-name-server`.
+//! The interface is [`NameSpace`]; the server is the crate `umach-name-server`.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -34,7 +34,7 @@ mod watch;
 
 pub use client::Names;
 pub use error::{Error, Result};
-pub use protocol::{Entry, Event, Kind};
+pub use protocol::{Entry, Event, Kind, NameSpace, NameSpaceClient};
 pub use ready::Ready;
 pub use watch::Watch;
 

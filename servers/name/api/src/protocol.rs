@@ -1,101 +1,58 @@
-//! The name server's protocol: message ids, bodies, and which rights travel with them. Client and server both use this file and nothing
-//! else to talk to each other.
+//! The name server's interfaces, and the types that stand in their messages.
 //!
-//! A request is a message to a *bootstrap port* with a [`Call`] as its id, the body in postcard, and a send-once right for the answer; a
-//! request without one is dropped. The answer's id is the request's plus [`REPLY`]; its body is a [`Reply`]. The right that the holder of a
-//! bootstrap port sends to is at the same time what selects the name space: the root, or a subset.
-//!
-//! | call | body | rights sent | answer | rights in the answer |
-//! |---|---|---|---|---|
-//! | `CheckIn` | [`Named`] | – | `()` | the receive right |
-//! | `Register` | [`Named`] | a send right | `()` | – |
-//! | `LookUp` | [`Named`] | – | `()` | a send right |
-//! | `Unregister` | [`Named`] | – | `()` | – |
-//! | `List` | [`ListArgs`] | – | [`ListPage`] | – |
-//! | `Watch` | [`WatchArgs`] | a send right for events | `()` | – |
-//! | `Subset` | `()` | – | `()` | a send right: the new bootstrap port |
-//!
-//! Messages without an answer: [`EVENT`] (an [`Event`]) from the server to a watcher's port, and [`READY`] (one send right: the root
-//! bootstrap port) from a name server that has just started to the bootstrap port it was spawned with.
+//! A *bootstrap port* serves [`NameSpace`]. The right to it selects the name space: the root, or a subset. A name server that was started by a task tells that one by
+//! [`Spawner`], on the bootstrap port that it was started with, that it serves. `umach describe umach-name-server` prints both.
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use libtask::{Caller, ReceiveRight, SendRight, Sink};
 use umach_abi::Code;
 use umach_abi::limits::SERVICE_NAME_MAX;
 
-/// An answer's id is its request's plus this (MIG's rule).
-pub const REPLY: i32 = 100;
-/// Id of an event, sent to a watcher.
-pub const EVENT: i32 = 450;
-/// Id of the message by which a name server tells its spawner that it serves, and where.
-pub const READY: i32 = 451;
 /// Entries in one page of a list. With the longest names and details a page still fits into one message.
 pub const PAGE: usize = 128;
 /// Longest detail of an entry, in bytes.
 pub const DETAIL_MAX: usize = 200;
 
-/// The requests. The numbers are message ids; they start where Mach's bootstrap subsystem does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum Call {
-    /// Become the server of a name: gives its receive right.
-    CheckIn = 400,
-    /// Publish a send right under a name.
-    Register = 401,
-    /// Find the send right under a name.
-    LookUp = 402,
-    /// Take a registered name away.
-    Unregister = 403,
-    /// The names that a look-up would find.
-    List = 404,
-    /// Be told of names that appear and vanish.
-    Watch = 405,
-    /// A private name space that falls back to this one.
-    Subset = 406,
+/// A name space: publishes rights under names, and finds them.
+#[libtask::interface(name = "umach.NameSpace", base = 400)]
+pub trait NameSpace {
+    /// Becomes the server of a name: gives its receive right.
+    #[id(0)]
+    fn check_in(&mut self, name: &str, caller: &Caller) -> Result<ReceiveRight, Refusal>;
+    /// Publishes a send right under a name.
+    #[id(1)]
+    fn register(&mut self, name: &str, right: SendRight, caller: &Caller) -> Result<(), Refusal>;
+    /// Finds the send right under a name.
+    #[id(2)]
+    fn look_up(&mut self, name: &str, caller: &Caller) -> Result<SendRight, Refusal>;
+    /// Takes a registered name away.
+    #[id(3)]
+    fn unregister(&mut self, name: &str, caller: &Caller) -> Result<(), Refusal>;
+    /// The names that a look-up would find, sorted: a page of those that are greater (bytewise) than `after`, the last of the page before.
+    #[id(4)]
+    fn list(&mut self, after: Option<&str>, caller: &Caller) -> Result<ListPage, Refusal>;
+    /// Tells of names that appear and vanish, or of one name only. A watcher whose queue is full is dropped.
+    #[id(5)]
+    #[queue = 1024]
+    fn watch(&mut self, only: Option<&str>, caller: &Caller, events: Sink<Event>) -> Result<(), Refusal>;
+    /// Makes a private name space that falls back to this one. It ends with the last right to it.
+    #[id(6)]
+    fn subset(&mut self, caller: &Caller) -> Result<SendRight<dyn NameSpace>, Refusal>;
 }
 
-impl Call {
-    /// Every call.
-    pub const ALL: [Call; 7] = [Call::CheckIn, Call::Register, Call::LookUp, Call::Unregister, Call::List, Call::Watch, Call::Subset];
-
-    /// From a message's id.
-    pub fn from_id(id: i32) -> Option<Call> {
-        Call::ALL.into_iter().find(|call| call.id() == id)
-    }
-    /// The message id.
-    pub const fn id(self) -> i32 {
-        self as i32
-    }
-    /// The answer's message id.
-    pub const fn reply_id(self) -> i32 {
-        self as i32 + REPLY
-    }
-    /// For people.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Call::CheckIn => "check in",
-            Call::Register => "register",
-            Call::LookUp => "look up",
-            Call::Unregister => "unregister",
-            Call::List => "list",
-            Call::Watch => "watch",
-            Call::Subset => "subset",
-        }
-    }
+/// Who starts a name server.
+#[libtask::interface(name = "umach.Spawner", base = 451)]
+pub trait Spawner {
+    /// The name server serves now, and this is its root.
+    #[id(0)]
+    #[oneway]
+    fn ready(&mut self, root: SendRight<dyn NameSpace>);
 }
-
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What every answer carries.
-pub type Reply<T> = Result<T, Refusal>;
 
 /// Why the server did not do it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[libtask::data]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// A `BOOTSTRAP_*`, `KERN_*` or `MIG_*` code.
     pub code: u32,
@@ -114,22 +71,9 @@ impl Refusal {
     }
 }
 
-/// Body of the calls that speak of one name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Named {
-    /// The name.
-    pub name: String,
-}
-
-/// Body of [`Call::List`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListArgs {
-    /// Only names greater than this one (bytewise): the last of the page before.
-    pub after: Option<String>,
-}
-
 /// A page of the list, sorted by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[libtask::data]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListPage {
     /// At most [`PAGE`] of them.
     pub entries: Vec<Entry>,
@@ -137,15 +81,9 @@ pub struct ListPage {
     pub more: bool,
 }
 
-/// Body of [`Call::Watch`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WatchArgs {
-    /// Only events of this name.
-    pub only: Option<String>,
-}
-
 /// A name that a look-up finds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[libtask::data]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The name.
     pub name: String,
@@ -162,7 +100,8 @@ pub struct Entry {
 }
 
 /// What stands behind a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[libtask::data]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A task published a right.
     Registered,
@@ -196,7 +135,8 @@ impl fmt::Display for Kind {
 }
 
 /// What a watcher is told.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[libtask::data]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A look-up of this name now finds a right that it did not find before.
     Appeared(String),
@@ -252,16 +192,6 @@ pub fn check_name(name: &str) -> Result<(), BadName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn call_ids_are_distinct_and_read_back() {
-        for call in Call::ALL {
-            assert_eq!(Call::from_id(call.id()), Some(call));
-            assert_eq!(Call::from_id(call.reply_id()), None);
-        }
-        assert_eq!(Call::from_id(EVENT), None);
-        assert_eq!(Call::from_id(READY), None);
-    }
 
     #[test]
     fn name_at_the_limit_is_accepted_and_one_more_byte_refused() {

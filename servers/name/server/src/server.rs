@@ -17,14 +17,16 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use libtask::interface::handle;
 use libtask::raw::{MsgBuffer, Options, special};
-use libtask::{Message, Notification, PortOptions, PortSet, ReceiveRight, Received, SendRight, Task};
+use libtask::{Message, Notification, PortOptions, PortSet, ReceiveRight, Received, SendRight, Sink, Task};
 use umach_abi::{Code, Name};
-use umach_name_api::protocol::{EVENT, READY};
+use umach_name_api::protocol::{Event, NameSpace, Spawner};
 
 use crate::children::Children;
 use crate::config::{Config, ServiceConfig};
-use crate::registry::{Effect, ROOT, Registry, ServiceId, SpaceId};
+use crate::registry::{Effect, ROOT, Registry, ServiceId, SpaceId, WatchId};
+use crate::requests::Requests;
 use crate::service::{Service, Step};
 
 /// Messages handled before anything else gets a turn.
@@ -57,6 +59,8 @@ pub struct Server {
     root: SendRight,
     pub(crate) roles: HashMap<Name, Role>,
     pub(crate) registry: Registry<SendRight, ReceiveRight>,
+    /// Where the events of the registry's watches go.
+    pub(crate) watchers: HashMap<WatchId, Sink<Event>>,
     pub(crate) effects: Vec<Effect>,
     children: Children,
     started: Instant,
@@ -108,6 +112,7 @@ impl Server {
             ours: task.new_set()?,
             roles: HashMap::new(),
             registry: Registry::new(limits, policy),
+            watchers: HashMap::new(),
             effects: Vec::new(),
             children: Children::default(),
             started: Instant::now(),
@@ -140,9 +145,9 @@ impl Server {
     }
     /// Tells the spawner, if there is one that waits for it on this task's own bootstrap port, where the server is.
     pub fn announce(&self) {
-        let ready = Message::new(READY).copy_send(&self.root);
         match self.task.bootstrap() {
-            Ok(spawner) => match spawner.try_send(ready) {
+            Ok(spawner) => match spawner.typed::<dyn Spawner>().client().with_deadline(Duration::ZERO).ready(self.root.duplicate().typed())
+            {
                 Ok(()) => {}
                 Err(error) => tracing::debug!(%error, "nobody waits for the name server to be ready"),
             },
@@ -232,7 +237,10 @@ impl Server {
             }
             (Some(Role::Notify), Some(Notification::PortDestroyed)) => self.take_back(message),
             (Some(Role::Stop), None) if message.id() == STOP => self.stopping = true,
-            (Some(Role::Space(space)), None) => self.request(space, message),
+            (Some(Role::Space(space)), None) => {
+                // Whether a method asks to stop is nothing that this interface's methods do.
+                let _ = handle::<dyn NameSpace, _>(&mut Requests { server: self, space }, message);
+            }
             // Send-once rights that were replaced or dropped, names that were deleted: nothing to do.
             (_, notification) => tracing::debug!(?notification, ?message, "ignored"),
         }
@@ -257,7 +265,7 @@ impl Server {
             for effect in std::mem::take(&mut self.effects) {
                 match effect {
                     Effect::Tell(watch, event) => {
-                        let told = self.registry.watcher(watch).map(|right| right.try_send(Message::new(EVENT).body(&event)));
+                        let told = self.watchers.get(&watch).map(|events| events.try_send(event));
                         if let Some(Err(error)) = told {
                             tracing::debug!(%error, ?watch, "watcher dropped");
                             self.registry.end_watch(watch);
@@ -272,6 +280,8 @@ impl Server {
                 }
             }
         }
+        let registry = &self.registry;
+        self.watchers.retain(|watch, _| registry.watcher(*watch).is_some());
     }
 
     fn step(&mut self, id: ServiceId, step: Step) {
