@@ -58,7 +58,9 @@ pub(crate) fn map(at: usize, size: usize, flags: c_int, access: c_int, kind: c_i
     if flags & ANYWHERE == 0 && start == 0 {
         return Err(Code::KERN_INVALID_ADDRESS);
     }
-    probe::forget();
+    if flags & ANYWHERE == 0 {
+        probe::forget(start, start.saturating_add(size));
+    }
     // SAFETY: anywhere, or where nothing is, or where the program says that what is there goes.
     let made = unsafe { libc::mmap(start as *mut libc::c_void, size, access, kind | place, fd, offset as libc::off_t) };
     if made == libc::MAP_FAILED { Err(failed()) } else { Ok(made as usize) }
@@ -113,7 +115,7 @@ extern "C" fn vm_protect(task: u32, at: usize, size: usize, set_maximum: c_int, 
             // Linux keeps no maximum that could be lowered.
             return Err(Code::KERN_NOT_SUPPORTED);
         }
-        probe::forget();
+        probe::forget(start, start.saturating_add(size));
         ool::disown(start, start.saturating_add(size));
         // SAFETY: the program's own memory; what it does with it is its affair.
         match unsafe { libc::mprotect(start as *mut libc::c_void, size, access(prot)) } {

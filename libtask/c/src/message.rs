@@ -6,7 +6,7 @@
 //! |---|---|
 //! | sizes | always |
 //! | the message sent, the buffer received into | pages that this thread has not used lately: see `probe` |
-//! | out-of-line memory sent | all of it, unless it came with a message and was neither given back nor protected by `vm_protect` |
+//! | out-of-line memory sent | what this thread has not sent lately, unless it came with a message; `vm_deallocate` and `vm_protect` end either |
 //!
 //! A message that comes for a buffer which cannot be written is received and lost, as in XNU: its rights are in the space.
 
@@ -55,7 +55,7 @@ impl Program for Call {
     }
     fn memory(&self, address: u64, size: usize) -> Option<Outgoing<'_>> {
         let at = address as *const u8;
-        let can_read = ool::holds(address as usize, size) || probe::readable(at, size);
+        let can_read = ool::holds(address as usize, size) || probe::memory_readable(at, size);
         // SAFETY: readable as of now; the program may not change or unmap what it is sending.
         can_read.then(|| Outgoing::Bytes(unsafe { std::slice::from_raw_parts(at, size) }))
     }

@@ -109,7 +109,7 @@ pub(crate) fn release(start: usize, len: usize) -> bool {
     if start == end {
         return true;
     }
-    probe::forget();
+    probe::forget(start, end);
     let mut pool = POOL.lock();
     if pool.out.get(&start) == Some(&(end - start)) {
         pool.out.remove(&start);

@@ -9,7 +9,7 @@ use libtask::raw::{Space, special};
 use libtask::{ChildOfFork, Code, Name, RightKind, Task};
 use parking_lot::Mutex;
 
-use crate::{exception, mig, ool, sharing, task, timer};
+use crate::{exception, mig, ool, probe, sharing, task, timer};
 
 static TASK: AtomicPtr<Task> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -174,6 +174,7 @@ extern "C" fn before_fork() {
     timer::before_fork();
     sharing::before_fork();
     ool::before_fork();
+    probe::before_fork();
     let task = TASK.load(Ordering::Acquire);
     if task.is_null() {
         return;
@@ -187,12 +188,14 @@ extern "C" fn after_fork_in_parent() {
     if let Some(child) = FORKING.take() {
         child.in_parent();
     }
+    probe::after_fork();
     ool::after_fork();
     sharing::after_fork(false);
     timer::after_fork(false);
 }
 
 extern "C" fn after_fork_in_child() {
+    probe::after_fork();
     ool::after_fork();
     sharing::after_fork(true);
     timer::after_fork(true);

@@ -109,8 +109,8 @@ fn move_into(file: &File, start: usize, pieces: &[Region]) -> Result<(), Code> {
             }
         }
     }
-    probe::forget();
     for piece in pieces {
+        probe::forget(piece.start, piece.end);
         let (at, len, kind) = (piece.start as *mut libc::c_void, piece.end - piece.start, libc::MAP_SHARED | libc::MAP_FIXED);
         // SAFETY: the same bytes at the same place; the program said that this memory is to be shared.
         let made = unsafe { libc::mmap(at, len, access(piece.prot), kind, file.as_raw_fd(), offset(piece.start) as libc::off_t) };
