@@ -261,6 +261,49 @@ pub(crate) fn finish_plain(task: &Task, open: Open, until: &Lazy<impl FnOnce() -
     })
 }
 
+/// Answers a call that came over a link with a plain message. False: by [`exchange`], and nothing has happened.
+#[inline]
+pub(crate) fn answer_plain(task: &Task, name: Name, id: i32, body: &[u8]) -> Result<bool> {
+    task.check_fork()?;
+    let plane = &task.0.plane;
+    Ok(plane.is_active() && body.len() <= SLOT_MAX && plane.reply_to(task, name, id, &mut Carry::Plain([body, &[], &[]])))
+}
+
+/// What became of [`call_own`].
+#[allow(clippy::large_enum_variant)] // it is not stored anywhere
+pub(crate) enum OwnCall<'t> {
+    /// It came to the reply port.
+    Answered(Received),
+    /// Another end, or the answer came another way.
+    Else(Answered<'t>),
+}
+
+/// Calls with a plain message and a reply port of the program's own, which `want` receives from. `None`: by [`exchange`], and nothing has happened.
+#[inline]
+pub(crate) fn call_own<'t>(task: &'t Task, want: &Exchange<'_>, header: &Header, post: Post<'_>) -> Result<Option<OwnCall<'t>>> {
+    task.check_fork()?;
+    let plane = &task.0.plane;
+    if !plane.is_active() || !plane.is_reply_port(header.local) {
+        return Ok(None);
+    }
+    let mixed = Mixed::new(task, want);
+    let mut carry = Carry::Plain([&post.bytes[HEADER..], &[], &[]]);
+    let begun = plane.begin_call(task, header.remote, header.id, &mut carry, &Lazy::new(|| mixed.send_until()), mixed.patient())?;
+    let open = match begun {
+        Ok(open) => open,
+        Err(Sent::Late) => return Ok(Some(OwnCall::Else(Answered::just(Code::MACH_SEND_TIMED_OUT)))),
+        Err(_) => return Ok(None),
+    };
+    Ok(Some(match plane.finish_soon(task, open, &Lazy::new(|| mixed.receive_until()))? {
+        Ok(Finished::Answered(message)) => OwnCall::Answered(message),
+        Ok(finished) => OwnCall::Else(mixed.came_to(header.local, finished, post)?),
+        Err(open) => {
+            plane.add_pending(header.local, open, &post.bytes[..post.send_size as usize]);
+            OwnCall::Else(mixed.receive()?)
+        }
+    }))
+}
+
 /// Finishes what [`send_plain`] left in doubt.
 pub(crate) fn doubted<'t>(task: &'t Task, want: &Exchange<'_>, post: Post<'_>, doubt: &Doubt) -> Result<Answered<'t>> {
     Mixed::new(task, want).send_doubted(post, doubt)

@@ -89,6 +89,30 @@ impl<'t> Space<'t> {
         self.ask(call, |_, _| ())
     }
 
+    // A reply right that came over a link is a slot of its caller's, under a name that the kernel process does not know until it has to.
+
+    /// Whether this is such a name.
+    fn is_owed(&self, name: Name) -> bool {
+        self.target == self.task.0.task_self && self.task.0.plane.owes(name)
+    }
+    /// Gives such a right up: its caller is told. False if it is none.
+    fn drops_reply(&self, name: Name) -> bool {
+        self.target == self.task.0.task_self && self.task.0.plane.drop_reply(self.task, name)
+    }
+    /// The name by which the kernel process knows a right of the caller's; it is told of it if it does not.
+    fn known(&self, name: Name) -> Result<Name> {
+        Ok(self.task.0.plane.make_explicit(self.task, name).map_err(|error| error.code())?.unwrap_or(name))
+    }
+    /// The same of this space.
+    fn known_here(&self, name: Name) -> Result<Name> {
+        if self.target == self.task.0.task_self { self.known(name) } else { Ok(name) }
+    }
+    /// The same, for the last time.
+    fn last_known(&self, name: Name) -> Name {
+        let known = if self.target == self.task.0.task_self { self.task.0.plane.forget_reply(name) } else { None };
+        known.unwrap_or(name)
+    }
+
     /// `mach_port_allocate`: a receive right, a port set or a dead name.
     pub fn port_allocate(&self, right: RightKind) -> Result<Name> {
         self.port_allocate_raw(right as u32, Name::NULL)
@@ -107,11 +131,17 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_deallocate`: drops one user reference of a send right, send-once right or dead name.
     pub fn port_deallocate(&self, name: Name) -> Result<()> {
-        self.tell(&control::PortDeallocate { task: self.target, name })
+        if self.drops_reply(name) {
+            return Ok(());
+        }
+        self.tell(&control::PortDeallocate { task: self.target, name: self.last_known(name) })
     }
     /// `mach_port_destroy`: drops every right under the name.
     pub fn port_destroy(&self, name: Name) -> Result<()> {
-        self.tell(&control::PortDestroy { task: self.target, name })?;
+        if self.drops_reply(name) {
+            return Ok(());
+        }
+        self.tell(&control::PortDestroy { task: self.target, name: self.last_known(name) })?;
         self.gave_up(name);
         Ok(())
     }
@@ -127,6 +157,16 @@ impl<'t> Space<'t> {
     }
     /// The same with any number as the right.
     pub fn port_mod_refs_raw(&self, name: Name, right: u32, delta: i32) -> Result<()> {
+        if self.is_owed(name) {
+            return match (RightKind::from_raw(right), delta) {
+                (None, _) => Err(Code::KERN_INVALID_VALUE),
+                (Some(RightKind::SendOnce), 0) => Ok(()),
+                (Some(RightKind::SendOnce), -1) => self.port_deallocate(name),
+                (Some(RightKind::SendOnce), _) => Err(Code::KERN_INVALID_VALUE),
+                _ => Err(Code::KERN_INVALID_RIGHT),
+            };
+        }
+        let name = self.known_here(name)?;
         self.tell(&control::PortModRefs { task: self.target, name, right, delta })?;
         if right == RightKind::Receive as u32 {
             self.gave_up(name);
@@ -141,10 +181,18 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_get_refs`.
     pub fn port_get_refs(&self, name: Name, right: RightKind) -> Result<u32> {
+        if self.is_owed(name) {
+            return Ok(u32::from(right == RightKind::SendOnce));
+        }
+        let name = self.known_here(name)?;
         self.ask(&control::PortGetRefs { task: self.target, name, right: right as u32 }, |answer, _| answer.refs)
     }
     /// `mach_port_type`.
     pub fn port_type(&self, name: Name) -> Result<TypeBits> {
+        if self.is_owed(name) {
+            return Ok(TypeBits::SEND_ONCE);
+        }
+        let name = self.known_here(name)?;
         self.ask(&control::PortType { task: self.target, name }, |answer, _| TypeBits::from_bits_retain(answer.kind))
     }
     /// `mach_port_names`.
@@ -162,10 +210,12 @@ impl<'t> Space<'t> {
     }
     /// The same with any number as the disposition.
     pub fn port_insert_right_raw(&self, name: Name, right: Name, disposition: u32) -> Result<()> {
+        let right = self.known(right)?;
         self.tell(&control::PortInsertRight { task: self.target, name, right, disposition })
     }
     /// `mach_port_extract_right`: a right out of this space comes to the caller; the second value says as what ([`super::received`]).
     pub fn port_extract_right(&self, name: Name, disposition: Disposition) -> Result<(Name, u32)> {
+        let name = self.known_here(name)?;
         self.ask(&control::PortExtractRight { task: self.target, name, disposition: disposition as u32 }, |answer, _| {
             (answer.name, answer.kind)
         })
@@ -218,6 +268,7 @@ impl<'t> Space<'t> {
     /// `mach_port_request_notification`: `notify` is taken by `disposition` (make or move send-once); a null one withdraws the request. The
     /// send-once right of the request before comes back.
     pub fn port_request_notification(&self, name: Name, id: i32, sync: u32, notify: Name, disposition: Disposition) -> Result<Name> {
+        let (name, notify) = (self.known_here(name)?, self.known(notify)?);
         let call =
             control::PortRequestNotification { task: self.target, name, id: id as u32, sync, notify, disposition: disposition as u32 };
         self.ask(&call, |answer, _| answer.previous)

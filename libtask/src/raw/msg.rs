@@ -17,10 +17,13 @@ use super::program::{Incoming, Lent, Outgoing, Program};
 use super::{MsgBuffer, OolPart, Space};
 use crate::direct::{Carry, Room, Want};
 use crate::error::Error;
-use crate::exchange::{Answered, Either, Exchange, Post, doubted, exchange, is_receive_error, receive_soon_by_name, send_plain};
+use crate::exchange::{
+    Answered, Either, Exchange, OwnCall, Post, answer_plain, call_own, doubted, exchange, is_receive_error, receive_soon_by_name,
+    send_plain,
+};
 use crate::files::Staged;
 use crate::message::LEND_MAX;
-use crate::received::{RawFrame, array_bytes, names_of, take_attached};
+use crate::received::{RawFrame, Received, array_bytes, names_of, take_attached};
 use crate::region::Memory;
 use crate::task::Task;
 use crate::transport::Wait;
@@ -39,6 +42,14 @@ struct Wire {
     regions: SmallVec<[Name; 1]>,
     /// Open files that were written to their lane.
     files: Vec<Staged>,
+}
+
+/// What a receive asked for.
+#[derive(Clone, Copy)]
+struct Asked {
+    options: u32,
+    receive: Name,
+    limit: u32,
 }
 
 /// What a thread writes its messages with memory into; kept for its room.
@@ -214,15 +225,28 @@ impl Space<'_> {
         }
         let wait = Wait { timeout: (timed != 0 && timeout > 0).then(|| Duration::from_millis(timeout as u64)), timed, interruptible };
         let mut want = Exchange { options, flags, post: None, call: false, receive, limit, count, wait, from: None };
-        if !has(Options::SEND) {
-            if let Some(trailer) = TrailerRequest::from_options(options).filter(|_| has(Options::RCV) && count == 1) {
-                let here = Want { name: receive, options, limit, count };
+        let asked = Asked { options, receive, limit };
+        let trailer = TrailerRequest::from_options(options);
+        // What a server does: the answer to a call goes into its slot and never waits; what is left is a receive.
+        let answered = has(Options::SEND) && {
+            let message = program.message();
+            let header = Header::read(message).unwrap_or_default();
+            is_plain_answer(&header, message) && answer_plain(self.task, header.remote, header.id, &message[HEADER..])?
+        };
+        if answered && !has(Options::RCV) {
+            self.task.0.plane.look(self.task)?;
+            return Ok(Code::SUCCESS);
+        }
+        if answered || !has(Options::SEND) {
+            want.options &= !Options::SEND.bits();
+            if let Some(trailer) = trailer.filter(|_| has(Options::RCV) && count == 1) {
+                let here = Want { name: receive, options: want.options, limit, count };
                 if let Some(message) = receive_soon_by_name(self.task, &here, flags & msg_flags::TRY_RECEIVE == 0)? {
                     message.with_parts(trailer, |parts, trailer| program.receive(Code::SUCCESS, parts, trailer));
                     return Ok(Code::SUCCESS);
                 }
             }
-            return self.deliver(exchange(self.task, &want)?, program, options);
+            return self.deliver(exchange(self.task, &want)?, program, asked);
         }
         let patience = has(Options::SEND_TIMEOUT).then(|| Duration::from_millis(timeout as u64));
         let message = program.message();
@@ -230,6 +254,19 @@ impl Space<'_> {
         if !header.is_complex() {
             let post = Post { bytes: message, send_size: message.len() as u32, rooms: &[] };
             want.post = Some(post);
+            // What a client does: a call with its own reply port.
+            if let Some(trailer) = trailer.filter(|_| has(Options::RCV) && is_plain_call(&header, message, receive)) {
+                match call_own(self.task, &want, &header, post)? {
+                    Some(OwnCall::Answered(mut answer)) => {
+                        answer.set_port(receive);
+                        let code = self.deliver_typed(answer, Code::SUCCESS, trailer, asked, program)?;
+                        self.task.0.plane.look(self.task)?;
+                        return Ok(code);
+                    }
+                    Some(OwnCall::Else(answered)) => return self.deliver(answered, program, asked),
+                    None => {}
+                }
+            }
             let alone = !has(Options::RCV) && !has(Options::SEND_NOTIFY) && is_short_and_plain(&header, message);
             let sent = if alone {
                 send_plain(self.task, header.remote, header.id, &mut Carry::Plain([&message[HEADER..], &[], &[]]), patience)?
@@ -238,8 +275,8 @@ impl Space<'_> {
             };
             return match sent {
                 Some(Ok(code)) => Ok(code),
-                Some(Err(doubt)) => self.deliver(doubted(self.task, &want, post, &doubt)?, program, options),
-                None => self.deliver(exchange(self.task, &want)?, program, options),
+                Some(Err(doubt)) => self.deliver(doubted(self.task, &want, post, &doubt)?, program, asked),
+                None => self.deliver(exchange(self.task, &want)?, program, asked),
             };
         }
         let wire = self.wire_form(program, true, patience)?;
@@ -250,7 +287,7 @@ impl Space<'_> {
         if code.is_ok() || is_receive_error(code) {
             wire.sent();
         }
-        let delivered = self.deliver(answered, program, options);
+        let delivered = self.deliver(answered, program, asked);
         if !code.is_ok() && !is_receive_error(code) && !came_back {
             // Those that the kernel took are no longer here, and releasing them again does nothing.
             self.drop_regions(&wire.regions);
@@ -262,12 +299,17 @@ impl Space<'_> {
     }
 
     /// Gives the program what came.
-    fn deliver(&self, mut answered: Answered<'_>, program: &mut impl Program, options: u32) -> Result<Code, Error> {
+    fn deliver(&self, mut answered: Answered<'_>, program: &mut impl Program, asked: Asked) -> Result<Code, Error> {
         let mut code = answered.code;
-        let request = TrailerRequest::from_options(options).unwrap_or(TrailerRequest::Null);
+        let request = TrailerRequest::from_options(asked.options).unwrap_or(TrailerRequest::Null);
         answered.each_typed(|message| {
             match message {
-                Either::Typed(message) => message.with_parts(request, |parts, trailer| program.receive(code, parts, trailer)),
+                Either::Typed(message) => code = self.deliver_typed(message, code, request, asked, program)?,
+                // An answer that was lent has not been measured either.
+                Either::Raw(frame) if code.is_ok() && frame.message.len() + request.size() > asked.limit as usize => {
+                    code = Code::MACH_RCV_TOO_LARGE;
+                    program.receive(code, [frame.message.get(..HEADER).unwrap_or_default(), &[]], &[]);
+                }
                 Either::Raw(frame) => {
                     if !from_wire(self.task, code, frame, program) && code.is_ok() {
                         code = Code(Code::MACH_RCV_BODY_ERROR.0 | Code::VM_SPACE);
@@ -279,6 +321,52 @@ impl Space<'_> {
         drop(answered);
         self.task.0.plane.look(self.task)?;
         Ok(code)
+    }
+
+    /// One that came over a link, if there is room for it.
+    #[inline]
+    fn deliver_typed(
+        &self,
+        message: Received,
+        code: Code,
+        request: TrailerRequest,
+        asked: Asked,
+        program: &mut impl Program,
+    ) -> Result<Code, Error> {
+        // What is received from a port has been measured; an answer has not.
+        if HEADER + message.raw_body().len() + request.size() > asked.limit as usize {
+            return self.deliver_too_large(message, request, asked, program);
+        }
+        message.with_parts(request, |parts, trailer| program.receive(code, parts, trailer));
+        Ok(code)
+    }
+
+    /// An answer that has not room enough: its header comes alone, as Mach has it. With `MACH_RCV_LARGE` the answer goes where it would have waited, to the port;
+    /// from there it comes as this task's own.
+    #[cold]
+    fn deliver_too_large(
+        &self,
+        message: Received,
+        request: TrailerRequest,
+        asked: Asked,
+        program: &mut impl Program,
+    ) -> Result<Code, Error> {
+        let stays = asked.options & Options::RCV_LARGE.bits() != 0;
+        let (id, body) = (message.id(), message.raw_body().to_vec());
+        message.with_parts(TrailerRequest::Null, |[header, _], trailer| {
+            let Some(mut header) = Header::read(header) else { return };
+            header.size = (HEADER + body.len() + if stays { request.size() } else { 0 }) as u32;
+            program.receive(Code::MACH_RCV_TOO_LARGE, [&header.to_bytes(), &[]], if stays { &[] } else { trailer });
+        });
+        if stays {
+            let again = MsgBuffer::new(id).remote(asked.receive, Disposition::MakeSendOnce).body(&body);
+            let post = Post { bytes: &again.bytes, send_size: again.bytes.len() as u32, rooms: &[] };
+            let options = Options::SEND.bits();
+            let (receive, wait) = (Name::NULL, Wait::FOREVER);
+            let send = Exchange { options, flags: 0, post: Some(post), call: false, receive, limit: 0, count: 0, wait, from: None };
+            exchange(self.task, &send)?;
+        }
+        Ok(Code::MACH_RCV_TOO_LARGE)
     }
 
     /// Writes the message as it travels: each out-of-line address becomes a place. An address that stands for nothing becomes a place that the
@@ -364,6 +452,21 @@ impl Space<'_> {
             let _ = Space::new(self.task).port_deallocate(name);
         }
     }
+}
+
+/// An answer with a send-once right that asks for none, fit for a slot if its right is one of a slot's.
+fn is_plain_answer(header: &Header, message: &[u8]) -> bool {
+    const BITS: u32 = Disposition::MoveSendOnce as u32;
+    header.bits & BITS_USED == BITS && header.local == Name::NULL && message.len().is_multiple_of(4) && message.len() >= HEADER
+}
+
+/// A call to a copied send right whose answer comes to the port that is received from, fit for a record.
+fn is_plain_call(header: &Header, message: &[u8], receive: Name) -> bool {
+    const BITS: u32 = Disposition::CopySend as u32 | (Disposition::MakeSendOnce as u32) << 8;
+    header.bits & BITS_USED == BITS
+        && header.local == receive
+        && message.len().is_multiple_of(4)
+        && (HEADER..=HEADER + RECORD_MAX).contains(&message.len())
 }
 
 /// A message that fits a record of a link as it is: bytes to a copied send right, and no answer asked for.

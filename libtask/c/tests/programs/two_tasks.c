@@ -22,14 +22,40 @@ static void serve(mach_port_t port)
     for (;;) {
         any_message m;
         if (mach_msg(&m.header, MACH_RCV_MSG, 0, sizeof m, port, 0, 0) != MACH_MSG_SUCCESS || m.header.msgh_id == 99)
-            _exit(0);
+            _exit(check_failures != 0);
         m.header.msgh_bits = MACH_MSGH_BITS(MACH_MSGH_BITS_REMOTE(m.header.msgh_bits), 0) | (m.header.msgh_bits & MACH_MSGH_BITS_COMPLEX);
         m.header.msgh_local_port = MACH_PORT_NULL;
         if (m.header.msgh_id == 2)
             m.memory.memory.deallocate = TRUE;
         if (m.header.msgh_id == 4) {
-            /* Never answered: the caller is told. */
-            mach_msg_destroy(&m.header);
+            /* Never answered: the caller is told. It is a right like any. */
+            mach_port_t owed = m.header.msgh_remote_port;
+            EXPECT(type_of(owed), MACH_PORT_TYPE_SEND_ONCE);
+            EXPECT(refs(owed, MACH_PORT_RIGHT_SEND_ONCE), 1);
+            EXPECT(refs(owed, MACH_PORT_RIGHT_SEND), 0);
+            EXPECT_CODE(mach_port_mod_refs(mach_task_self(), owed, MACH_PORT_RIGHT_SEND, -1), KERN_INVALID_RIGHT);
+            EXPECT_CODE(mach_port_mod_refs(mach_task_self(), owed, MACH_PORT_RIGHT_SEND_ONCE, 1), KERN_INVALID_VALUE);
+            switch (m.plain.words[2]) {
+            case 0:
+                mach_msg_destroy(&m.header);
+                break;
+            case 1:
+                OK(mach_port_deallocate(mach_task_self(), owed));
+                break;
+            case 2:
+                OK(mach_port_destroy(mach_task_self(), owed));
+                break;
+            case 3:
+                OK(mach_port_mod_refs(mach_task_self(), owed, MACH_PORT_RIGHT_SEND_ONCE, -1));
+                break;
+            default: {
+                /* Under a name of one's own choice, and dropped there. */
+                OK(mach_port_insert_right(mach_task_self(), 0x60000003, owed, MACH_MSG_TYPE_MOVE_SEND_ONCE));
+                EXPECT(type_of(0x60000003), MACH_PORT_TYPE_SEND_ONCE);
+                OK(mach_port_deallocate(mach_task_self(), 0x60000003));
+            }
+            }
+            EXPECT(type_of(owed), MACH_PORT_TYPE_NONE);
             continue;
         }
         if (m.header.msgh_id == 5) {
@@ -118,9 +144,33 @@ static void every_kind_goes_there_and_back(void)
         EXPECT(type_of(own), MACH_PORT_TYPE_SEND_RECEIVE);
         OK(mach_port_destroy(mach_task_self(), own));
     }
-    start_message(&m, server, MACH_MSG_TYPE_COPY_SEND, 40, 4);
-    OK(call(&m, reply));
-    EXPECT(m.header.msgh_id, MACH_NOTIFY_SEND_ONCE);
+    /* Answers that find too little room: gone, or still there. */
+    for (int large = 0; large < 2; large++) {
+        start_message(&m, server, MACH_MSG_TYPE_COPY_SEND, 40, 1);
+        m.header.msgh_bits |= MACH_MSGH_BITS(0, MACH_MSG_TYPE_MAKE_SEND_ONCE);
+        m.header.msgh_local_port = reply;
+        memset(m.room + 44, 0xee, 20);
+        mach_msg_option_t option = MACH_SEND_MSG | MACH_RCV_MSG | (large ? MACH_RCV_LARGE : 0);
+        EXPECT_CODE(mach_msg(&m.header, option, 40, 44, reply, 0, 0), MACH_RCV_TOO_LARGE);
+        EXPECT(m.header.msgh_size, large ? 48 : 40);
+        EXPECT((unsigned char)m.room[44], 0xee);
+        if (large) {
+            OK(receive_it(&m, reply));
+            EXPECT(m.header.msgh_id, 101);
+            EXPECT(m.header.msgh_size, 40);
+            EXPECT(m.header.msgh_local_port, reply);
+        }
+        expect_nothing(reply);
+    }
+    for (unsigned way = 0; way < 5; way++) {
+        start_message(&m, server, MACH_MSG_TYPE_COPY_SEND, 40, 4);
+        m.plain.words[2] = way;
+        OK(call(&m, reply));
+        EXPECT(m.header.msgh_id, MACH_NOTIFY_SEND_ONCE);
+        start_message(&m, server, MACH_MSG_TYPE_COPY_SEND, 40, 1);
+        OK(call(&m, reply));
+        EXPECT(m.header.msgh_id, 101);
+    }
 
     start_message(&m, server, MACH_MSG_TYPE_COPY_SEND, 40, 5);
     m.header.msgh_bits |= MACH_MSGH_BITS(0, MACH_MSG_TYPE_MAKE_SEND_ONCE);
