@@ -310,3 +310,76 @@ fn more_tracers_than_there_can_be_are_refused() {
         tracing.interrupt();
     }
 }
+
+/// Adds, and hands out counters.
+#[libtask::interface]
+trait Sums {
+    /// The sum of two.
+    #[id(1)]
+    fn add(&self, a: u64, b: u64) -> u64;
+    /// Half of it, if it has one.
+    #[id(2)]
+    fn halve(&self, number: u64, why: String) -> Result<u64, String>;
+    /// The right that came, back.
+    #[id(3)]
+    fn echo(&self, right: SendRight) -> SendRight;
+}
+
+struct Calculator;
+
+impl Sums for Calculator {
+    fn add(&self, a: u64, b: u64) -> u64 {
+        a + b
+    }
+    fn halve(&self, number: u64, _why: String) -> Result<u64, String> {
+        if number.is_multiple_of(2) { Ok(number / 2) } else { Err(format!("{number} is odd")) }
+    }
+    fn echo(&self, right: SendRight) -> SendRight {
+        right
+    }
+}
+
+/// A server of `Sums` in this process, whose program has the description; and a client of it.
+fn sums(talk: &Talk) -> SumsClient {
+    let server = Task::connect(&talk.place.socket()).unwrap();
+    server.set_label("sums").unwrap();
+    let port = server.new_port_of::<dyn Sums>().unwrap();
+    let to_client = talk.client.control().unwrap();
+    to_client.register([None, None, None]).unwrap();
+    let right = port.make_send().unwrap();
+    server.host_control().unwrap().task(talk.client.id()).unwrap().register([Some(&right.untyped()), None, None]).unwrap();
+    thread::spawn(move || port.serve(Calculator));
+    let [Some(right), ..] = talk.client.registered().unwrap() else { panic!("the right was registered") };
+    SumsClient::from(right.typed())
+}
+
+#[test]
+fn methods_of_a_described_interface_are_shown_with_arguments_results_and_rights() {
+    let talk = Talk::new();
+    let client = sums(&talk);
+    let tracing = talk.trace(&["--interface", "Sums", "--record", "r.jsonl"]);
+    talk.call(900);
+    assert_eq!(client.add(2, 40).unwrap(), 42);
+    assert!(client.halve(7, "a test".into()).is_err());
+    let port = talk.client.new_port().unwrap();
+    client.echo(port.make_send().unwrap()).unwrap();
+    talk.call(901);
+    let events = tracing.interrupt();
+    let sent: Vec<&Value> = events.iter().filter(|event| event["event"] == "sent").collect();
+    let methods: Vec<&str> = sent.iter().map(|event| event["method"].as_str().unwrap_or("-")).collect();
+    assert_eq!(methods, ["Sums.add", "Sums.add", "Sums.halve", "Sums.halve", "Sums.echo", "Sums.echo"], "{events:#?}");
+    assert_eq!(sent[0]["said"]["arguments"], serde_json::json!({ "a": 2, "b": 40 }));
+    assert_eq!((&sent[1]["said"]["result"], &sent[1]["failed"]), (&42.into(), &false.into()));
+    assert_eq!((&sent[3]["said"]["error"], &sent[3]["failed"]), (&"7 is odd".into(), &true.into()));
+    let rows = talk.client.control().unwrap().space().unwrap();
+    let object = rows.iter().find(|row| row.name == port.name()).unwrap().object;
+    eprintln!("{} {:#?} {rows:?}", port.name(), &sent[4..]);
+    assert_eq!((&sent[4]["rights"][0]["port"], &sent[5]["rights"][0]["port"]), (&object.into(), &object.into()));
+
+    // The recording has the description, so its file is all that is needed.
+    let text = talk.place.run(&["replay", "r.jsonl"]).ok().out;
+    let says = [r"Sums.add(a: 2, b: 40)", "µs  42", "Sums.halve(number: 7, why: \"a test\")", "\"7 is odd\"", "→ send P"];
+    assert!(says.iter().all(|says| text.contains(says)), "{text}");
+    let none = talk.place.run(&["replay", "r.jsonl", "--interface", "Other", "--json"]).ok().out;
+    assert!(!none.contains("\"sent\""), "{none}");
+}

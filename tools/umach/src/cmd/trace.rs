@@ -32,8 +32,8 @@ const LINGER: Duration = Duration::from_millis(20);
 WHAT is a task (T3), a process id, a port (P9) or the name of a service; several may be given. Of a port, the answers to what is sent there \
 are shown too. Without WHAT, everything is.
 
-An answer stands under its call, with the time since that was sent. Rights that move are shown with the port that they lead to. A body without a \
-description is shown as text or bytes.
+An answer stands under its call, with the time since that was sent. Rights that move are shown with the port that they lead to. Methods, arguments and results are \
+shown by the descriptions of interfaces in the programs of the tasks; a body without one is shown as text or bytes.
 
 What is traced goes through the kernel process, whatever it was before: it is slower, and the tasks do not notice otherwise. Afterwards it goes \
 over links again. With --no-switch it is left where it is: only what goes through the kernel process anyway is shown, and at the end \
@@ -42,7 +42,7 @@ how much went over links. It takes the host's control right, which the kernel's 
 With a command, that is run (in a private system if there is no kernel) and traced until it ends; lines go to standard error. Exit code: the command's.
 
 JSON: an object a line, `event` says what it is. sent: {time_ns, number, kind: call|answer|send|notification, from: {task, label}, to, port, port_name, id, \
-method, says, failed, answers, latency_ns, bytes, annex, body (hexadecimal, the first 4096 bytes), body_bytes, rights: [{what, port, name}|{what, bytes}], rights_total, \
+method, says, said: {arguments|result|error|item: ..}, failed, answers, latency_ns, bytes, annex, body (hexadecimal, the first 4096 bytes), body_bytes, rights: [{what, port, name}|{what, bytes}], rights_total, \
 plane: kernel|ticket, queued, waits_for_room, dead_port}. received, returned, destroyed, arrived: {time_ns, number, task, port, id, bytes, waited_ns}. \
 task: {task, label, pid, uid, parent}. ended: {time_ns, task, label}. lost: {records}. link: {link, from, to, messages, bytes, by_ticket}. begin: {}. end: {messages, lost}. \
 Times count from the begin.
@@ -57,6 +57,9 @@ pub(crate) struct Trace {
     /// Tasks, ports or services.
     #[arg(value_name = "WHAT")]
     what: Vec<What>,
+    /// Only messages of this interface, and their answers.
+    #[arg(long, value_name = "NAME")]
+    interface: Option<String>,
     /// Ends after this time: 10s, 500ms, 2m.
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
@@ -150,7 +153,7 @@ impl Trace {
 
     fn trace(&self, task: &Task, stream: Stream, over: &AtomicBool, ready: impl FnOnce()) -> Result<()> {
         let mut sink = Sink::new(&self.shown, stream, self.record.as_deref())?;
-        let mut live = Live::begin(task, &self.what, None, self.no_switch)?;
+        let mut live = Live::begin(task, &self.what, self.interface.as_deref(), self.no_switch)?;
         sink.heading()?;
         let until = self.time.map(|time| Instant::now() + time);
         ready();

@@ -5,6 +5,7 @@
 use libtask::TraceRecord;
 use serde::{Deserialize, Serialize};
 use umach_abi::records::trace;
+use umach_describe::Description;
 
 /// One thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,11 +31,10 @@ pub(crate) enum Entry {
     Lost { records: u64 },
     /// What a side of a link counted while the trace went on.
     Link(Link),
-    /// The description of an interface that tasks of the trace speak.
-    Interface {
-        #[serde(with = "hex")]
-        description: Vec<u8>,
-    },
+    /// The description of an interface that tasks of the trace speak. They are numbered from 0 on.
+    Interface { description: Box<Description> },
+    /// Which of those a task speaks, as its program says.
+    Speaks { task: u64, interfaces: Vec<usize> },
     /// Nothing comes after this.
     End { messages: u64, lost: u64 },
 }

@@ -1,10 +1,13 @@
 //! What somebody wants to see: tasks, ports, an interface. The kernel process filters for a live trace; a recording is filtered here, by the same rules.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use umach_abi::records::trace;
+use umach_describe::interface::base_of;
 
+use super::book::ids_of;
 use super::entry::{Entry, Sent};
 use crate::ids::Who;
 
@@ -40,8 +43,9 @@ impl FromStr for What {
 #[derive(Debug, Default)]
 pub(crate) struct Sieve {
     what: Vec<What>,
-    /// Ids of the interface that is wanted.
-    ids: Option<std::ops::RangeInclusive<i32>>,
+    /// The interface that is wanted, and its ids.
+    interface: Option<String>,
+    ids: Option<RangeInclusive<i32>>,
     /// What entries have told.
     pids: HashMap<u64, u32>,
     names: HashMap<u64, String>,
@@ -51,9 +55,10 @@ pub(crate) struct Sieve {
 }
 
 impl Sieve {
-    /// Everything that is sent or received by one of these, or to one of these, and has one of these ids.
-    pub(crate) fn new(what: &[What], ids: Option<std::ops::RangeInclusive<i32>>) -> Sieve {
-        Sieve { what: what.to_vec(), ids, ..Sieve::default() }
+    /// Everything that is sent or received by one of these, or to one of these, and belongs to this interface.
+    pub(crate) fn new(what: &[What], interface: Option<&str>) -> Sieve {
+        let ids = interface.map(|name| ids_of(base_of(name)));
+        Sieve { what: what.to_vec(), ids, interface: interface.map(str::to_owned), ..Sieve::default() }
     }
     /// Whether the entry is wanted.
     pub(crate) fn lets_through(&mut self, entry: &Entry) -> bool {
@@ -64,6 +69,12 @@ impl Sieve {
             }
             Entry::Port { port, name } => {
                 self.names.insert(*port, name.clone());
+                true
+            }
+            Entry::Interface { description } => {
+                if self.interface.as_ref() == Some(&description.name) {
+                    self.ids = Some(ids_of(description.base));
+                }
                 true
             }
             Entry::Sent(sent) => self.wants(sent),

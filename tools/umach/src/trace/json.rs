@@ -65,6 +65,7 @@ fn of_message(message: &Message) -> Value {
         "id": sent.id,
         "method": message.method,
         "says": message.says,
+        "said": message.said.as_ref().map(|said| json!(said)),
         "failed": message.failed,
         "answers": of,
         "latency_ns": after,

@@ -1,14 +1,19 @@
 //! A live trace: entries as the kernel process tells of them.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::ops::RangeInclusive;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use libtask::{HostControl, Task, TraceBatch, TraceFilter, Tracer};
 use umach_abi::Code;
+use umach_describe::Description;
+use umach_describe::interface::base_of;
 use umach_name_api::Names;
 
+use super::book::ids_of;
 use super::entry::{Entry, Link};
 use super::filter::What;
 use crate::plane::{Counts, Plane};
@@ -27,6 +32,7 @@ pub(crate) struct Live {
     /// Nanoseconds of the monotonic clock when it began.
     began: u64,
     pending: VecDeque<Entry>,
+    programs: Programs,
     lost: u64,
     messages: u64,
     /// What links had counted, if they go on.
@@ -35,13 +41,26 @@ pub(crate) struct Live {
 
 impl Live {
     /// Begins one, and waits until what is wanted goes through the kernel process.
-    pub(crate) fn begin(task: &Task, what: &[What], ids: Option<RangeInclusive<i32>>, keep_routes: bool) -> Result<Live> {
+    pub(crate) fn begin(task: &Task, what: &[What], interface: Option<&str>, keep_routes: bool) -> Result<Live> {
         let host = task.host_control().context(NEEDS)?;
         let mut filter = TraceFilter { preview: PREVIEW, keep_routes, ..TraceFilter::default() };
-        if let Some(ids) = ids {
-            filter.ids = ids;
-        }
         let mut pending = VecDeque::new();
+        let mut programs = Programs::default();
+        if let Some(name) = interface {
+            // Whoever describes it says its numbers; else they are those that its name makes.
+            let mut base = base_of(name);
+            for row in host.tasks()? {
+                programs.look(row.task, row.pid, &mut pending);
+            }
+            for entry in &pending {
+                if let Entry::Interface { description } = entry
+                    && description.name == name
+                {
+                    base = description.base;
+                }
+            }
+            filter.ids = ids_of(base);
+        }
         let mut found = Vec::new();
         for one in what {
             match one {
@@ -73,7 +92,7 @@ impl Live {
         if !keep_routes {
             await_switch(&host, &filter)?;
         }
-        Ok(Live { host, tracer, began, pending, lost: 0, messages: 0, links })
+        Ok(Live { host, tracer, began, pending, programs, lost: 0, messages: 0, links })
     }
 
     /// What happened next, or nothing within this time.
@@ -93,6 +112,9 @@ impl Live {
         let entries = batch.records.into_iter().filter_map(|record| Entry::from_record(record, began));
         for entry in entries {
             self.messages += u64::from(matches!(entry, Entry::Sent(_)));
+            if let Entry::Task(task) = &entry {
+                self.programs.look(task.task, task.pid, &mut self.pending);
+            }
             self.pending.push_back(entry);
         }
         // They were missed behind what this batch has, as far as can be told.
@@ -102,30 +124,75 @@ impl Live {
     /// Ends the trace: what had not been read, and how it ended.
     pub(crate) fn end(mut self) -> Result<Vec<Entry>> {
         let after = self.links.take().map(|before| Ok::<_, anyhow::Error>((before, counted(&self.host)?))).transpose()?;
-        let Live { tracer, began, .. } = self;
-        let mut rest = Live::remains(self.pending, self.lost, self.messages, began, tracer.end()?);
+        let Live { tracer, began, pending, mut programs, lost, messages, host, .. } = self;
+        let mut rest = remains(pending, &mut programs, lost, messages, began, tracer.end()?);
         if let Some((before, after)) = after {
             let end = rest.pop();
             let moved: Vec<Link> = after.into_iter().filter_map(|link| since(&before, link)).collect();
             let tasks: BTreeSet<u64> = moved.iter().flat_map(|link| [link.from, link.to]).collect();
-            rest.extend(tasks.into_iter().filter_map(|task| introduce(&self.host, task)));
+            rest.extend(tasks.into_iter().filter_map(|task| introduce(&host, task)));
             rest.extend(moved.into_iter().map(Entry::Link));
             rest.extend(end);
         }
         Ok(rest)
     }
+}
 
-    fn remains(pending: VecDeque<Entry>, lost: u64, messages: u64, began: u64, batch: TraceBatch) -> Vec<Entry> {
-        let mut rest: Vec<Entry> = pending.into();
-        let new = batch.lost.saturating_sub(lost);
-        let mut messages = messages;
-        for entry in batch.records.into_iter().filter_map(|record| Entry::from_record(record, began)) {
-            messages += u64::from(matches!(entry, Entry::Sent(_)));
-            rest.push(entry);
+/// What had not been read when the trace ended.
+fn remains(mut rest: VecDeque<Entry>, programs: &mut Programs, lost: u64, mut messages: u64, began: u64, batch: TraceBatch) -> Vec<Entry> {
+    let new = batch.lost.saturating_sub(lost);
+    for entry in batch.records.into_iter().filter_map(|record| Entry::from_record(record, began)) {
+        messages += u64::from(matches!(entry, Entry::Sent(_)));
+        if let Entry::Task(task) = &entry {
+            programs.look(task.task, task.pid, &mut rest);
         }
-        rest.extend((new > 0).then_some(Entry::Lost { records: new }));
-        rest.push(Entry::End { messages, lost: lost + new });
-        rest
+        rest.push_back(entry);
+    }
+    rest.extend((new > 0).then_some(Entry::Lost { records: new }));
+    rest.push_back(Entry::End { messages, lost: lost + new });
+    rest.into()
+}
+
+/// Larger programs are not looked through.
+const PROGRAM_MAX: u64 = 1 << 30;
+
+/// The programs of tasks that were looked through for descriptions.
+#[derive(Debug, Default)]
+struct Programs {
+    /// By device and inode: which interfaces are in there.
+    seen: HashMap<(u64, u64), Vec<usize>>,
+    interfaces: Vec<Description>,
+    tasks: BTreeSet<u64>,
+}
+
+impl Programs {
+    /// Looks through the program of a task, once. One that cannot be read (another user's, or gone already) is left out.
+    fn look(&mut self, task: u64, pid: u32, out: &mut VecDeque<Entry>) {
+        if pid == 0 || !self.tasks.insert(task) {
+            return;
+        }
+        let Ok(mut file) = File::open(format!("/proc/{pid}/exe")) else { return };
+        let Ok(meta) = file.metadata() else { return };
+        let key = (meta.dev(), meta.ino());
+        if !self.seen.contains_key(&key) {
+            let mut bytes = Vec::new();
+            if meta.len() > PROGRAM_MAX || file.read_to_end(&mut bytes).is_err() {
+                return;
+            }
+            let mut spoken = Vec::new();
+            for found in umach_describe::scan(&bytes).into_iter().filter_map(|found| found.description.ok()) {
+                let number = self.interfaces.iter().position(|known| *known == found).unwrap_or_else(|| {
+                    self.interfaces.push(found.clone());
+                    out.push_back(Entry::Interface { description: Box::new(found) });
+                    self.interfaces.len() - 1
+                });
+                spoken.push(number);
+            }
+            self.seen.insert(key, spoken);
+        }
+        if let Some(interfaces) = self.seen.get(&key).filter(|interfaces| !interfaces.is_empty()) {
+            out.push_back(Entry::Speaks { task, interfaces: interfaces.clone() });
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use umach_abi::records::{kobject, trace};
 use umach_abi::{Code, notify};
+use umach_describe::value::Said;
 
+use super::book::{Book, Reading};
 use super::entry::{Entry, Fate, Link, Right, Sent, Task};
 use super::known;
 use crate::ids::{PortNumber, TaskNumber};
@@ -91,6 +93,8 @@ pub(crate) struct Message {
     pub(crate) says: String,
     /// That is only bytes.
     pub(crate) raw: bool,
+    /// The same for programs.
+    pub(crate) said: Option<Said>,
     /// It says that something failed.
     pub(crate) failed: bool,
     /// Names of the ports of its rights, as far as there are any.
@@ -147,6 +151,7 @@ struct Open {
 pub(crate) struct Story {
     tasks: HashMap<u64, String>,
     ports: HashMap<u64, String>,
+    book: Book,
     /// By the port where the answer is expected.
     calls: HashMap<u64, VecDeque<Open>>,
     /// When messages were sent that are on their way.
@@ -165,7 +170,14 @@ impl Story {
                 self.ports.insert(port, name);
                 return None;
             }
-            Entry::Interface { .. } => return None,
+            Entry::Interface { description } => {
+                self.book.learn(*description);
+                return None;
+            }
+            Entry::Speaks { task, interfaces } => {
+                self.book.speaks(task, interfaces);
+                return None;
+            }
             Entry::Sent(sent) => Event::Message(Box::new(self.message(*sent))),
             Entry::Received(fate) => self.fate("received", fate),
             Entry::Returned(fate) => self.fate("returned", fate),
@@ -208,12 +220,20 @@ impl Story {
             None if sent.has(trace::REPLY_ONCE) => Kind::Call,
             None => Kind::Send,
         };
-        let method = match &answered {
-            Some(open) => open.method.clone(),
-            None => known::name_of(sent.id, sent.kobject, sent.sender == 0).map(str::to_owned),
+        let reading = if sent.sender == 0 || sent.kobject != kobject::NONE { None } else { self.book.read(&sent) };
+        let method = match (&answered, &reading) {
+            (Some(Open { method: Some(method), .. }), _) => Some(method.clone()),
+            (_, Some(Reading { method, .. })) => Some(method.clone()),
+            _ => known::name_of(sent.id, sent.kobject, sent.sender == 0).map(str::to_owned),
         };
-        let (says, failed) = says(&sent, kind);
-        let (says, raw) = says.map_or_else(|| preview(&sent), |says| (says, false));
+        let (says, said, raw, failed) = match reading {
+            Some(Reading { text, said, failed, .. }) => (text, said, false, failed),
+            None => {
+                let (says, failed) = says(&sent, kind);
+                let (says, raw) = says.map_or_else(|| preview(&sent), |says| (says, false));
+                (says, None, raw, failed)
+            }
+        };
         if sent.has(trace::REPLY_ONCE) && sent.reply != 0 && self.calls.len() < REMEMBERED {
             let open = Open { number: sent.number, time: sent.time, method: method.clone() };
             self.calls.entry(sent.reply).or_default().push_back(open);
@@ -225,7 +245,7 @@ impl Story {
             }
         }
         let right_names = sent.rights.iter().map(|right| self.ports.get(&right.port).cloned()).collect();
-        Message { kind, from, to, port: self.ports.get(&sent.port).cloned(), method, says, raw, failed, right_names, sent }
+        Message { kind, from, to, port: self.ports.get(&sent.port).cloned(), method, says, raw, said, failed, right_names, sent }
     }
 
     fn take_call(&mut self, port: u64) -> Option<Open> {
