@@ -362,7 +362,9 @@ fn methods_of_a_described_interface_are_shown_with_arguments_results_and_rights(
     assert_eq!(client.add(2, 40).unwrap(), 42);
     assert!(client.halve(7, "a test".into()).is_err());
     let port = talk.client.new_port().unwrap();
-    client.echo(port.make_send().unwrap()).unwrap();
+    let back = client.echo(port.make_send().unwrap()).unwrap();
+    back.send_within(Message::new(70), DEADLINE).unwrap();
+    assert_eq!(port.receive_within(DEADLINE).unwrap().id(), 70);
     talk.call(901);
     let events = tracing.interrupt();
     let sent: Vec<&Value> = events.iter().filter(|event| event["event"] == "sent").collect();
@@ -373,7 +375,6 @@ fn methods_of_a_described_interface_are_shown_with_arguments_results_and_rights(
     assert_eq!((&sent[3]["said"]["error"], &sent[3]["failed"]), (&"7 is odd".into(), &true.into()));
     let rows = talk.client.control().unwrap().space().unwrap();
     let object = rows.iter().find(|row| row.name == port.name()).unwrap().object;
-    eprintln!("{} {:#?} {rows:?}", port.name(), &sent[4..]);
     assert_eq!((&sent[4]["rights"][0]["port"], &sent[5]["rights"][0]["port"]), (&object.into(), &object.into()));
 
     // The recording has the description, so its file is all that is needed.
