@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod bench;
+mod call;
 mod completions;
 mod demo;
 mod describe;
@@ -10,6 +11,7 @@ mod fs;
 mod graph;
 mod kernel;
 mod kill;
+mod monitor;
 mod names;
 mod ports;
 mod ps;
@@ -50,6 +52,8 @@ commands! {
     Rights(rights::Rights),
     Names(names::NamesCommand),
     Graph(graph::Graph),
+    Call(call::Call),
+    Monitor(monitor::Monitor),
     Trace(trace::Trace),
     Replay(replay::Replay),
     Top(top::Top),

@@ -60,6 +60,16 @@ pub(crate) struct Trace {
     /// Only messages of this interface, and their answers.
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
+    #[command(flatten)]
+    options: Options,
+    /// A command to run and trace.
+    #[arg(value_name = "CMD", last = true)]
+    command: Vec<OsString>,
+}
+
+/// What `umach monitor` has too.
+#[derive(Args)]
+pub(super) struct Options {
     /// Ends after this time: 10s, 500ms, 2m.
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
@@ -76,9 +86,6 @@ pub(crate) struct Trace {
     shown: Shown,
     #[command(flatten)]
     at: At,
-    /// A command to run and trace.
-    #[arg(value_name = "CMD", last = true)]
-    command: Vec<OsString>,
 }
 
 /// `10s`, `500ms`, `2m`, `1h`, or seconds.
@@ -97,6 +104,11 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
 }
 
 impl Trace {
+    /// What `umach monitor` does.
+    pub(super) fn of(name: String, options: Options) -> Trace {
+        Trace { what: vec![What::Name(name)], interface: None, options, command: Vec::new() }
+    }
+
     pub(crate) fn run(self) -> Result<Exit> {
         match self.command.first() {
             Some(program) => {
@@ -106,7 +118,7 @@ impl Trace {
             }
             None => {
                 let over = ends_on_signals()?;
-                self.trace(&self.at.connect()?, Stream::Out, &over, || {})?;
+                self.trace(&self.options.at.connect()?, Stream::Out, &over, || {})?;
                 Ok(Exit::DONE)
             }
         }
@@ -114,9 +126,9 @@ impl Trace {
 
     /// Traces a command in the system that there is, or in one of its own.
     fn around(self, mut command: Command) -> Result<Exit> {
-        match self.at.connect() {
+        match self.options.at.connect() {
             Ok(task) => {
-                command.env("UMACH_SOCKET", self.at.socket());
+                command.env("UMACH_SOCKET", self.options.at.socket());
                 self.beside(task, command)
             }
             Err(error) if is_no_kernel(&error) => {
@@ -152,12 +164,12 @@ impl Trace {
     }
 
     fn trace(&self, task: &Task, stream: Stream, over: &AtomicBool, ready: impl FnOnce()) -> Result<()> {
-        let mut sink = Sink::new(&self.shown, stream, self.record.as_deref())?;
-        let mut live = Live::begin(task, &self.what, self.interface.as_deref(), self.no_switch)?;
+        let mut sink = Sink::new(&self.options.shown, stream, self.options.record.as_deref())?;
+        let mut live = Live::begin(task, &self.what, self.interface.as_deref(), self.options.no_switch)?;
         sink.heading()?;
-        let until = self.time.map(|time| Instant::now() + time);
+        let until = self.options.time.map(|time| Instant::now() + time);
         ready();
-        let enough = |sink: &Sink| self.count.is_some_and(|count| sink.messages() >= count);
+        let enough = |sink: &Sink| self.options.count.is_some_and(|count| sink.messages() >= count);
         let late = || until.is_some_and(|until| Instant::now() >= until);
         let mut linger = None;
         while !enough(&sink) && !late() {

@@ -12,7 +12,7 @@ use super::story::{Event, Kind, Message, Party};
 use crate::text::{Paint, bytes, duration, plural};
 
 /// Columns of names begin so wide, and grow up to this.
-const NAME: (usize, usize) = (14, 26);
+const NAME: (usize, usize) = (18, 26);
 
 /// How the lines are written.
 pub(crate) struct Show {
@@ -182,8 +182,8 @@ mod tests {
             0,
             vec![task(1, "client"), task(2, "server"), call(1, 1000), sent(2, 42_000, 2, 1, 140, trace::ONCE, 9, 0), call(3, 50_000)],
         );
-        assert_eq!(lines[0], "   0.000001  T1 client      → T2 server           32 B  #40  \"abcdefgh\"\n");
-        assert_eq!(lines[1], "   0.000042  T1 client      ← T2 server           32 B  └ 41 µs  \"abcdefgh\"\n");
+        assert_eq!(lines[0], "   0.000001  T1 client          → T2 server               32 B  #40  \"abcdefgh\"\n");
+        assert_eq!(lines[1], "   0.000042  T1 client          ← T2 server               32 B  └ 41 µs  \"abcdefgh\"\n");
     }
 
     #[test]
