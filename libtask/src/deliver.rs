@@ -539,7 +539,7 @@ fn answer_or_keep(task: &Task, answer: Answer, mut message: Message) -> Option<(
     let right = answer.into_right(task)?;
     match message.prepare(task, right.held().name()) {
         // What it lends is not to be held until the next request comes.
-        Ok(()) if !message.rooms().is_empty() => {
+        Ok(()) if message.lends() => {
             if let Err(error) = right.send(message) {
                 tracing::debug!(task = task.id(), %error, "an answer found nobody");
             }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::direct::Borrowed;
 use crate::loan::Loan;
 use crate::message::Part;
-use crate::region::Memory;
+use crate::region::{Memory, Region};
 
 /// Memory that came with a message ([`crate::Received::take_lease`]). If the sender lent it, it is read where the sender wrote it, and the sender may write there
 /// still: there is no slice of it, and every byte that is looked at is a copy. Nothing is promised of such bytes, except that they can be checked and
@@ -13,7 +13,8 @@ use crate::region::Memory;
 ///
 /// Dropping it gives it back to the sender.
 ///
-/// An argument or a result of an interface that is lent has this type on both sides. Who sends it makes it from a [`Loan`] that he filled, or from a vector.
+/// An argument or a result of an interface that is lent has this type on both sides. Who sends it makes it from a [`Loan`] that he filled, a [`Region`], or a
+/// vector.
 pub struct Lease(Inner);
 
 enum Inner {
@@ -21,6 +22,8 @@ enum Inner {
     Own(Memory),
     /// Not sent yet.
     Filled(Loan),
+    /// Likewise, and mapped by its receiver only.
+    Region(Region),
 }
 
 impl Lease {
@@ -36,6 +39,7 @@ impl Lease {
             Inner::Lent(lent) => lent.len(),
             Inner::Own(memory) => memory.len(),
             Inner::Filled(loan) => loan.len(),
+            Inner::Region(region) => region.len() as usize,
         }
     }
     /// Whether there are none.
@@ -46,10 +50,10 @@ impl Lease {
     pub fn is_in_place(&self) -> bool {
         matches!(self.0, Inner::Lent(_))
     }
-    /// The bytes, if they are this task's own and nobody else can change them.
+    /// The bytes, if they are this task's own, mapped, and nobody else can change them.
     pub fn own_bytes(&self) -> Option<&[u8]> {
         match &self.0 {
-            Inner::Lent(_) => None,
+            Inner::Lent(_) | Inner::Region(_) => None,
             Inner::Own(memory) => Some(memory),
             Inner::Filled(loan) => Some(loan),
         }
@@ -67,6 +71,7 @@ impl Lease {
             }
             Inner::Own(memory) => out.copy_from_slice(&memory[offset..offset + out.len()]),
             Inner::Filled(loan) => out.copy_from_slice(&loan[offset..offset + out.len()]),
+            Inner::Region(region) => out.copy_from_slice(&mapped(region)[offset..offset + out.len()]),
         }
     }
     /// A copy of all bytes.
@@ -75,6 +80,7 @@ impl Lease {
             Inner::Lent(lent) => lent.to_vec().expect("a lease that is mapped"),
             Inner::Own(memory) => memory.to_vec(),
             Inner::Filled(loan) => loan.to_vec(),
+            Inner::Region(region) => mapped(region).to_vec(),
         }
     }
     /// Appends a copy of all bytes.
@@ -86,6 +92,7 @@ impl Lease {
             }
             Inner::Own(memory) => out.extend_from_slice(memory),
             Inner::Filled(loan) => out.extend_from_slice(loan),
+            Inner::Region(region) => out.extend_from_slice(&mapped(region)),
         }
     }
     /// The memory, if it is this task's own already.
@@ -106,6 +113,7 @@ impl Lease {
             }
             Inner::Own(memory) => lines_of(memory, look),
             Inner::Filled(loan) => lines_of(loan, look),
+            Inner::Region(region) => lines_of(&mapped(region), look),
         }
     }
     /// Shows all bytes in order and each once, in blocks of some KiB (multiples of 64 bytes but for the last).
@@ -117,6 +125,7 @@ impl Lease {
             }
             Inner::Own(memory) => memory.chunks(1 << 16).for_each(look),
             Inner::Filled(loan) => loan.chunks(1 << 16).for_each(look),
+            Inner::Region(region) => mapped(region).chunks(1 << 16).for_each(look),
         }
     }
     /// As a part of a message to be sent.
@@ -125,8 +134,14 @@ impl Lease {
             Inner::Lent(lent) => Part::Bytes(lent.to_vec().expect("a lease that is mapped")),
             Inner::Own(memory) => Part::Shared(memory.share()),
             Inner::Filled(loan) => loan.part(),
+            Inner::Region(region) => Part::LendRegion(region.duplicate()),
         }
     }
+}
+
+/// A region that this task is about to lend. It has the right to it, so only its kernel's end or a full table of descriptors is in the way.
+fn mapped(region: &Region) -> Memory {
+    region.map().expect("a region of this task's own can be mapped")
 }
 
 #[inline]
@@ -144,6 +159,13 @@ impl From<Loan> for Lease {
             Ok(bytes) => Lease::own(bytes.into()),
             Err(room) => Lease(Inner::Filled(room)),
         }
+    }
+}
+
+/// Lends the region's bytes: the receiver sees a snapshot, and nothing is copied.
+impl From<Region> for Lease {
+    fn from(region: Region) -> Lease {
+        Lease(Inner::Region(region))
     }
 }
 

@@ -389,6 +389,11 @@ impl Message {
         }
     }
 
+    /// Whether it holds memory that is lent with it: the sender's too until the message is dropped.
+    pub(crate) fn lends(&self) -> bool {
+        self.parts().iter().any(|part| matches!(part, Part::Loan(_) | Part::LendRegion(_)))
+    }
+
     /// What memory in the order of [`Place::Lease`] is.
     pub(crate) fn rooms(&self) -> SmallVec<[Arc<Room>; 1]> {
         let room = |part: &Part| match part {

@@ -454,6 +454,15 @@ impl Received {
         Error::Body { id: self.inner.header.id, len, what: std::any::type_name::<T>(), why }
     }
 
+    /// The whole message, to keep it or hand it on where it was only lent ([`crate::PortSet::serve`]). What is left is empty and wants no answer.
+    pub fn take_message(&mut self) -> Received {
+        let mut inner = Pooled::stale();
+        inner.header = Header::default();
+        inner.trailer = Trailer::default();
+        inner.body.clear();
+        let empty = Received { task: self.task.clone(), inner };
+        std::mem::replace(self, empty)
+    }
     /// A message of which only the parts are left, which this one had.
     pub(crate) fn take_parts(&mut self) -> Received {
         let mut inner = Pooled::stale();

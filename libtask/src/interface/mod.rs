@@ -74,6 +74,7 @@ pub mod runtime;
 mod server;
 mod stream;
 
+use umach_describe::interface::ANSWER;
 use umach_describe::{Broken, Description};
 
 use crate::error::{Error, Result};
@@ -84,7 +85,7 @@ pub use client::{Conclude, Pending};
 pub use error::CallError;
 pub use later::Later;
 pub use parts::OpenFile;
-pub use server::{Caller, Handled, handle};
+pub use server::{Caller, Handled, answer, handle, refuse};
 pub use stream::{Sink, SinkError, Stream};
 pub use umach_describe::interface::{DESCRIBE, FAILURE, base_of};
 
@@ -112,6 +113,10 @@ pub trait Interface: Target {
     const DESCRIPTION: &'static [u8];
     /// What calls it.
     type Client: From<SendRight<Self>>;
+    /// Whether a message with this id calls a method of this interface, or would if there were such a method. For servers that dispatch by hand.
+    fn is_call(id: i32) -> bool {
+        (0..ANSWER).contains(&id.wrapping_sub(Self::BASE))
+    }
 }
 
 /// An interface that `S` can serve, for `S` implements its trait.
@@ -136,7 +141,7 @@ impl<I: ?Sized> SendRight<I> {
     /// Asks whoever receives there for the description of what it serves.
     pub fn describe(&self) -> Result<Description> {
         let answer = self.duplicate().untyped().call(Message::new(DESCRIBE))?;
-        let answer = client::checked(answer, DESCRIBE.wrapping_add(umach_describe::interface::ANSWER), "describe")?;
+        let answer = client::checked(answer, DESCRIBE.wrapping_add(ANSWER), "describe")?;
         Description::read(answer.bytes()).map_err(|broken| not_a_description(&answer, broken))
     }
 }

@@ -3,12 +3,15 @@
 use std::cell::Cell;
 use std::fmt;
 
+use serde::Serialize;
 use umach_abi::Name;
+use umach_describe::interface::ANSWER;
 
 use super::{Interface, Serve};
 use crate::deliver;
 use crate::error::Result;
 use crate::loan::Loan;
+use crate::message::Message;
 use crate::receive::{Next, ReceiveRight};
 use crate::received::{Notification, Received, Sender};
 use crate::task::Task;
@@ -103,6 +106,36 @@ pub fn handle<I: ?Sized + Serve<S>, S: ?Sized>(server: &mut S, request: Received
     if caller.stop.get() { Handled::Stop } else { Handled::Done }
 }
 
+/// Calls the method that a message asks for, and gives the answer for whoever received the message to send: with what comes next as [`crate::PortSet::serve`]
+/// does, or at once ([`Received::reply`]). So a server can have many ports, with an object and an interface for each, and keep a message for later
+/// ([`Received::take_message`]). `docs/interfaces.md` shows how. What the kernel process tells is none of an interface's, and is left alone here.
+pub fn answer<I: ?Sized + Serve<S>, S: ?Sized>(server: &mut S, request: &mut Received) -> Next {
+    if request.notification().is_some() {
+        return Next::Continue;
+    }
+    let (answered, next) = answer_to::<I, S>(server, request.take_message());
+    *request = answered;
+    next
+}
+
+/// The answer that a server gives without a call of the method, whichever it is: `error`, in the form of an interface all of whose methods give
+/// `Result<_, E>`.
+pub fn refuse<E: Serialize>(request: &Received, error: &E) -> Next {
+    Next::Reply(Message::new(request.id().wrapping_add(ANSWER)).body(&Err::<(), &E>(error)))
+}
+
+fn answer_to<I: ?Sized + Serve<S>, S: ?Sized>(server: &mut S, request: Received) -> (Received, Next) {
+    let mut caller = Caller::new(request);
+    let answer = I::dispatch(server, &mut caller);
+    let next = match (answer, caller.stop.get()) {
+        (Some(answer), false) => Next::Reply(answer),
+        (None, false) => Next::Continue,
+        (Some(answer), true) => Next::ReplyAndStop(answer),
+        (None, true) => Next::Stop,
+    };
+    (caller.request, next)
+}
+
 impl<I: ?Sized + Interface> ReceiveRight<I> {
     /// Answers calls with `server`, which implements the interface's trait, until a method says [`Caller::stop_serving`], the port is gone
     /// ([`crate::Error::is_port_gone`]), or, if that was asked for on this very port ([`ReceiveRight::on_no_senders`]), nobody is left who could call.
@@ -110,17 +143,7 @@ impl<I: ?Sized + Interface> ReceiveRight<I> {
     where
         I: Serve<S>,
     {
-        deliver::serve_by_value(&self.held, |request| {
-            let mut caller = Caller::new(request);
-            let answer = I::dispatch(&mut server, &mut caller);
-            let next = match (answer, caller.stop.get()) {
-                (Some(answer), false) => Next::Reply(answer),
-                (None, false) => Next::Continue,
-                (Some(answer), true) => Next::ReplyAndStop(answer),
-                (None, true) => Next::Stop,
-            };
-            (caller.request, next)
-        })
+        deliver::serve_by_value(&self.held, |request| answer_to::<I, S>(&mut server, request))
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, unreachable_pub)] // the traits here are of nobody else's concern
 
+mod by_hand;
 mod evolve;
 mod failures;
 mod rights;
