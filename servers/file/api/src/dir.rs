@@ -1,15 +1,15 @@
 //! A directory handle.
 
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use libtask::{Message, SendRight};
+use libtask::SendRight;
 
 use crate::error::{FileError, Subject};
 use crate::file::File;
-use crate::protocol::{self, Access, GetStat, Kind, List, Mkdir, Narrow, Open, RawEntry, ReadLink, Remove, Rename, Stat, Sync, call};
+use crate::protocol::{Access, Directory, DirectoryClient, Entry, Stat};
 
 /// A directory of a file server. Holding it is the permission to use what is beneath it, as far as its [`Access`] goes; nothing outside it
 /// can be reached through it. Paths are relative to it and are bytes: any Linux name will do.
@@ -18,18 +18,25 @@ use crate::protocol::{self, Access, GetStat, Kind, List, Mkdir, Narrow, Open, Ra
 /// ([`Dir::from_right`]). The server closes it when the last such right is gone.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Dir {
-    right: SendRight,
+    right: SendRight<dyn Directory>,
 }
 
 /// How [`Dir::open`] opens a file; the methods mean what those of `std::fs::OpenOptions` do.
+#[libtask::data]
 #[derive(Debug, Clone, Copy)]
 pub struct OpenOptions {
-    access: Access,
-    create: bool,
-    create_new: bool,
-    truncate: bool,
-    no_follow: bool,
-    mode: u32,
+    /// What the handle shall permit.
+    pub access: Access,
+    /// Create it if it is not there.
+    pub create: bool,
+    /// Create it; fail if it is there.
+    pub create_new: bool,
+    /// Cut it to nothing.
+    pub truncate: bool,
+    /// Refuse a link at the end of the path.
+    pub no_follow: bool,
+    /// Permission bits of a created file, under the server's umask.
+    pub mode: u32,
 }
 
 impl Default for OpenOptions {
@@ -81,55 +88,21 @@ impl OpenOptions {
     }
 }
 
-/// One entry of a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    name: OsString,
-    kind: Kind,
-    inode: u64,
-    stat: Option<Stat>,
-}
-
-impl Entry {
-    /// Its name: one component, bytes that may be no UTF-8.
-    pub fn name(&self) -> &OsStr {
-        &self.name
-    }
-    /// What it is; a link is a link.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-    /// Inode number.
-    pub fn inode(&self) -> u64 {
-        self.inode
-    }
-    /// Its facts, from [`Dir::list_with_stat`], unless it went away meanwhile.
-    pub fn stat(&self) -> Option<&Stat> {
-        self.stat.as_ref()
-    }
-}
-
-impl From<RawEntry> for Entry {
-    fn from(raw: RawEntry) -> Entry {
-        Entry { name: OsString::from_vec(raw.name), kind: raw.kind, inode: raw.inode, stat: raw.stat }
-    }
-}
-
-fn bytes(path: &Path) -> Vec<u8> {
-    path.as_os_str().as_bytes().to_vec()
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
 }
 
 impl Dir {
     /// Takes a right for what it is said to be. If it is something else, the first use says so.
     pub fn from_right(right: SendRight) -> Dir {
-        Dir { right }
+        Dir { right: right.typed() }
     }
     /// Only the right.
     pub fn into_right(self) -> SendRight {
-        self.right
+        self.right.untyped()
     }
     /// The right, to copy into a message.
-    pub fn right(&self) -> &SendRight {
+    pub fn right(&self) -> &SendRight<dyn Directory> {
         &self.right
     }
     /// Another value for the same handle.
@@ -137,13 +110,15 @@ impl Dir {
         Dir { right: self.right.duplicate() }
     }
 
+    fn client(&self) -> DirectoryClient {
+        self.right.duplicate().client()
+    }
+
     /// Opens a regular file.
     pub fn open(&self, path: impl AsRef<Path>, options: OpenOptions) -> Result<File, FileError> {
         let path = bytes(path.as_ref());
-        let subject = Subject::new("open", &path);
-        let OpenOptions { access, create, create_new, truncate, no_follow, mode } = options;
-        let (_, mut answer) = call(&self.right, &Open { path, access, create, create_new, truncate, no_follow, mode }, &subject, |m| m)?;
-        Ok(File::from_right(protocol::take_right(&mut answer, &subject)?))
+        let (right, _) = self.client().open(path, options).map_err(|error| FileError::of(error, "open", path))?;
+        Ok(File::from_right(right.untyped()))
     }
     /// Opens a regular file for reading.
     pub fn open_read(&self, path: impl AsRef<Path>) -> Result<File, FileError> {
@@ -160,8 +135,7 @@ impl Dir {
     /// Makes a directory with these permission bits, under the server's umask.
     pub fn mkdir_mode(&self, path: impl AsRef<Path>, mode: u32) -> Result<(), FileError> {
         let path = bytes(path.as_ref());
-        let subject = Subject::new("mkdir", &path);
-        call(&self.right, &Mkdir { path, mode }, &subject, |m| m).map(|_| ())
+        self.client().mkdir(path, mode).map_err(|error| FileError::of(error, "mkdir", path))
     }
     /// Renames what `from` names here to `to` in `target` (which may be this directory), replacing what is there.
     pub fn rename(&self, from: impl AsRef<Path>, target: &Dir, to: impl AsRef<Path>) -> Result<(), FileError> {
@@ -172,15 +146,14 @@ impl Dir {
         self.rename_how(from.as_ref(), target, to.as_ref(), false)
     }
     fn rename_how(&self, from: &Path, target: &Dir, to: &Path, replace: bool) -> Result<(), FileError> {
-        let subject = Subject::new("rename", from.as_os_str().as_bytes());
-        let carry = |message: Message| if target == self { message } else { message.copy_send(&target.right) };
-        call(&self.right, &Rename { from: bytes(from), to: bytes(to), replace }, &subject, carry).map(|_| ())
+        let (from, to) = (bytes(from), bytes(to));
+        let target = (target != self).then(|| target.right.duplicate());
+        self.client().rename(from, to, replace, target).map_err(|error| FileError::of(error, "rename", from))
     }
     /// Removes a file, link, special file or empty directory.
     pub fn remove(&self, path: impl AsRef<Path>) -> Result<(), FileError> {
         let path = bytes(path.as_ref());
-        let subject = Subject::new("remove", &path);
-        call(&self.right, &Remove { path }, &subject, |m| m).map(|_| ())
+        self.client().remove(path).map_err(|error| FileError::of(error, "remove", path))
     }
     /// Facts about what a path leads to; links that stay in the tree are followed.
     pub fn stat(&self, path: impl AsRef<Path>) -> Result<Stat, FileError> {
@@ -196,19 +169,18 @@ impl Dir {
     }
     fn stat_how(&self, path: &Path, follow: bool) -> Result<Stat, FileError> {
         let path = bytes(path);
-        let subject = Subject::new("stat", &path);
-        call(&self.right, &GetStat { path, follow }, &subject, |m| m).map(|(stat, _)| stat)
+        self.client().stat(path, follow).map_err(|error| FileError::of(error, "stat", path))
     }
     /// A symbolic link's target, as it is written there.
     pub fn read_link(&self, path: impl AsRef<Path>) -> Result<PathBuf, FileError> {
         let path = bytes(path.as_ref());
-        let subject = Subject::new("read link", &path);
-        call(&self.right, &ReadLink { path }, &subject, |m| m).map(|(target, _)| PathBuf::from(OsString::from_vec(target)))
+        let target = self.client().read_link(path).map_err(|error| FileError::of(error, "read link", path))?;
+        Ok(PathBuf::from(OsString::from_vec(target)))
     }
     /// The entries, `.` and `..` left out, fetched page by page as the iterator goes. An entry that stays comes exactly once; one that comes or
     /// goes meanwhile may be seen or not.
     pub fn list(&self) -> Entries<'_> {
-        Entries { dir: self, stat: false, pages: Pages::Next(0), ready: VecDeque::new() }
+        Entries { dir: self, stat: false, next: Some(0), ready: VecDeque::new() }
     }
     /// The same with each entry's facts.
     pub fn list_with_stat(&self) -> Entries<'_> {
@@ -216,7 +188,7 @@ impl Dir {
     }
     /// Brings the directory's entries to the disk.
     pub fn sync(&self) -> Result<(), FileError> {
-        call(&self.right, &Sync { data_only: false }, &Subject::new("sync", b""), |m| m).map(|_| ())
+        self.client().sync().map_err(|error| FileError::of(error, "sync", b""))
     }
     /// A handle of a sub-directory, with this one's permissions: whoever has it cannot come back up.
     pub fn subdir(&self, path: impl AsRef<Path>) -> Result<Dir, FileError> {
@@ -232,12 +204,8 @@ impl Dir {
     }
     fn narrow_how(&self, path: &Path, access: Option<Access>) -> Result<Dir, FileError> {
         let path = bytes(path);
-        let subject = Subject::new("open directory", &path);
-        let (opened, mut answer) = call(&self.right, &Narrow { path, access }, &subject, |m| m)?;
-        if opened.stat.kind != Kind::Directory {
-            return Err(FileError::NotDirectory(subject));
-        }
-        Ok(Dir::from_right(protocol::take_right(&mut answer, &subject)?))
+        let (right, _) = self.client().narrow(path, access).map_err(|error| FileError::of(error, "open directory", path))?;
+        Ok(Dir { right })
     }
 }
 
@@ -246,33 +214,20 @@ impl Dir {
 pub struct Entries<'d> {
     dir: &'d Dir,
     stat: bool,
-    pages: Pages,
+    /// Where the next page begins, if there is one.
+    next: Option<u64>,
     ready: VecDeque<Entry>,
-}
-
-#[derive(Debug)]
-enum Pages {
-    Next(u64),
-    Done,
 }
 
 impl Entries<'_> {
     fn fetch(&mut self, cursor: u64) -> Result<(), FileError> {
-        let subject = Subject::new("list", b"");
-        self.pages = Pages::Done;
-        let (page, mut answer) = call(&self.dir.right, &List { cursor, stat: self.stat }, &subject, |m| m)?;
-        let rows = protocol::take_memory(&mut answer, &subject)?;
-        let Some(entries) = protocol::read_entries(&rows, page.count) else {
-            return Err(FileError::Protocol { on: subject, detail: "a page of a listing is malformed" });
-        };
-        self.ready.extend(entries.into_iter().map(Entry::from));
-        if let Some(next) = page.next {
-            // A server that points to the page just read would be followed for ever.
-            if next == cursor && page.count == 0 {
-                return Err(FileError::Protocol { on: subject, detail: "a listing goes in a circle" });
-            }
-            self.pages = Pages::Next(next);
+        let page = self.dir.client().list(cursor, self.stat).map_err(|error| FileError::of(error, "list", b""))?;
+        // A server that points to the page just read would be followed for ever.
+        if page.next == Some(cursor) && page.entries.is_empty() {
+            return Err(FileError::Protocol { on: Subject::new("list", b""), detail: "a listing goes in a circle" });
         }
+        self.next = page.next;
+        self.ready.extend(page.entries);
         Ok(())
     }
 }
@@ -284,7 +239,7 @@ impl Iterator for Entries<'_> {
             if let Some(entry) = self.ready.pop_front() {
                 return Some(Ok(entry));
             }
-            let Pages::Next(cursor) = self.pages else { return None };
+            let cursor = self.next.take()?;
             if let Err(error) = self.fetch(cursor) {
                 return Some(Err(error));
             }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use serde::{Deserialize, Serialize};
+use libtask::{CallError, Code, Error};
 use umach_abi::Explanation;
 
 /// Operation and name that an error speaks of; displays as `open "a/b"`.
@@ -153,6 +153,22 @@ macro_rules! faults {
 }
 
 impl FileError {
+    /// What a call came to that gave no result, with what only its caller knows: what was tried, and on what.
+    pub(crate) fn of(error: impl Into<CallError<Failure>>, operation: &'static str, path: &[u8]) -> FileError {
+        let on = Subject::new(operation, path);
+        let source = match error.into().refused() {
+            Ok(failure) => return FileError::new(failure, on),
+            Err(source) => source,
+        };
+        match &source {
+            _ if source.is_dead() || source.is_server_died() => FileError::Gone { on, source },
+            _ if source.is_unknown_method() => FileError::UnknownOperation(on),
+            Error::Failure { code: Code::MIG_TYPE_ERROR, .. } => FileError::BadRequest(on),
+            Error::Failure { code: Code::MIG_REPLY_MISMATCH, .. } => FileError::Protocol { on, detail: "it answers another request" },
+            Error::Body { .. } | Error::Part { .. } => FileError::Protocol { on, detail: "it is not what the operation gives" },
+            _ => FileError::Ipc { on, source },
+        }
+    }
     /// What is no [`Fault`] and has a text of its own.
     pub const OTHERS: &'static [Explanation] = &[
         Explanation {
@@ -295,7 +311,8 @@ faults! {
 }
 
 /// A fault as it travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[libtask::data]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
     /// [`Fault`]'s number, or 0: then `errno` says all.
     pub fault: u16,
@@ -387,6 +404,22 @@ mod tests {
         assert_eq!(explained(FileError::Other { on: on(), errno: 61 }), Some("FILE_ERRNO"));
         assert_eq!(explained(FileError::Gone { on: on(), source: libtask::Error::KernelGone }), Some("FILE_GONE"));
         assert_eq!(explained(FileError::Ipc { on: on(), source: libtask::Error::KernelGone }), Some("LIBTASK_KERNEL_GONE"));
+    }
+
+    #[test]
+    fn call_that_gave_nothing_says_who_is_to_blame() {
+        let of = |error: CallError<Failure>| FileError::of(error, "read", b"a");
+        let failure = |code| Error::Failure { method: "File.read", code, reason: String::new() };
+        assert_eq!(of(CallError::Refused(Fault::Busy.into())).fault(), Some(Fault::Busy));
+        assert_eq!(of(failure(Code::MIG_BAD_ID).into()).fault(), Some(Fault::UnknownOperation));
+        assert_eq!(of(failure(Code::MIG_TYPE_ERROR).into()).fault(), Some(Fault::BadRequest));
+        assert!(matches!(of(failure(Code::MIG_REPLY_MISMATCH).into()), FileError::Protocol { .. }));
+        assert!(matches!(of(failure(Code::MIG_REMOTE_ERROR).into()), FileError::Ipc { .. }));
+        let body = Error::Body { id: 4600, len: 0, what: "memory", why: String::new() };
+        assert!(matches!(of(body.into()), FileError::Protocol { .. }));
+        let died = Error::Mach { what: "calling", code: Code::MIG_SERVER_DIED, on: None };
+        assert!(matches!(of(died.into()), FileError::Gone { .. }));
+        assert_eq!(of(Error::KernelGone.into()).subject(), &Subject::new("read", b"a"));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::io::{self, Seek, SeekFrom, Write};
 
-use libtask::{Memory, Message, SendRight};
+use libtask::{CallError, Error, Lease, Memory, SendRight};
 
-use crate::error::{FileError, Subject};
-use crate::protocol::{self, Access, Append, GetStat, INLINE_MAX, Narrow, READ_MAX, Stat, Sync, Truncate, WRITE_MAX, call};
+use crate::error::{Failure, FileError, Subject};
+use crate::protocol::{self, Access, FileClient, INLINE_MAX, READ_MAX, Stat, WRITE_MAX};
 use crate::reader::Reader;
 
 /// How much a whole-file read or a long write moves per message: large enough that the cost of a message is
@@ -17,42 +17,36 @@ const PIECE: usize = 4 << 20;
 /// use it at the same time. The server closes it when the last right is gone.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct File {
-    right: SendRight,
-}
-
-fn on(operation: &'static str) -> Subject {
-    Subject::new(operation, b"")
+    right: SendRight<dyn protocol::File>,
 }
 
 impl File {
     /// Takes a right for what it is said to be. If it is something else, the first use says so.
     pub fn from_right(right: SendRight) -> File {
-        File { right }
+        File { right: right.typed() }
     }
     /// Only the right.
     pub fn into_right(self) -> SendRight {
-        self.right
+        self.right.untyped()
     }
     /// The right, to copy into a message.
-    pub fn right(&self) -> &SendRight {
+    pub fn right(&self) -> &SendRight<dyn protocol::File> {
         &self.right
     }
     /// Another value for the same handle.
     pub fn duplicate(&self) -> File {
         File { right: self.right.duplicate() }
     }
+    pub(crate) fn client(&self) -> FileClient {
+        self.right.duplicate().client()
+    }
 
     /// Up to `length` bytes from `offset`, in memory that the server lends: long reads are mapped, not copied. Fewer come at the end of the file, above
     /// 64 MiB, and when the server is short of memory; none means the end.
     pub fn read_range(&self, offset: u64, length: u64) -> Result<Memory, FileError> {
-        let subject = on("read");
         let length = length.min(READ_MAX);
-        let (head, mut answer) = call(&self.right, &protocol::Read { offset, length }, &subject, |m| m)?;
-        let memory = protocol::take_memory(&mut answer, &subject)?;
-        if memory.len() as u64 != head.length || head.length > length {
-            return Err(FileError::Protocol { on: subject, detail: "a read answered with another length than it says" });
-        }
-        Ok(memory)
+        let lease = checked_lease(self.client().read(offset, length), length)?;
+        Ok(lease.into_own().unwrap_or_else(|lent| lent.to_vec().into()))
     }
     /// Fills as much of `buffer` as one answer brings; 0 means the end (or an empty buffer).
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, FileError> {
@@ -74,10 +68,7 @@ impl File {
 
     /// Writes at `offset`; says how many bytes were taken, fewer than given when the file system ran full on the way or above 64 MiB.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize, FileError> {
-        let subject = on("write");
-        let bytes = &bytes[..bytes.len().min(WRITE_MAX as usize)];
-        let (written, _) = self.with_memory(&protocol::Write { offset }, bytes, &subject)?;
-        checked(written.length, bytes.len(), subject)
+        self.lend("write", bytes, |client, lease| client.write(offset, lease))
     }
     /// Writes all of it at `offset`, in as many messages as it takes.
     pub fn write_all_at(&self, offset: u64, bytes: &[u8]) -> Result<(), FileError> {
@@ -85,7 +76,7 @@ impl File {
         while done < bytes.len() {
             let piece = &bytes[done..bytes.len().min(done + PIECE)];
             match self.write_at(offset + done as u64, piece)? {
-                0 => return Err(FileError::NoSpace(on("write"))),
+                0 => return Err(FileError::NoSpace(Subject::new("write", b""))),
                 n => done += n,
             }
         }
@@ -93,44 +84,49 @@ impl File {
     }
     /// Adds at the end, wherever that is; bytes of one call stay together, whoever else appends. Says how many were taken.
     pub fn append(&self, bytes: &[u8]) -> Result<usize, FileError> {
-        let subject = on("append");
-        let bytes = &bytes[..bytes.len().min(WRITE_MAX as usize)];
-        let (written, _) = self.with_memory(&Append {}, bytes, &subject)?;
-        checked(written.length, bytes.len(), subject)
+        self.lend("append", bytes, |client, lease| client.append(lease))
     }
-    fn with_memory<R: protocol::Request>(
+    /// Has as much of `bytes` written as goes into one request; says how many were taken.
+    fn lend(
         &self,
-        request: &R,
+        operation: &'static str,
         bytes: &[u8],
-        subject: &Subject,
-    ) -> Result<(R::Reply, libtask::Received), FileError> {
+        write: impl FnOnce(FileClient, Lease) -> Result<u64, CallError<Failure>>,
+    ) -> Result<usize, FileError> {
+        let bytes = &bytes[..bytes.len().min(WRITE_MAX as usize)];
+        let written = self.lease(bytes).map_err(CallError::Call).and_then(|lease| write(self.client(), lease));
+        match written.map_err(|error| FileError::of(error, operation, b""))? {
+            written if written <= bytes.len() as u64 => Ok(written as usize),
+            _ => Err(FileError::Protocol { on: Subject::new(operation, b""), detail: "more bytes were written than given" }),
+        }
+    }
+    fn lease(&self, bytes: &[u8]) -> libtask::Result<Lease> {
         if bytes.len() <= INLINE_MAX {
-            return call(&self.right, request, subject, |message: Message| message.memory(bytes));
+            return Ok(bytes.to_vec().into());
         }
         let mut loan = self.right.loan(bytes.len());
-        if loan.is_in_place() {
-            loan.copy_from_slice(bytes);
-            return call(&self.right, request, subject, |message| message.loan(loan));
+        if !loan.is_in_place() {
+            return Ok(self.right.task().region(bytes)?.into());
         }
-        let region = self.right.task().region(bytes).map_err(|source| FileError::Ipc { on: subject.clone(), source })?;
-        call(&self.right, request, subject, |message| message.lend_region(&region))
+        loan.copy_from_slice(bytes);
+        Ok(loan.into())
     }
 
     /// Facts about it.
     pub fn stat(&self) -> Result<Stat, FileError> {
-        call(&self.right, &GetStat { path: Vec::new(), follow: true }, &on("stat"), |m| m).map(|(stat, _)| stat)
+        self.client().stat().map_err(|error| FileError::of(error, "stat", b""))
     }
     /// Cuts or extends it.
     pub fn truncate(&self, size: u64) -> Result<(), FileError> {
-        call(&self.right, &Truncate { size }, &on("truncate"), |m| m).map(|_| ())
+        self.client().truncate(size).map_err(|error| FileError::of(error, "truncate", b""))
     }
     /// Brings it to the disk.
     pub fn sync(&self) -> Result<(), FileError> {
-        call(&self.right, &Sync { data_only: false }, &on("sync"), |m| m).map(|_| ())
+        self.client().sync(false).map_err(|error| FileError::of(error, "sync", b""))
     }
     /// Brings its contents to the disk, not times and such.
     pub fn sync_data(&self) -> Result<(), FileError> {
-        call(&self.right, &Sync { data_only: true }, &on("sync"), |m| m).map(|_| ())
+        self.client().sync(true).map_err(|error| FileError::of(error, "sync", b""))
     }
     /// The file as Linux has it: a descriptor of this process's own, with a position of its own, for reading, writing or both, as this handle permits. Reading,
     /// writing and mapping it no longer concern the server. A handle that can only add to the file has none, since Linux lets who has a
@@ -142,16 +138,16 @@ impl File {
     /// # drop(file); Ok(()) }
     /// ```
     pub fn descriptor(&self) -> Result<std::fs::File, FileError> {
-        let subject = on("descriptor");
-        let (_, mut answer) = call(&self.right, &protocol::Descriptor {}, &subject, |m| m)?;
-        let file = answer.take_file(0).map_err(|source| FileError::Ipc { on: subject, source })?;
-        Ok(file.into())
+        let file = self.client().descriptor().and_then(|file| {
+            let own = file.into_fd().map_err(|error| Error::Io { what: "duplicating a descriptor", source: error })?;
+            Ok(own.into())
+        });
+        file.map_err(|error| FileError::of(error, "descriptor", b""))
     }
     /// A handle of the same open file with fewer permissions.
     pub fn narrow(&self, access: Access) -> Result<File, FileError> {
-        let subject = on("narrow");
-        let (_, mut answer) = call(&self.right, &Narrow { path: Vec::new(), access: Some(access) }, &subject, |m| m)?;
-        Ok(File::from_right(protocol::take_right(&mut answer, &subject)?))
+        let (right, _) = self.client().narrow(access).map_err(|error| FileError::of(error, "narrow", b""))?;
+        Ok(File { right })
     }
     /// A handle of the same open file that can only read.
     pub fn read_only(&self) -> Result<File, FileError> {
@@ -168,11 +164,13 @@ impl File {
     }
 }
 
-fn checked(written: u64, given: usize, subject: Subject) -> Result<usize, FileError> {
-    match usize::try_from(written) {
-        Ok(written) if written <= given => Ok(written),
-        _ => Err(FileError::Protocol { on: subject, detail: "more bytes were written than given" }),
+/// The answer to a read of `length` bytes.
+pub(crate) fn checked_lease(answer: Result<Lease, CallError<Failure>>, length: u64) -> Result<Lease, FileError> {
+    let lease = answer.map_err(|error| FileError::of(error, "read", b""))?;
+    if lease.len() as u64 > length {
+        return Err(FileError::Protocol { on: Subject::new("read", b""), detail: "a read gave more bytes than were asked for" });
     }
+    Ok(lease)
 }
 
 /// Writes a file from a position on; see [`File::writer`].

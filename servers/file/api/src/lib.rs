@@ -32,8 +32,8 @@ mod file;
 pub mod protocol;
 mod reader;
 
-pub use dir::{Dir, Entries, Entry, OpenOptions};
+pub use dir::{Dir, Entries, OpenOptions};
 pub use error::{Fault, FileError};
 pub use file::{File, Writer};
-pub use protocol::{Access, Kind, Stat, Timestamp};
+pub use protocol::{Access, Entry, Kind, Stat, Timestamp};
 pub use reader::Reader;

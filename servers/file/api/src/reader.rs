@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
-use libtask::{Memory, PendingCall};
+use libtask::interface::Pending;
+use libtask::{CALL_TIMEOUT, CallError, Lease, Memory};
 
-use crate::error::{FileError, Subject};
-use crate::file::{File, seek};
-use crate::protocol::{self, begin, finish};
+use crate::error::{Failure, FileError};
+use crate::file::{File, checked_lease, seek};
 
 /// Bytes of a piece that is lent: it stays in a processor's second cache from the server's reading to the program's.
 const LENT: u64 = 512 << 10;
@@ -46,11 +46,7 @@ enum Piece {
 struct Asked {
     offset: u64,
     length: u64,
-    call: PendingCall,
-}
-
-fn subject() -> Subject {
-    Subject::new("read", b"")
+    answer: Pending<Result<Lease, CallError<Failure>>>,
 }
 
 impl Reader {
@@ -71,8 +67,8 @@ impl Reader {
 
     fn ask(&mut self, offset: u64) -> Result<(), FileError> {
         let length = if self.lends { LENT } else { MAPPED };
-        let call = begin(self.file.right(), &protocol::Read { offset, length }, &subject())?;
-        self.ahead.push_back(Asked { offset, length, call });
+        let answer = self.file.client().begin().read(offset, length).map_err(|error| FileError::of(error, "read", b""))?;
+        self.ahead.push_back(Asked { offset, length, answer });
         Ok(())
     }
 
@@ -90,14 +86,10 @@ impl Reader {
             let last = self.ahead.back().expect("just asked");
             self.ask(last.offset + last.length)?;
         }
-        let Asked { offset, length, call } = self.ahead.pop_front().expect("just asked");
-        let (head, mut answer) = finish::<protocol::Read>(call, &subject())?;
-        let broken = |detail| FileError::Protocol { on: subject(), detail };
-        let lease = answer.take_lease(0).map_err(|_| broken("it brings no memory"))?;
-        if lease.len() as u64 != head.length || head.length > length {
-            return Err(broken("a read answered with another length than it says"));
-        }
-        if head.length < length {
+        let Asked { offset, length, answer } = self.ahead.pop_front().expect("just asked");
+        // Counted from here: the program may have looked at the last piece for long.
+        let lease = checked_lease(answer.finish_within(CALL_TIMEOUT), length)?;
+        if (lease.len() as u64) < length {
             // The rest was asked for at the wrong place, or there is none.
             self.ahead.clear();
         }

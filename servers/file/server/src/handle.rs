@@ -136,7 +136,7 @@ impl Handles {
         self.table().by_id.get(&id).cloned()
     }
     /// The handle that a right is to, if it is one of ours.
-    pub fn find(&self, right: &SendRight) -> Option<Arc<Handle>> {
+    pub fn find<I: ?Sized>(&self, right: &SendRight<I>) -> Option<Arc<Handle>> {
         let table = self.table();
         table.by_name.get(&right.name()).and_then(|id| table.by_id.get(id)).cloned()
     }

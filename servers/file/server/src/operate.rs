@@ -1,69 +1,23 @@
-//! What each operation does: from a request on a handle to an answer. No waiting, no looking at other messages.
+//! What each operation does, as a method of the interface that its handle serves. No waiting, no looking at other messages.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use libtask::{Lease, Loan, Message, Received, Region, SendRight, Sender, Task, TaskControl};
-use umach_file_api::error::{Failure, Fault};
-use umach_file_api::protocol::{
-    self, Access, Append, Bytes, Descriptor, GetStat, INLINE_MAX, List, Mkdir, Narrow, Op, Open, Opened, READ_MAX, Read, ReadLink, Remove,
-    Rename, Request, Sync, Truncate, WRITE_MAX, Write, Written,
-};
+use libtask::interface::{self, Interface, OpenFile as Descriptor};
+use libtask::{Caller, Lease, Next, Received, Region, SendRight, Task, TaskControl};
+use umach_file_api::OpenOptions;
+use umach_file_api::error::Fault;
+use umach_file_api::protocol::{self, Access, INLINE_MAX, Opened, Page, READ_MAX, Stat, WRITE_MAX};
 
 use crate::charge::Charges;
 use crate::handle::{Handle, Handles, Node};
-use crate::tree::{Directory, OpenFile, OpenHow};
+use crate::tree::{Directory, OpenFile, OpenHow, Result};
 
 /// Shorter reads go in the answer itself, longer ones than the second in a region: what is lent to a client may stay with it for long.
 const LOAN_MIN: u64 = 3 << 10;
 const LOAN_MAX: u64 = 8 << 20;
 /// Bytes of a client's memory that are copied before they are written: they stay in the cache between the two.
 const PIECE: usize = 256 << 10;
-/// No request carries more rights or memory than this.
-pub const PARTS_MAX: usize = 1;
-
-/// A request, taken out of its message: no more than an operation can need.
-#[derive(Debug)]
-pub struct Parcel<'b> {
-    /// Which operation; not checked yet.
-    pub id: i32,
-    /// Who asks, as the kernel process says.
-    pub sender: Sender,
-    body: Cow<'b, [u8]>,
-    right: Option<SendRight>,
-    /// Left where the client put it until it is written: what waits takes no memory here.
-    memory: Option<Lease>,
-}
-
-impl<'b> Parcel<'b> {
-    /// Takes out what may belong to a request, and leaves the message for its answer. `None` if it carries more than any does.
-    pub fn unpack(received: &'b mut Received) -> Option<(Parcel<'b>, &'b Received)> {
-        if received.parts() > PARTS_MAX {
-            return None;
-        }
-        let (right, memory) = (received.take_send(0).ok(), received.take_lease(0).ok());
-        let received: &'b Received = received;
-        let parcel = Parcel { id: received.id(), sender: received.sender(), body: Cow::Borrowed(received.bytes()), right, memory };
-        Some((parcel, received))
-    }
-    /// A copy that can wait without its message.
-    pub fn into_owned(self) -> Parcel<'static> {
-        let Parcel { id, sender, body, right, memory } = self;
-        Parcel { id, sender, body: Cow::Owned(body.into_owned()), right, memory }
-    }
-    fn request<R: Request>(&self) -> Result<R, Failure> {
-        protocol::request(&self.body)
-    }
-    /// The bytes to write. A client that changes them meanwhile has them written as they then are.
-    fn payload(&self) -> Result<&Lease, Failure> {
-        let memory = self.memory.as_ref().ok_or(Fault::BadRequest)?;
-        if memory.len() as u64 > WRITE_MAX {
-            return Err(Fault::TooLarge.into());
-        }
-        Ok(memory)
-    }
-}
 
 /// Has what operations need beyond their handle.
 #[derive(Debug)]
@@ -105,227 +59,32 @@ impl Lending {
     }
 }
 
-/// What to answer.
-#[derive(Debug)]
-pub struct Answer {
-    /// The message.
-    pub message: Message,
-    /// Whether it lends memory. Until the message is dropped, the server holds that too: send it at once, and not together with a receive that may
-    /// last.
-    pub lends: bool,
-}
-
-impl From<Message> for Answer {
-    fn from(message: Message) -> Answer {
-        Answer { message, lends: false }
-    }
-}
-
-/// Gives memory of some length to answer with; `None` if nobody waits for the answer.
-pub type Lend<'l> = Option<&'l dyn Fn(usize) -> Loan>;
-
-type Done = Result<Answer, Failure>;
-
-/// An answer without anything attached.
-fn plain<R: Request>(reply: R::Reply) -> Done {
-    Ok(protocol::answer::<R>(&Ok(reply)).into())
+/// A handle and what works on it: what the interfaces are implemented for. It is made for one request.
+struct Service<'s> {
+    operator: &'s Operator,
+    handle: &'s Handle,
 }
 
 impl Operator {
-    /// Works on one request and gives its answer.
-    pub fn answer(&self, handle: &Handle, parcel: &mut Parcel<'_>, lend: Lend<'_>) -> Answer {
-        let id = parcel.id;
-        let done = match Op::from_id(id) {
-            Some(op) => self.operate(op, handle, parcel, lend),
-            None => Err(Fault::UnknownOperation.into()),
+    /// Works on one request to a handle and gives its answer.
+    ///
+    /// The interface is the one that the message is of, not the one that the handle serves: so who takes a file for a directory is told that, by the method he calls.
+    pub fn answer(&self, handle: &Handle, request: &mut Received) -> Next {
+        let id = request.id();
+        let is_file = match handle.node() {
+            Node::Directory(_) => <dyn protocol::File>::is_call(id),
+            Node::File(_) => !<dyn protocol::Directory>::is_call(id),
         };
-        done.unwrap_or_else(|failure| protocol::refusal(id, self.explain(handle, failure)).into())
-    }
-
-    /// In a removed directory nothing is found, but that is not the name's fault.
-    fn explain(&self, handle: &Handle, failure: Failure) -> Failure {
-        match handle.node() {
-            Node::Directory(directory) if failure.fault() == Some(Fault::NotFound) && directory.is_removed() => Fault::Stale.into(),
-            _ => failure,
+        let mut service = Service { operator: self, handle };
+        if is_file {
+            interface::answer::<dyn protocol::File, _>(&mut service, request)
+        } else {
+            interface::answer::<dyn protocol::Directory, _>(&mut service, request)
         }
-    }
-
-    fn operate(&self, op: Op, handle: &Handle, parcel: &mut Parcel<'_>, lend: Lend<'_>) -> Done {
-        match op {
-            Op::Open => self.open(handle, parcel),
-            Op::Narrow => self.narrow(handle, parcel),
-            Op::Mkdir => {
-                let Mkdir { path, mode } = parcel.request()?;
-                writable(handle)?.make_directory(&path, mode)?;
-                plain::<Mkdir>(())
-            }
-            Op::Rename => self.rename(handle, parcel),
-            Op::Remove => {
-                let Remove { path } = parcel.request()?;
-                writable(handle)?.remove(&path)?;
-                plain::<Remove>(())
-            }
-            Op::GetStat => {
-                let GetStat { path, follow } = parcel.request()?;
-                plain::<GetStat>(if path.is_empty() { handle.node().stat()? } else { handle.directory()?.stat(&path, follow)? })
-            }
-            Op::List => {
-                let List { cursor, stat } = parcel.request()?;
-                let (page, rows) = readable(handle)?.list(cursor, stat)?;
-                Ok(protocol::answer::<List>(&Ok(page)).memory(rows).into())
-            }
-            Op::ReadLink => {
-                let ReadLink { path } = parcel.request()?;
-                plain::<ReadLink>(readable(handle)?.read_link(&path)?)
-            }
-            Op::Sync => {
-                let Sync { data_only } = parcel.request()?;
-                match handle.node() {
-                    Node::Directory(directory) => directory.sync()?,
-                    Node::File(file) => file.sync(data_only)?,
-                }
-                plain::<Sync>(())
-            }
-            Op::Read => {
-                let Read { offset, length } = parcel.request()?;
-                let file = handle.file()?;
-                handle.require(Access::READ)?;
-                self.read(file, offset, length.min(READ_MAX), lend)
-            }
-            Op::Write => {
-                let Write { offset } = parcel.request()?;
-                let file = handle.file()?;
-                handle.require(Access::WRITE)?;
-                plain::<Write>(Written { length: write(file, offset, parcel.payload()?)? })
-            }
-            Op::Append => {
-                let Append {} = parcel.request()?;
-                let file = handle.file()?;
-                handle.require(Access::APPEND)?;
-                let payload = parcel.payload()?;
-                // In one piece, so that no other writer's comes between.
-                let length = match payload.own_bytes() {
-                    Some(bytes) => file.append(bytes)?,
-                    None => file.append(&payload.to_vec())?,
-                };
-                plain::<Append>(Written { length })
-            }
-            Op::Truncate => {
-                let Truncate { size } = parcel.request()?;
-                let file = handle.file()?;
-                handle.require(Access::WRITE)?;
-                file.truncate(size)?;
-                plain::<Truncate>(())
-            }
-            Op::Descriptor => {
-                let Descriptor {} = parcel.request()?;
-                let file = handle.file()?;
-                // Not for adding only: whoever has such a descriptor can make it one for writing.
-                let (read, write) = (handle.access().contains(Access::READ), handle.access().contains(Access::WRITE));
-                if !read && !write {
-                    return Err(Fault::NotPermitted.into());
-                }
-                Ok(protocol::answer::<Descriptor>(&Ok(())).file(file.descriptor(read, write)?).into())
-            }
-        }
-    }
-
-    fn open(&self, handle: &Handle, parcel: &Parcel<'_>) -> Done {
-        let Open { path, access, create, create_new, truncate, no_follow, mode } = parcel.request()?;
-        let directory = handle.directory()?;
-        if access.is_empty() || (truncate && !access.contains(Access::WRITE)) {
-            return Err(Fault::InvalidArgument.into());
-        }
-        handle.require(access)?;
-        if create || create_new {
-            handle.require(Access::WRITE)?;
-        }
-        let how = OpenHow {
-            read: access.contains(Access::READ),
-            write: access.intersects(Access::WRITE | Access::APPEND),
-            create,
-            create_new,
-            truncate,
-            no_follow,
-            mode,
-        };
-        // Charged first: a client at its limit opens, creates and cuts nothing.
-        self.hand_out::<Open>(parcel, access, || Ok(Node::File(Arc::new(directory.open(&path, &how)?))))
-    }
-
-    fn narrow(&self, handle: &Handle, parcel: &Parcel<'_>) -> Done {
-        let Narrow { path, access } = parcel.request()?;
-        let access = access.unwrap_or(handle.access());
-        if access.is_empty() {
-            return Err(Fault::InvalidArgument.into());
-        }
-        handle.require(access)?;
-        self.hand_out::<Narrow>(parcel, access, || match path.as_slice() {
-            [] => Ok(handle.node().clone()),
-            path => Ok(Node::Directory(Arc::new(handle.directory()?.subdirectory(path)?))),
-        })
-    }
-
-    /// Makes a handle, charged to the task that asked.
-    fn hand_out<R: Request<Reply = Opened>>(
-        &self,
-        parcel: &Parcel<'_>,
-        access: Access,
-        node: impl FnOnce() -> Result<Node, Failure>,
-    ) -> Done {
-        let charge = self.charges.take(parcel.sender.task, parcel.sender.uid)?;
-        let node = node()?;
-        let stat = node.stat()?;
-        let right = self.handles.open(node, access, charge).map_err(|error| {
-            tracing::warn!(%error, "no port for a handle");
-            Fault::ServerFull
-        })?;
-        Ok(protocol::answer::<R>(&Ok(Opened { access, stat })).move_send(right).into())
-    }
-
-    fn rename(&self, handle: &Handle, parcel: &mut Parcel<'_>) -> Done {
-        let Rename { from, to, replace } = parcel.request()?;
-        let here = writable(handle)?;
-        match parcel.right.take() {
-            None => here.rename(&from, here, &to, replace)?,
-            Some(right) => {
-                let target = self.handles.find(&right).ok_or(Fault::ForeignDirectory)?;
-                here.rename(&from, writable(&target)?, &to, replace)?;
-            }
-        }
-        plain::<Rename>(())
-    }
-
-    /// Linux reads from the file into memory that the client has mapped too, where there is such memory. Else short reads come in the packet, and long ones
-    /// in a region that Linux fills and that is lent to the client as it is; if there is no memory for one, the answer is a short read, and the client goes
-    /// on from there.
-    fn read(&self, file: &OpenFile, offset: u64, length: u64, lend: Lend<'_>) -> Done {
-        let size = file.stat()?.size;
-        let there = length.min(size.saturating_sub(offset));
-        if (LOAN_MIN..=LOAN_MAX).contains(&there)
-            && let Some(lend) = lend
-        {
-            let mut loan = lend(there as usize);
-            if loan.is_in_place() {
-                let length = file.read_into(offset, &mut loan)?;
-                loan.truncate(length);
-                let message = protocol::answer::<Read>(&Ok(Bytes { length: length as u64 })).loan(loan);
-                return Ok(Answer { message, lends: true });
-            }
-        }
-        if there > INLINE_MAX as u64
-            && let Some(region) = self.fill_region(file, offset, there)?
-        {
-            let message = protocol::answer::<Read>(&Ok(Bytes { length: there })).lend_region(&region);
-            return Ok(Answer { message, lends: true });
-        }
-        // Also at and behind the end: files whose size Linux does not know (those of /proc) say 0 and have bytes.
-        let bytes = file.read(offset, (length as usize).min(INLINE_MAX))?;
-        Ok(protocol::answer::<Read>(&Ok(Bytes { length: bytes.len() as u64 })).memory(bytes).into())
     }
 
     /// `None` if there is no room for a region or the file has become shorter meanwhile.
-    fn fill_region(&self, file: &OpenFile, offset: u64, length: u64) -> Result<Option<Region>, Failure> {
+    fn fill_region(&self, file: &OpenFile, offset: u64, length: u64) -> Result<Option<Region>> {
         let no_room = |error: libtask::Error| {
             tracing::debug!(%error, length, "no region for a long read");
             None
@@ -347,7 +106,167 @@ impl Operator {
     }
 }
 
-fn write(file: &OpenFile, offset: u64, payload: &Lease) -> Result<u64, Failure> {
+impl protocol::Directory for Service<'_> {
+    fn open(&self, path: &[u8], how: OpenOptions, caller: &Caller) -> Result<(SendRight<dyn protocol::File>, Opened)> {
+        let OpenOptions { access, create, create_new, truncate, no_follow, mode } = how;
+        self.in_directory(Access::empty(), |directory| {
+            if access.is_empty() || (truncate && !access.contains(Access::WRITE)) {
+                return Err(Fault::InvalidArgument.into());
+            }
+            self.handle.require(access)?;
+            if create || create_new {
+                self.handle.require(Access::WRITE)?;
+            }
+            let (read, write) = (access.contains(Access::READ), access.intersects(Access::WRITE | Access::APPEND));
+            let how = OpenHow { read, write, create, create_new, truncate, no_follow, mode };
+            self.hand_out(caller, access, || Ok(Node::File(Arc::new(directory.open(path, &how)?))))
+        })
+    }
+    fn narrow(&self, path: &[u8], access: Option<Access>, caller: &Caller) -> Result<(SendRight<dyn protocol::Directory>, Opened)> {
+        self.in_directory(Access::empty(), |directory| {
+            self.narrower(access.unwrap_or(self.handle.access()), caller, || match path {
+                [] => Ok(self.handle.node().clone()),
+                path => Ok(Node::Directory(Arc::new(directory.subdirectory(path)?))),
+            })
+        })
+    }
+    fn mkdir(&self, path: &[u8], mode: u32) -> Result<()> {
+        self.in_directory(Access::WRITE, |directory| directory.make_directory(path, mode))
+    }
+    fn rename(&self, from: &[u8], to: &[u8], replace: bool, target: Option<SendRight<dyn protocol::Directory>>) -> Result<()> {
+        self.in_directory(Access::WRITE, |here| match target {
+            None => here.rename(from, here, to, replace),
+            Some(right) => {
+                let target = self.operator.handles.find(&right).ok_or(Fault::ForeignDirectory)?;
+                let there = target.directory()?;
+                target.require(Access::WRITE)?;
+                here.rename(from, there, to, replace)
+            }
+        })
+    }
+    fn remove(&self, path: &[u8]) -> Result<()> {
+        self.in_directory(Access::WRITE, |directory| directory.remove(path))
+    }
+    fn stat(&self, path: &[u8], follow: bool) -> Result<Stat> {
+        self.in_directory(Access::empty(), |directory| directory.stat(path, follow))
+    }
+    fn list(&self, cursor: u64, stat: bool) -> Result<Page> {
+        self.in_directory(Access::READ, |directory| directory.list(cursor, stat))
+    }
+    fn read_link(&self, path: &[u8]) -> Result<Vec<u8>> {
+        self.in_directory(Access::READ, |directory| directory.read_link(path))
+    }
+    fn sync(&self) -> Result<()> {
+        self.in_directory(Access::empty(), Directory::sync)
+    }
+}
+
+impl protocol::File for Service<'_> {
+    /// Linux reads from the file into memory that the client has mapped too, where there is such memory. Else short reads come in the packet, and long ones
+    /// in a region that Linux fills and that is lent to the client as it is; if there is no memory for one, the answer is a short read, and the client goes
+    /// on from there.
+    fn read(&self, offset: u64, length: u64, caller: &Caller) -> Result<Lease> {
+        let file = self.file(Access::READ)?;
+        let length = length.min(READ_MAX);
+        let there = length.min(file.stat()?.size.saturating_sub(offset));
+        if (LOAN_MIN..=LOAN_MAX).contains(&there) {
+            let mut loan = caller.loan(there as usize);
+            if loan.is_in_place() {
+                let filled = file.read_into(offset, &mut loan)?;
+                loan.truncate(filled);
+                return Ok(loan.into());
+            }
+        }
+        if there > INLINE_MAX as u64
+            && let Some(region) = self.operator.fill_region(file, offset, there)?
+        {
+            return Ok(region.into());
+        }
+        // Also at and behind the end: files whose size Linux does not know (those of /proc) say 0 and have bytes.
+        Ok(file.read(offset, (length as usize).min(INLINE_MAX))?.into())
+    }
+    /// A client that changes the bytes meanwhile has them written as they then are.
+    fn write(&self, offset: u64, bytes: Lease) -> Result<u64> {
+        write(self.file(Access::WRITE)?, offset, bounded(&bytes)?)
+    }
+    /// In one piece, so that no other writer's comes between.
+    fn append(&self, bytes: Lease) -> Result<u64> {
+        let file = self.file(Access::APPEND)?;
+        match bounded(&bytes)?.own_bytes() {
+            Some(own) => file.append(own),
+            None => file.append(&bytes.to_vec()),
+        }
+    }
+    fn truncate(&self, size: u64) -> Result<()> {
+        self.file(Access::WRITE)?.truncate(size)
+    }
+    fn stat(&self) -> Result<Stat> {
+        self.file(Access::empty())?.stat()
+    }
+    fn sync(&self, data_only: bool) -> Result<()> {
+        self.file(Access::empty())?.sync(data_only)
+    }
+    fn narrow(&self, access: Access, caller: &Caller) -> Result<(SendRight<dyn protocol::File>, Opened)> {
+        self.file(Access::empty())?;
+        self.narrower(access, caller, || Ok(self.handle.node().clone()))
+    }
+    fn descriptor(&self) -> Result<Descriptor> {
+        let file = self.file(Access::empty())?;
+        // Not for adding only: whoever has such a descriptor can make it one for writing.
+        let (read, write) = (self.handle.access().contains(Access::READ), self.handle.access().contains(Access::WRITE));
+        if !read && !write {
+            return Err(Fault::NotPermitted.into());
+        }
+        Ok(file.descriptor(read, write)?.into())
+    }
+}
+
+impl Service<'_> {
+    /// The file that the handle stands for, if it permits that.
+    fn file(&self, access: Access) -> Result<&OpenFile> {
+        let file = self.handle.file()?;
+        self.handle.require(access)?;
+        Ok(file)
+    }
+
+    /// Does something with the directory that the handle stands for, if it permits that.
+    fn in_directory<T>(&self, access: Access, act: impl FnOnce(&Directory) -> Result<T>) -> Result<T> {
+        let directory = self.handle.directory()?;
+        self.handle.require(access)?;
+        act(directory).map_err(|failure| match failure.fault() {
+            // In a removed directory nothing is found, but that is not the name's fault.
+            Some(Fault::NotFound) if directory.is_removed() => Fault::Stale.into(),
+            _ => failure,
+        })
+    }
+
+    fn narrower<I: ?Sized>(&self, access: Access, caller: &Caller, node: impl FnOnce() -> Result<Node>) -> Result<(SendRight<I>, Opened)> {
+        if access.is_empty() {
+            return Err(Fault::InvalidArgument.into());
+        }
+        self.handle.require(access)?;
+        self.hand_out(caller, access, node)
+    }
+
+    /// Makes a handle, charged to the task that asked. Charged first: a client at its limit opens, creates and cuts nothing.
+    fn hand_out<I: ?Sized>(&self, caller: &Caller, access: Access, node: impl FnOnce() -> Result<Node>) -> Result<(SendRight<I>, Opened)> {
+        let sender = caller.sender();
+        let charge = self.operator.charges.take(sender.task, sender.uid)?;
+        let node = node()?;
+        let stat = node.stat()?;
+        let right = self.operator.handles.open(node, access, charge).map_err(|error| {
+            tracing::warn!(%error, "no port for a handle");
+            Fault::ServerFull
+        })?;
+        Ok((right.typed(), Opened { access, stat }))
+    }
+}
+
+fn bounded(bytes: &Lease) -> Result<&Lease> {
+    if bytes.len() as u64 > WRITE_MAX { Err(Fault::TooLarge.into()) } else { Ok(bytes) }
+}
+
+fn write(file: &OpenFile, offset: u64, payload: &Lease) -> Result<u64> {
     if let Some(bytes) = payload.own_bytes() {
         return file.write(offset, bytes);
     }
@@ -368,16 +287,4 @@ fn write(file: &OpenFile, offset: u64, payload: &Lease) -> Result<u64, Failure> 
         }
     }
     Ok(done as u64)
-}
-
-fn readable(handle: &Handle) -> Result<&Directory, Failure> {
-    let directory = handle.directory()?;
-    handle.require(Access::READ)?;
-    Ok(directory)
-}
-
-fn writable(handle: &Handle) -> Result<&Directory, Failure> {
-    let directory = handle.directory()?;
-    handle.require(Access::WRITE)?;
-    Ok(directory)
 }

@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use libtask::{Message, Next, Notification, ReceiveRight, Received, ReplyRight, SendError, SendRight, Task};
+use libtask::{Message, Next, Notification, ReceiveRight, Received, SendRight, Task, interface};
 use umach_file_api::error::{Failure, Fault, FileError, Subject};
-use umach_file_api::protocol::{self, Access};
+use umach_file_api::protocol::Access;
 use umach_name_api::Names;
 
 use crate::charge::{Charges, HandleLimits};
 use crate::handle::{Handle, Handles, Node};
-use crate::operate::{Answer, Lend, Lending, Operator, Parcel};
+use crate::operate::{Lending, Operator};
 use crate::tree::Directory;
 use crate::turns::{Place, Turns};
 
@@ -31,6 +31,8 @@ pub const LENT: u64 = 1 << 30;
 /// Requests of one task that wait beyond those under work: as many as a task has threads in the kernel process by default, so that only who does
 /// not wait for answers is ever refused.
 const PARKED: usize = 64;
+/// No request carries more rights or memory than this.
+const PARTS_MAX: usize = 1;
 /// Queue of the root's port, which all new clients share.
 const ROOT_QUEUE: u32 = 256;
 /// Descriptors left to the rest of the process: its lanes, and what messages under work bring along.
@@ -137,8 +139,7 @@ struct Shared {
 #[derive(Debug)]
 struct Job {
     handle: Arc<Handle>,
-    parcel: Parcel<'static>,
-    reply: Option<ReplyRight>,
+    request: Received,
 }
 
 impl Server {
@@ -284,13 +285,9 @@ impl Shared {
     /// Works off parked requests. What came meanwhile has its chance between two of them.
     fn catch_up(&self) -> Next {
         loop {
-            let Some((task, job)) = self.turns().take() else { return Next::Continue };
-            let lend = job.reply.as_ref().map(|right| |len| right.loan(len));
-            let lend: Lend<'_> = lend.as_ref().map(|lend| lend as _);
-            let Answer { message, .. } = self.perform(task, &job.handle, job.parcel, lend);
-            if let Some(right) = job.reply {
-                told(right.send(message));
-            }
+            let Some((task, mut job)) = self.turns().take() else { return Next::Continue };
+            settle(self.perform(task, &job.handle, &mut job.request), &mut job.request);
+            drop(job);
             match self.operator.handles.set().try_receive() {
                 Ok(Some(mut received)) => match self.arrive(&mut received) {
                     Next::Stop => return Next::Stop,
@@ -309,66 +306,52 @@ impl Shared {
             return Next::Stop;
         }
         let id = received.context();
-        if let Some(notification) = received.take_notification() {
+        if let Some(notification) = received.notification() {
             if let Notification::NoSenders { .. } = notification {
                 self.operator.handles.close(id);
             }
             return Next::Continue;
         }
-        let operation = received.id();
-        let refuse = |fault: Fault| Next::Reply(protocol::refusal(operation, Failure::from(fault)));
+        let refuse = |received: &Received, fault: Fault| interface::refuse(received, &Failure::from(fault));
         let Some(handle) = self.operator.handles.get(id) else {
-            return refuse(Fault::Stale);
+            return refuse(received, Fault::Stale);
         };
-        let Some((parcel, message)) = Parcel::unpack(received) else {
-            return refuse(Fault::BadRequest);
-        };
-        let task = parcel.sender.task;
+        if received.parts() > PARTS_MAX {
+            return refuse(received, Fault::BadRequest);
+        }
+        let task = received.sender().task;
         let mut turns = self.turns();
         match turns.place(task) {
             Place::Run => {
                 drop(turns);
-                let Answer { message, lends } = self.perform(task, &handle, parcel, Some(&|len| message.loan(len)));
-                let next = Next::Reply(message);
-                if lends {
-                    settle(next, received);
-                    return Next::Continue;
-                }
-                next
+                self.perform(task, &handle, received)
             }
-            // Under the lock: whoever finishes a request of this task from now on finds this one.
+            // Under the lock: whoever finishes a request of this task from now on finds this one. What it lends stays where the client put it.
             Place::Park => {
-                let parcel = parcel.into_owned();
-                turns.park(task, Job { handle, parcel, reply: received.reply_right() });
+                turns.park(task, Job { handle, request: received.take_message() });
                 Next::Continue
             }
             Place::Busy => {
                 drop(turns);
-                refuse(Fault::Busy)
+                refuse(received, Fault::Busy)
             }
         }
     }
 
-    fn perform(&self, task: u64, handle: &Handle, mut parcel: Parcel<'_>, lend: Lend<'_>) -> Answer {
-        let answer = self.operator.answer(handle, &mut parcel, lend);
+    fn perform(&self, task: u64, handle: &Handle, request: &mut Received) -> Next {
+        let next = self.operator.answer(handle, request);
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.turns().finish(task);
-        answer
+        next
     }
 }
 
-/// Answers at once instead of with the next receive.
+/// Answers at once instead of with the next receive. That a client is gone, or does not want to listen, is its own affair; the answer's rights are released.
 fn settle(next: Next, received: &mut Received) {
     if let Next::Reply(message) = next
         && received.wants_reply()
+        && let Err(error) = received.reply(message)
     {
-        told(received.reply(message));
-    }
-}
-
-/// That a client is gone, or does not want to listen, is its own affair; the answer's rights are released.
-fn told(sent: Result<(), SendError>) {
-    if let Err(error) = sent {
         tracing::debug!(%error, "an answer found nobody");
     }
 }

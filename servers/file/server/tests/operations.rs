@@ -295,6 +295,22 @@ fn narrowed_handle_permits_what_it_says_and_never_more() {
 }
 
 #[test]
+fn handle_says_which_interface_it_serves() {
+    let world = World::new();
+    let root = world.client("curious").root();
+    let file = root.create("f").unwrap();
+    assert_eq!(root.right().describe().unwrap().name, "umach.Directory");
+    assert_eq!(file.right().describe().unwrap().name, "umach.File");
+    // Opened through a typed client, the answer says what the new handle permits.
+    let client = root.right().duplicate().client();
+    let (sub, opened) = client.narrow(b"", Some(Access::READ)).unwrap();
+    assert_eq!((opened.access, opened.stat.kind), (Access::READ, Kind::Directory));
+    assert!(sub.client().open(b"f", OpenOptions::new().read(true)).is_ok());
+    let widened = file.narrow(Access::from_bits_retain(0x81));
+    assert_eq!(fault(widened), Fault::NotPermitted, "a bit that is nothing is permitted by nobody");
+}
+
+#[test]
 fn read_only_server_gives_out_nothing_else() {
     let world = World::with(|config| config.read_only = true);
     fs::write(world.path().join("f"), b"text").unwrap();

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::thread;
 
-use common::{DEADLINE, World, await_true, fault, pattern};
+use common::{DEADLINE, World, await_true, fault, ids, pattern};
 use libtask::Message;
 use umach_file_api::{Dir, Fault, File, FileError};
 use umach_file_server::HandleLimits;
@@ -63,12 +63,8 @@ fn client_that_dies_leaves_nothing_open() {
         // Requests whose answers nobody will read: a long read, and an open whose handle dies on its way.
         let nowhere = client.task.new_port().unwrap();
         for _ in 0..3 {
-            let read = umach_file_api::protocol::Read { offset: 0, length: 1 << 20 };
-            let id = umach_file_api::protocol::Op::Read as i32;
-            files[0].right().send(Message::new(id).body(&read).reply_to(&nowhere)).unwrap();
-            let narrow = umach_file_api::protocol::Narrow { path: Vec::new(), access: None };
-            let id = umach_file_api::protocol::Op::Narrow as i32;
-            root.right().send(Message::new(id).body(&narrow).reply_to(&nowhere)).unwrap();
+            files[0].right().send(ids::read(0, 1 << 20).reply_to(&nowhere)).unwrap();
+            root.right().send(ids::narrow().reply_to(&nowhere)).unwrap();
         }
         client.control.terminate().unwrap();
         drop((dirs, files, nowhere, root, client));

@@ -9,18 +9,18 @@ use std::mem::MaybeUninit;
 
 use rustix::fs::{AtFlags, FileType, RawDir, SeekFrom};
 use umach_file_api::error::Fault;
-use umach_file_api::protocol::{NAME_MAX, PAGE_MAX, Page, RawEntry, push_entry};
+use umach_file_api::protocol::{Entry, NAME_MAX, PAGE_MAX, Page};
 
 use super::{Directory, Result, failure, kind_of, retry, stat_of};
 
+/// No entry is larger.
+const ENTRY_MAX: usize = NAME_MAX + 112;
 /// Room for one batch of getdents; a name and its record fit many times.
 const BATCH: usize = 32 * 1024;
-/// No row is longer: a name and, in postcard, a dozen numbers of at most ten bytes.
-const ROW_MAX: usize = NAME_MAX + 160;
 
 impl Directory {
-    /// The entries from `cursor` on, as rows of the protocol, `.` and `..` left out. A page may be empty and yet have a next one.
-    pub fn list(&self, cursor: u64, with_stat: bool) -> Result<(Page, Vec<u8>)> {
+    /// The entries from `cursor` on, `.` and `..` left out. A page may be empty and yet have a next one.
+    pub fn list(&self, cursor: u64, with_stat: bool) -> Result<Page> {
         let directory = self.open_for_reading().map_err(|error| match error.fault() {
             // The descriptor is there, the directory is not: it was removed.
             Some(Fault::NotFound) => Fault::Stale.into(),
@@ -32,8 +32,8 @@ impl Directory {
             }
             retry(|| rustix::fs::seek(&directory, SeekFrom::Start(cursor)))?;
         }
-        let mut rows = Vec::new();
-        let mut page = Page { count: 0, next: None };
+        let mut page = Page { entries: Vec::new(), next: None };
+        let mut room = PAGE_MAX;
         let mut buffer = [MaybeUninit::<u8>::uninit(); BATCH];
         let mut entries = RawDir::new(&directory, &mut buffer);
         while let Some(entry) = entries.next() {
@@ -51,19 +51,15 @@ impl Directory {
             let need_stat = with_stat || entry.file_type() == FileType::Unknown;
             let stat = need_stat.then(|| rustix::fs::statat(self.fd(), name, AtFlags::SYMLINK_NOFOLLOW).ok()).flatten();
             let stat = stat.as_ref().map(stat_of);
-            let row = RawEntry {
-                name: name.to_bytes().to_vec(),
-                kind: stat.map_or(kind_of(entry.file_type()), |stat| stat.kind),
-                inode: entry.ino(),
-                stat: stat.filter(|_| with_stat),
-            };
-            push_entry(&row, &mut rows);
-            page.count += 1;
-            if rows.len() + ROW_MAX > PAGE_MAX {
-                return Ok((page, rows));
+            let kind = stat.map_or(kind_of(entry.file_type()), |stat| stat.kind);
+            let entry = Entry::new(name.to_bytes(), kind, entry.ino(), stat.filter(|_| with_stat));
+            room -= entry.size_max();
+            page.entries.push(entry);
+            if room < ENTRY_MAX {
+                return Ok(page);
             }
         }
         page.next = None;
-        Ok((page, rows))
+        Ok(page)
     }
 }

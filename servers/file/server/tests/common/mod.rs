@@ -113,3 +113,40 @@ pub fn fault<T: std::fmt::Debug>(result: Result<T, FileError>) -> umach_file_api
 pub fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i % 251) as u8 ^ (i / 65536) as u8).collect()
 }
+
+/// Messages as a client that is not ours makes them: the methods' ids, and bodies by hand.
+pub mod ids {
+    use libtask::{Interface, Message};
+    use umach_file_api::OpenOptions;
+    use umach_file_api::protocol::{Access, Directory, File};
+
+    pub const DIRECTORY: i32 = <dyn Directory as Interface>::BASE;
+    pub const FILE: i32 = <dyn File as Interface>::BASE;
+    pub const OPEN: i32 = DIRECTORY;
+    pub const RENAME: i32 = DIRECTORY + 3;
+    pub const WRITE: i32 = FILE + 1;
+
+    /// Every method.
+    pub fn all() -> impl Iterator<Item = i32> {
+        (DIRECTORY..DIRECTORY + 9).chain(FILE..FILE + 8)
+    }
+    pub fn open_read() -> Message {
+        Message::new(OPEN).body(&(b"f".as_slice(), OpenOptions::new().read(true)))
+    }
+    pub fn narrow() -> Message {
+        Message::new(DIRECTORY + 1).body(&(b"".as_slice(), None::<Access>))
+    }
+    pub fn rename() -> Message {
+        Message::new(RENAME).body(&(b"f".as_slice(), b"g".as_slice(), true, Some(0u32)))
+    }
+    pub fn list(cursor: u64) -> Message {
+        Message::new(DIRECTORY + 6).body(&(cursor, true))
+    }
+    pub fn read(offset: u64, length: u64) -> Message {
+        Message::new(FILE).body(&(offset, length))
+    }
+    /// The bytes are to be the first part.
+    pub fn write(offset: u64) -> Message {
+        Message::new(WRITE).body(&(offset, 0u32))
+    }
+}
