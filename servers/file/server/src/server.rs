@@ -275,7 +275,7 @@ impl Shared {
     /// One message, and then whatever parked request has its turn now: nobody else would come back for that.
     fn turn(&self, received: &mut Received) -> Next {
         let mut next = self.arrive(received);
-        if self.turns().has_ready() {
+        if !matches!(next, Next::Stop) && self.turns().has_ready() {
             settle(next, received);
             next = self.catch_up();
         }
