@@ -10,7 +10,7 @@
 //! | an error in the body | partly gone: see [`Message::lost`] |
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use umach_abi::control::{PortDeallocate, PortGetRefs, msg_flags};
 use umach_abi::limits::MESSAGE_MAX;
@@ -436,6 +436,78 @@ pub(crate) enum Begun {
     Slot(Open, Box<Message>),
     /// The answer comes to this port.
     Port(ReceiveRight),
+    /// The request, with where to answer, is to be sent again: who was to take it did not.
+    Again(Box<Message>, ReceiveRight),
+}
+
+/// What became of a call that was to start without waiting.
+pub(crate) enum Started {
+    /// It is on its way.
+    Begun(Begun),
+    /// There is no room for the request.
+    Full(Message),
+    /// The request is to be sent, with where to answer: then the answer comes there.
+    Send(Message, ReceiveRight),
+}
+
+/// Starts a call without waiting for room. `ring`: wakes its receiver at once; else whoever finishes the call does.
+pub(crate) fn start_call(held: &Held, message: Message, ring: bool) -> Result<Started, SendError> {
+    let task = held.task();
+    if message.has_reply() {
+        let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
+        return Err(SendError { error, message: Some(Box::new(message)) });
+    }
+    if let Some(mut body) = message.plain(&mut [0; 4]) {
+        match exchange::begin_plain(task, held, message.id(), &mut body, &Lazy::new(|| after(Some(Duration::ZERO))), false) {
+            Ok(None) => {}
+            Ok(Some(Ok(open))) => {
+                trace::calling(task, held.label(), &message);
+                if ring {
+                    task.0.plane.ring_for(task, &open);
+                }
+                return Ok(Started::Begun(Begun::Slot(open, Box::new(message))));
+            }
+            Ok(Some(Err(_))) => return Ok(Started::Full(message)),
+            Err(error) => return Err(not_sent(error, message)),
+        }
+    }
+    send_again(task, message)
+}
+
+fn send_again(task: &Task, message: Message) -> Result<Started, SendError> {
+    match task.new_port() {
+        Ok(port) => Ok(Started::Send(message.reply_to(&port), port)),
+        Err(error) => Err(SendError { error, message: Some(Box::new(message)) }),
+    }
+}
+
+/// What a look at a call found that is not over by that alone.
+pub(crate) enum Course {
+    Answered(Received),
+    /// Its answer comes otherwise.
+    Now(Begun),
+}
+
+/// A call in a slot has come to this; the slot is free again. Does not wait.
+pub(crate) fn take_course(held: &Held, message: Message, finished: Finished) -> Result<Course> {
+    let task = held.task();
+    match finished {
+        Finished::Answered(answer) => Ok(answered_plainly(task, answer).map(Course::Answered)?),
+        Finished::Moved(name) => Ok(Course::Now(Begun::Port(ReceiveRight::adopt(task, name)))),
+        Finished::NotTaken => match send_again(task, message)? {
+            Started::Send(message, port) => Ok(Course::Now(Begun::Again(Box::new(message), port))),
+            _ => unreachable!("it is to be sent"),
+        },
+        finished => Ok(conclude_call(held, message, calling(Some(Duration::ZERO)), Some(finished)).map(Course::Answered)?),
+    }
+}
+
+/// What came to the port of a call.
+pub(crate) fn answer_at_port(held: &Held, answer: Received) -> Result<Received> {
+    if answer.is_send_once_notification() {
+        return Err(Error::on(Code::MIG_SERVER_DIED, CALLING, held.kind(), held.name()));
+    }
+    Ok(answer)
 }
 
 pub(crate) fn begin_call(held: &Held, message: Message, timeout: Option<Duration>) -> Result<Begun, SendError> {
@@ -475,12 +547,12 @@ pub(crate) fn finish_call(held: &Held, begun: Begun, timeout: Option<Duration>) 
             Called::Code(code) => return Err(Error::on(code, CALLING, held.kind(), held.name())),
             Called::Else(finished) => conclude_call(held, *message, calling(timeout), Some(finished)),
         },
-        Begun::Port(port) => {
-            let answer = receive(&port.held, timeout)?;
-            if answer.is_send_once_notification() {
-                return Err(Error::on(Code::MIG_SERVER_DIED, CALLING, held.kind(), held.name()));
-            }
-            return Ok(answer);
+        Begun::Port(port) => return answer_at_port(held, receive(&port.held, timeout)?),
+        Begun::Again(message, port) => {
+            let until = after(timeout);
+            send(held, Disposition::CopySend, *message, timeout)?;
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            return answer_at_port(held, receive(&port.held, left)?);
         }
     };
     answered.map_err(|failed| failed.error)
@@ -489,7 +561,7 @@ pub(crate) fn finish_call(held: &Held, begun: Begun, timeout: Option<Duration>) 
 /// Nobody wants the answer.
 pub(crate) fn give_up_call(held: &Held, begun: &Begun) {
     if let Begun::Slot(open, _) = begun {
-        held.task().0.plane.give_up_call(open);
+        held.task().0.plane.give_up_call(held.task(), open);
     }
 }
 

@@ -120,6 +120,11 @@ pub enum Error {
         /// What was asked for.
         wanted: &'static str,
     },
+    /// A future has to wait, and no runtime was attached to its task that would wake it; or the one that was is over.
+    #[error(
+        "no async runtime watches this task's messages; attach one: libtask::tokio::attach(&task), libtask::smol::attach(&task), or Task::attach"
+    )]
+    NotAttached,
     /// An open file did not come with its message.
     #[error("no open file: {why}")]
     File {
@@ -152,6 +157,11 @@ impl Error {
     pub(crate) fn on(code: Code, what: &'static str, kind: RightKind, name: Name) -> Error {
         Error::Mach { code, what, on: Some(RightLabel::new(kind, name)) }
     }
+    /// A future's deadline has passed.
+    #[cfg(any(feature = "tokio", feature = "smol"))]
+    pub(crate) fn late() -> Error {
+        Error::mach(Code::MACH_RCV_TIMED_OUT, "waiting with a deadline")
+    }
     pub(crate) fn io(what: &'static str, source: impl Into<io::Error>) -> Error {
         Error::Io { what, source: source.into() }
     }
@@ -165,6 +175,7 @@ impl Error {
             Error::Body { .. } | Error::Part { .. } => Code::MIG_TYPE_ERROR,
             Error::Memory { .. } => Code::KERN_MEMORY_FAILURE,
             Error::File { .. } => Code::KERN_NOT_FOUND,
+            Error::NotAttached => Code::KERN_NOT_WAITING,
             Error::NoKernel { .. } | Error::Io { .. } | Error::Protocol(_) => Code::KERN_FAILURE,
         }
     }
@@ -224,6 +235,9 @@ umach_abi::explanations! { Error besides [Mach, Failure]:
     Part = LIBTASK_PART, "the message has no such part at this index",
         "the sender put its rights and memory in another order, or left one out",
         "check that both sides use the same description of the interface";
+    NotAttached = LIBTASK_NOT_ATTACHED, "a future has to wait, and no runtime watches its task's messages",
+        "no runtime was attached to the task, or the one that was is over",
+        "attach the runtime to the task, once, before its futures wait: libtask::tokio::attach, libtask::smol::attach or Task::attach";
     File = LIBTASK_FILE, "an open file did not come with its message",
         "the sender ended, or the message was passed on by a task that had no lane for files to this one",
         "ask the sender to send it again";
@@ -250,6 +264,12 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         std::error::Error::source(&self.error)
+    }
+}
+
+impl From<Error> for SendError {
+    fn from(error: Error) -> SendError {
+        SendError { error, message: None }
     }
 }
 

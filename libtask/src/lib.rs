@@ -72,7 +72,7 @@
 //! # What to know
 //!
 //! * Open files travel too ([`Message::file`]): a descriptor goes to the task that receives when the message is sent.
-//! * A program with an event loop, or an async runtime, watches a [`Poller`].
+//! * Calls, sends and receives are futures too, in tokio, smol, or an event loop of the program's own: [`aio`], `docs/async.md`. A program with an event loop and no futures watches a [`Poller`].
 //! * Everything is `Send + Sync`; any number of threads may send and receive at once. One that waits holds a lane of its own, and a task has at most
 //!   60: the next that would wait waits for a lane first. So do not let more threads than that wait for each other within one task.
 //! * A wait has a deadline where you give one; [`SendRight::call`] has one of 30 seconds. Dropping a request unanswered, or dying with it, is told to the
@@ -81,6 +81,7 @@
 //! * After `fork` the child is not the task: every call fails with [`Error::Forked`], unless a task was made for it ([`Task::before_fork`]). No descriptor survives `exec`, except the lane that
 //!   [`Task::spawn`] hands to the child.
 
+pub mod aio;
 mod connect;
 mod control;
 mod deliver;
@@ -102,9 +103,13 @@ mod receive;
 mod received;
 mod region;
 mod right;
+#[cfg(feature = "smol")]
+pub mod smol;
 pub mod spawn;
 mod sys;
 mod task;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod trace;
 mod tracer;
 mod transport;

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use crate::aio::Polled;
 use crate::deliver::{self, Begun};
 use crate::error::{Result, SendError};
 use crate::message::Message;
 use crate::received::Received;
 use crate::right::{CALL_TIMEOUT, SendRight};
 
-/// A call whose answer is still to be had. Several may be on their way at once, also to one port; each has its own answer.
+/// A call whose answer is still to be had. Several may be on their way at once, also to one port; each has its own answer. It is finished by a thread that waits
+/// ([`PendingCall::finish`]) or awaited as a future (see [`crate::aio`]); one that is dropped is given up.
 ///
 /// ```
 /// use libtask::{Message, Next, run_local};
@@ -29,8 +31,10 @@ use crate::right::{CALL_TIMEOUT, SendRight};
 /// ```
 #[must_use = "the answer is lost with it"]
 pub struct PendingCall {
-    right: SendRight,
-    begun: Option<Begun>,
+    pub(crate) right: SendRight,
+    pub(crate) begun: Option<Begun>,
+    /// What it needs as a future.
+    pub(crate) polled: Polled,
 }
 
 impl<I: ?Sized> SendRight<I> {
@@ -38,11 +42,14 @@ impl<I: ?Sized> SendRight<I> {
     /// long as [`SendRight::call`].
     pub fn begin_call(&self, message: Message) -> Result<PendingCall, SendError> {
         let begun = deliver::begin_call(&self.held, message, Some(CALL_TIMEOUT))?;
-        Ok(PendingCall { right: self.duplicate().untyped(), begun: Some(begun) })
+        Ok(PendingCall::new(self.duplicate().untyped(), begun))
     }
 }
 
 impl PendingCall {
+    pub(crate) fn new(right: SendRight, begun: Begun) -> PendingCall {
+        PendingCall { right, begun: Some(begun), polled: Polled::default() }
+    }
     /// Waits for the answer as long as [`SendRight::call`] does.
     pub fn finish(self) -> Result<Received> {
         self.finish_within(CALL_TIMEOUT)

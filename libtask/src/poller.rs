@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use umach_abi::Code;
@@ -59,6 +59,11 @@ use crate::transport::pool::Need;
 /// An answer can be waited for in the same way: send with [`Message::reply_to`](crate::Message::reply_to) a port of the program's own, and look there.
 pub struct Poller {
     task: Task,
+    core: PollCore,
+}
+
+/// A poller that does not keep its task.
+pub(crate) struct PollCore {
     bell: Arc<Bell>,
     /// Of a lane of the in-process kernel, which has no socket.
     local: Option<OwnedFd>,
@@ -104,8 +109,37 @@ impl Bell {
 impl Task {
     /// A descriptor that is readable when this task should look for messages.
     pub fn poller(&self) -> Result<Poller> {
+        Ok(Poller { task: self.clone(), core: PollCore::open(self)? })
+    }
+}
+
+impl Poller {
+    /// Makes the descriptor readable as soon as something comes. `true`: something may have come since the program looked, so it should look again
+    /// before it waits.
+    pub fn arm(&self) -> Result<bool> {
+        let (mut state, _) = self.core.ask(&self.task)?;
+        let plane = &self.task.0.plane;
+        let seen = state.arrivals;
+        state.arrivals = plane.arrivals();
+        plane.arm_poller(&self.task, &self.core.bell, seen)
+    }
+
+    /// Takes what made the descriptor readable, and lets peers go on without ringing. To be called before the program looks for messages; if it is
+    /// not, [`Poller::arm`] does it.
+    pub fn drain(&self) -> Result<()> {
+        self.core.drain(&self.task).map(drop)
+    }
+
+    /// The task it belongs to.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+}
+
+impl PollCore {
+    pub(crate) fn open(task: &Task) -> Result<PollCore> {
         const WHAT: &str = "opening a lane to poll";
-        let mut lane = self.lane(Need::Prompt)?;
+        let mut lane = task.lane(Need::Prompt)?;
         let opened = lane.request(&LaneOpen {})?.map(drop);
         let attached = lane.attached.pop();
         drop(lane);
@@ -116,53 +150,56 @@ impl Task {
             Link::Socket(_) => None,
         };
         let bell = Arc::new(Bell { link, seq: AtomicU32::new(0), armed: AtomicBool::new(false) });
-        self.0.plane.add_poller(&bell);
-        Ok(Poller { task: self.clone(), bell, local, state: Mutex::default() })
+        task.0.plane.add_poller(&bell);
+        Ok(PollCore { bell, local, state: Mutex::default() })
     }
-}
 
-impl Poller {
-    /// Makes the descriptor readable as soon as something comes. `true`: something may have come since the program looked, so it should look again
-    /// before it waits.
-    pub fn arm(&self) -> Result<bool> {
-        self.task.check_fork()?;
+    /// Arms it for futures: what is waited for is to be looked at afterwards. True if there is mail that was not there before.
+    pub(crate) fn arm(&self, task: &Task) -> Result<bool> {
+        let (_state, mail) = self.ask(task)?;
+        task.0.plane.arm_for_futures(task, &self.bell).map(|()| mail)
+    }
+
+    /// Whether what comes makes the descriptor readable.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.bell.armed.load(Ordering::SeqCst)
+    }
+
+    /// Takes what made the descriptor readable. True if there is mail that was not there before.
+    pub(crate) fn drain(&self, task: &Task) -> Result<bool> {
         let mut state = self.state.lock();
-        self.read_answer(&mut state)?;
-        let plane = &self.task.0.plane;
-        plane.look(&self.task)?;
+        let seen = state.seen;
+        state.arrivals = task.0.plane.arrivals();
+        task.0.plane.disarm_poller(&self.bell);
+        self.read_answer(task, &mut state)?;
+        Ok(state.seen != seen)
+    }
+
+    /// What it was armed for is not waited for any more.
+    pub(crate) fn disarm(&self, task: &Task) {
+        task.0.plane.disarm_poller(&self.bell);
+    }
+
+    /// Pulls events, and has the question under way. Says whether there is mail that was not there before.
+    fn ask(&self, task: &Task) -> Result<(MutexGuard<'_, State>, bool)> {
+        task.check_fork()?;
+        let mut state = self.state.lock();
+        let seen = state.seen;
+        self.read_answer(task, &mut state)?;
+        task.0.plane.look(task)?;
         if !state.in_flight {
-            self.ask(&mut state)?;
+            let seq = self.bell.seq.load(Ordering::Relaxed).wrapping_add(1);
+            self.bell.seq.store(seq, Ordering::Release);
+            let mut packet = Vec::with_capacity(32);
+            Poll { seen: state.seen }.encode(seq, &mut packet);
+            self.bell.send(&packet)?;
+            state.in_flight = true;
         }
-        let seen = state.arrivals;
-        state.arrivals = plane.arrivals();
-        plane.arm_poller(&self.task, &self.bell, seen)
+        let mail = state.seen != seen;
+        Ok((state, mail))
     }
 
-    /// Takes what made the descriptor readable, and lets peers go on without ringing. To be called before the program looks for messages; if it is
-    /// not, [`Poller::arm`] does it.
-    pub fn drain(&self) -> Result<()> {
-        let mut state = self.state.lock();
-        state.arrivals = self.task.0.plane.arrivals();
-        self.task.0.plane.disarm_poller(&self.bell);
-        self.read_answer(&mut state)
-    }
-
-    /// The task it belongs to.
-    pub fn task(&self) -> &Task {
-        &self.task
-    }
-
-    fn ask(&self, state: &mut State) -> Result<()> {
-        let seq = self.bell.seq.load(Ordering::Relaxed).wrapping_add(1);
-        self.bell.seq.store(seq, Ordering::Release);
-        let mut packet = Vec::with_capacity(32);
-        Poll { seen: state.seen }.encode(seq, &mut packet);
-        self.bell.send(&packet)?;
-        state.in_flight = true;
-        Ok(())
-    }
-
-    fn read_answer(&self, state: &mut State) -> Result<()> {
+    fn read_answer(&self, task: &Task, state: &mut State) -> Result<()> {
         if !state.in_flight {
             return Ok(());
         }
@@ -179,7 +216,7 @@ impl Poller {
         let Some(packet) = packet else { return Ok(()) };
         let (head, fields) = Head::read(&packet).map_err(Error::Protocol)?;
         if head.op & EVENTS_WAIT != 0 {
-            self.task.0.events_wait.store(true, Ordering::Relaxed);
+            task.0.events_wait.store(true, Ordering::Relaxed);
         }
         if head.op & !EVENTS_WAIT != Poll::OP {
             return Err(Error::Protocol(Malformed::UnknownOp { op: head.op }));
@@ -210,6 +247,12 @@ fn receive(socket: &Socket) -> Result<Option<Vec<u8>>> {
 
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
+        self.core.as_fd()
+    }
+}
+
+impl AsFd for PollCore {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match (&self.bell.link, &self.local) {
             (Link::Socket(socket), _) => socket.as_fd(),
             (Link::Local(_), bell) => bell.as_ref().expect("made with the poller").as_fd(),
@@ -225,7 +268,7 @@ impl std::os::fd::AsRawFd for Poller {
 
 impl Drop for Poller {
     fn drop(&mut self) {
-        self.task.0.plane.disarm_poller(&self.bell);
+        self.core.disarm(&self.task);
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
@@ -16,7 +17,7 @@ use umach_abi::{Code, Name, RightKind, notify};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::deliver;
-use crate::direct::{Borrowed, Owed};
+use crate::direct::{Borrowed, CallerWatch, Owed};
 use crate::error::{Error, Result, SendError};
 use crate::files::{Lost, Unclaimed};
 use crate::lease::Lease;
@@ -480,14 +481,6 @@ impl Received {
         inner.reply = self.take_answer();
         Received { task: self.task.clone(), inner }
     }
-    /// Whether nobody waits for the answer any more.
-    pub(crate) fn is_given_up(&self) -> bool {
-        match &self.inner.reply {
-            Answer::None => false,
-            Answer::Right(right) => right.is_dead(),
-            Answer::Slot(owed) => self.task.0.plane.is_given_up(owed),
-        }
-    }
     /// How many rights and memories it carries.
     pub fn parts(&self) -> usize {
         self.inner.slots.len()
@@ -632,6 +625,29 @@ impl Received {
     /// Whether somebody waits for an answer.
     pub fn wants_reply(&self) -> bool {
         !matches!(self.inner.reply, Answer::None)
+    }
+    /// Whether whoever wanted an answer has given the call up, or is gone: then there is no point in working on one. A hint, which costs nothing for a call that came over a
+    /// link, and a request to the kernel process for any other.
+    pub fn is_given_up(&self) -> bool {
+        if let Some(watch) = self.caller_watch() {
+            return watch.is_over();
+        }
+        matches!(&self.inner.reply, Answer::Right(right) if right.is_dead())
+    }
+    /// To see whether the caller gives up, if the answer goes into a slot.
+    pub(crate) fn caller_watch(&self) -> Option<CallerWatch> {
+        match &self.inner.reply {
+            Answer::None => None,
+            Answer::Slot(owed) => Some(owed.watch()),
+            Answer::Right(right) => self.task.0.plane.watch_owed(right.held().name()),
+        }
+    }
+    /// The send-once right to answer, if that is what there is.
+    pub(crate) fn answer_once(&self) -> Option<&Arc<Held>> {
+        match &self.inner.reply {
+            Answer::Right(ReplyRight::Once(right)) => Some(&right.held),
+            _ => None,
+        }
     }
     /// Takes the right to answer as it is.
     pub(crate) fn take_answer(&mut self) -> Answer {

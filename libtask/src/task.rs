@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicBool;
 use umach_abi::control::{self, Call, Hello, Reply};
 use umach_abi::{Code, Features, Name, RightKind, VERSION};
 
+use crate::aio::Hub;
 use crate::control::{Host, HostControl, TaskControl};
 use crate::direct::Plane;
 use crate::error::{Error, Result};
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) host: Name,
     pub(crate) plane: Plane,
     pub(crate) files: Files,
+    pub(crate) hub: Arc<Hub>,
     /// An answer said that there are events to pull.
     pub(crate) events_wait: Arc<AtomicBool>,
 }
@@ -101,6 +103,7 @@ impl Task {
             pool: Pool::new(lane, task_self),
             plane: Plane::default(),
             files: Files::default(),
+            hub: Arc::default(),
             events_wait,
         };
         let task = Task(Arc::new(inner));
@@ -301,6 +304,9 @@ impl Task {
         let name = self.0.plane.forget_reply(name).unwrap_or(name);
         if kind == RightKind::Receive {
             self.0.plane.forget_reply_ports();
+        }
+        if matches!(kind, RightKind::Receive | RightKind::PortSet) {
+            self.0.hub.leave_polled(name);
         }
         self.0.pool.release(Release { kind, name, guard });
         if matches!(kind, RightKind::Receive | RightKind::PortSet) && !self.0.pool.is_held_here() {

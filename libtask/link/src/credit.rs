@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use umach_abi::link::{CLOSINGS, CREDIT_CLOSED, CREDIT_DELIVERED, CREDIT_SIZE, CREDITS, ROUTES, WANTS};
+use umach_abi::link::{CLOSINGS, CREDIT_CLOSED, CREDIT_DELIVERED, CREDIT_SIZE, CREDITS, ROUTES, WANTS, bell};
 
 use crate::bell::Bell;
 use crate::memory::{Fence, Memory, Word, base};
@@ -31,7 +31,7 @@ pub fn add<M: Memory>(mem: &M, mine: usize, route: u32, messages: u32) {
 pub fn wanted<M: Memory>(mem: &M, mine: usize, route: u32) -> Bell {
     let at = word_at(mine, route);
     mem.fence(Fence::Delivered);
-    if mem.word(want_at(mine ^ 1, route)).load(Acquire) == 0 { Bell::None } else { Bell::Futex(at) }
+    Bell::wanted(mem.word(want_at(mine ^ 1, route)).load(Acquire), at)
 }
 
 /// Messages of `route` that the task of half `peer` says it has delivered.
@@ -72,8 +72,13 @@ pub fn closings<M: Memory>(mem: &M, peer: usize) -> u32 {
 
 /// Sender: says whether it waits for credit on outgoing route `route`. After saying so, [`read`] once more, then sleep on ([`word_at`], the value read).
 pub fn want<M: Memory>(mem: &M, mine: usize, route: u32, want: bool) {
-    mem.word(want_at(mine, route)).store(want as u32, Relaxed);
-    if want {
+    want_by(mem, mine, route, if want { bell::FUTEX } else { bell::NONE });
+}
+
+/// The same, and how it is to be woken: a [`umach_abi::link::bell`].
+pub fn want_by<M: Memory>(mem: &M, mine: usize, route: u32, bell: u32) {
+    mem.word(want_at(mine, route)).store(bell, Relaxed);
+    if bell != bell::NONE {
         mem.fence(Fence::CreditWanted);
     }
 }

@@ -113,7 +113,8 @@ impl<M: Memory> Incoming<M> {
         self.mem.word(word).store(self.head, Release);
         self.mem.fence(Fence::Consumed);
         keep_up(&*self.mem, self.mine, self.head);
-        if concerns(self.wanted(), start, self.head) { Bell::Futex(word) } else { Bell::None }
+        let wanted = self.wanted();
+        if concerns(wanted, start, self.head) { Bell::wanted(wanted, word) } else { Bell::None }
     }
 
     /// Whether there is something: never false if it was published before the last fence.

@@ -50,6 +50,8 @@ pub enum Fence {
     Answered,
     /// Caller: about to sleep, then is there an answer? (`Answered`)
     SlotWaits,
+    /// Caller: call given up, then is its server rung for? (`Armed`)
+    GivenUp,
     /// Receiver: message counted, then does the sender want credit? (`CreditWanted`)
     Delivered,
     /// Sender: credit wanted, then is there some? (`Delivered`)

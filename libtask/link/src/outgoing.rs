@@ -65,8 +65,9 @@ pub struct Outgoing<M> {
     head: u32,
     /// Bytes promised to [`Outgoing::push_reserved`].
     reserved: u32,
-    /// How many wait for space.
+    /// How many wait for space, and how many of them are woken through the kernel process.
     waiting: u32,
+    polled: u32,
 }
 
 impl<M: Memory> Outgoing<M> {
@@ -79,7 +80,7 @@ impl<M: Memory> Outgoing<M> {
     pub fn starting_at(mem: Arc<M>, mine: usize, position: u32) -> Outgoing<M> {
         const { assert!(M::RING.is_power_of_two() && M::RING as usize >= 2 * RECORD_HEAD) };
         mem.word(base(mine) + TAIL).store(position, Release);
-        Outgoing { mem, mine, tail: position, published: position, head: position, reserved: 0, waiting: 0 }
+        Outgoing { mem, mine, tail: position, published: position, head: position, reserved: 0, waiting: 0, polled: 0 }
     }
 
     /// Writes a record and publishes it, with all that [`Outgoing::push_quiet`] wrote. Ring the bell.
@@ -152,6 +153,11 @@ impl<M: Memory> Outgoing<M> {
             }
         }
     }
+    /// The same for one that is woken through the kernel process. As long as there is such a one, so is everybody.
+    pub fn want_space_polled(&mut self, want: bool) {
+        self.polled = if want { self.polled + 1 } else { self.polled.checked_sub(1).expect("one that waited") };
+        self.want_space(want);
+    }
     /// The word that changes when the consumer makes room.
     pub fn head_word(&self) -> usize {
         other(self.mine) + HEAD
@@ -205,7 +211,8 @@ impl<M: Memory> Outgoing<M> {
     }
     /// Asks for more space than there is now: which head the wish is about tells the consumer one wish from the next, see `bell`.
     fn ask(&self) {
-        self.mem.word(base(self.mine) + SPACE_WANTED).store(self.head | bell::FUTEX, Relaxed);
+        let bell = if self.polled > 0 { bell::KERNEL } else { bell::FUTEX };
+        self.mem.word(base(self.mine) + SPACE_WANTED).store(self.head | bell, Relaxed);
         self.mem.fence(Fence::SpaceWanted);
     }
     /// Point of no return: there is room.

@@ -9,10 +9,10 @@
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use umach_abi::link::{SLOT_GIVEN_UP, SLOT_HEAD, SLOT_MAX, SLOT_SIZE, SLOT_WAITS, SLOTS, SLOTS_AT, slot as state};
+use umach_abi::link::{SLOT_GIVEN_UP, SLOT_HEAD, SLOT_MAX, SLOT_SIZE, SLOT_WAITS, SLOTS, SLOTS_AT, bell, slot as state};
 use umach_abi::records::violation;
 
-use crate::bell::Bell;
+use crate::bell::{Bell, LOW, armed};
 use crate::evidence::Evidence;
 use crate::memory::{Fence, Memory, Word, base, other};
 
@@ -118,10 +118,10 @@ pub fn read_into<M: Memory>(mem: &M, mine: usize, slot: u32, out: &mut [u8]) {
 
 /// Says how the thread that waits for the answer in `slot` wants to be woken. Unless that is not at all, [`poll`] once more afterwards, then
 /// sleep on ([`word_at`] of the peer's half, [`word_seen`] before that poll).
-pub fn wait_flag<M: Memory>(mem: &M, mine: usize, slot: u32, bell: u32) {
+pub fn wait_flag<M: Memory>(mem: &M, mine: usize, slot: u32, how: u32) {
     assert!((slot as usize) < SLOTS, "slot {slot} is out of range");
-    mem.word(base(mine) + SLOT_WAITS + 4 * slot as usize).store(bell, Relaxed);
-    if bell != umach_abi::link::bell::NONE {
+    mem.word(base(mine) + SLOT_WAITS + 4 * slot as usize).store(how, Relaxed);
+    if how != bell::NONE {
         mem.fence(Fence::SlotWaits);
     }
 }
@@ -131,16 +131,24 @@ pub fn wait_flag<M: Memory>(mem: &M, mine: usize, slot: u32, bell: u32) {
 pub fn stop_waiting<M: Memory>(mem: &M, mine: usize, slot: u32) {
     assert!((slot as usize) < SLOTS, "slot {slot} is out of range");
     let word = mem.word(base(mine) + SLOT_WAITS + 4 * slot as usize);
-    if word.load(Relaxed) != umach_abi::link::bell::NONE {
-        word.store(umach_abi::link::bell::NONE, Relaxed);
+    if word.load(Relaxed) != bell::NONE {
+        word.store(bell::NONE, Relaxed);
     }
 }
 
-/// Nobody waits for the answer to the call of this generation in `slot` any more, nor to earlier ones. Told for who asks, not for correctness.
-pub fn give_up<M: Memory>(mem: &M, mine: usize, slot: u32, generation: u32) {
+/// Nobody waits for the answer to the call of this generation in `slot` any more, nor to earlier ones. Told for who asks, not for correctness. True if the peer wants to
+/// be rung for news.
+///
+/// The word must not fall behind by more than half of the generations: see [`GIVEN_UP_STEP`].
+pub fn give_up<M: Memory>(mem: &M, mine: usize, slot: u32, generation: u32) -> bool {
     assert!((slot as usize) < SLOTS, "slot {slot} is out of range");
     mem.word(base(mine) + SLOT_GIVEN_UP + 4 * slot as usize).store(generation & GENERATIONS, Release);
+    mem.fence(Fence::GivenUp);
+    armed(mem, mine ^ 1) & LOW != bell::NONE
 }
+
+/// Whoever starts a call whose generation is a multiple of this gives up those before it, which are over: so old ones are never taken for new ones.
+pub const GIVEN_UP_STEP: u32 = 1 << 24;
 
 /// Whether the peer gave up the call of this generation in `slot`.
 pub fn is_given_up<M: Memory>(mem: &M, mine: usize, slot: u32, generation: u32) -> bool {

@@ -193,7 +193,7 @@ impl Plane {
             index: event.index,
             limit: event.value.max(1),
             link,
-            wanting: AtomicU32::new(0),
+            wanting: Mutex::default(),
             over: AtomicBool::new(false),
             key,
             asking: Mutex::default(),

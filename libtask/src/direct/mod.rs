@@ -5,7 +5,7 @@
 //! could as well go through the kernel process; `crate::exchange` decides for each, and nobody above it notices.
 //!
 //! Read in this order: `table` (what is known), `shortcut`, `events` (how it becomes known), `ends`, `reclaim`, `send`, `read`, `receive`, `replies`, `pending`, `wait`,
-//! `floor`;
+//! `floor`, `watch`;
 //! and for memory `lend`, `borrow`, `contents`.
 
 mod borrow;
@@ -24,6 +24,7 @@ mod send;
 mod shortcut;
 mod table;
 mod wait;
+mod watch;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -40,6 +41,7 @@ pub(crate) use receive::{Came, Frame, Ticket, Want};
 pub(crate) use replies::Owed;
 pub(crate) use send::{Answer, Carry, Doubt, Finished, Lazy, Open, Sent, Ticketed, Until};
 pub(crate) use shortcut::Shortcut;
+pub(crate) use watch::{AnswerWatch, CallerWatch, RoomWatch};
 
 use crate::error::Result;
 use crate::sys::attention::Attention;

@@ -167,7 +167,7 @@ impl Plane {
         place.has_pending.store(false, Ordering::Release);
         for one in all {
             self.epoch.1.fetch_sub(1, Ordering::Relaxed);
-            self.give_up_call(&one.open);
+            self.give_up_call(task, &one.open);
             if let Some((port, _)) = one.moved {
                 self.drop_port(task, port);
             }

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use umach_abi::link::bell;
 
 use super::Plane;
+use super::table::Link;
 use crate::error::Result;
 use crate::poller::Bell;
 use crate::task::Task;
@@ -63,15 +64,7 @@ impl Plane {
 
     /// Has the poller's descriptor made readable by what comes from now on. True if there may be something now.
     pub(crate) fn arm_poller(&self, task: &Task, bell: &Bell, seen: u32) -> Result<bool> {
-        if !bell.armed.swap(true, Ordering::Relaxed) {
-            self.pollers.armed.fetch_add(1, Ordering::Relaxed);
-        }
-        fence(Ordering::SeqCst); // `umach_link::Fence::Polled`
-        let warm = self.warm.read().clone();
-        for link in warm.iter() {
-            umach_link::arm(&*link.memory, link.mine, bell::KERNEL);
-        }
-        fence(Ordering::SeqCst);
+        let warm = self.arm_links(bell);
         let read = if self.is_active() { self.poll(task, &warm) } else { Ok(()) };
         let answers = self.arm_pending();
         let events = self.control_word() != self.pulled.load(Ordering::Acquire) || task.0.events_wait.load(Ordering::Relaxed);
@@ -82,6 +75,20 @@ impl Plane {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// The first half of it: all links ring through the kernel process.
+    pub(super) fn arm_links(&self, bell: &Bell) -> Arc<[Arc<Link>]> {
+        if !bell.armed.swap(true, Ordering::Relaxed) {
+            self.pollers.armed.fetch_add(1, Ordering::Relaxed);
+        }
+        fence(Ordering::SeqCst); // `umach_link::Fence::Polled`
+        let warm = self.warm.read().clone();
+        for link in warm.iter() {
+            umach_link::arm(&*link.memory, link.mine, bell::KERNEL);
+        }
+        fence(Ordering::SeqCst);
+        warm
     }
 
     /// The program looks by itself.

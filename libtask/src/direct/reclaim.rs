@@ -193,7 +193,7 @@ impl Candidate {
             let Some(mut outbox) = route.try_outbox() else { return false };
             let (_, sending) = outbox.of(route);
             let counted = credit::read(&*link.memory, 1 - link.mine, route.place() as u32);
-            sending.stopped || (sending.ahead(counted) == 0 && route.wanting.load(Ordering::Relaxed) == 0)
+            sending.stopped || (sending.ahead(counted) == 0 && !route.is_wanted())
         };
         let received =
             |route: &Arc<InRoute>| route.accepted.load(Ordering::Relaxed) == route.delivered.load(Ordering::Relaxed) && !route.held.holds();

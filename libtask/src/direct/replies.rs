@@ -4,7 +4,6 @@
 //! is given to a third task, or asked about.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -18,6 +17,7 @@ use umach_link::slot;
 use super::Plane;
 use super::send::Carry;
 use super::table::Link;
+use super::watch::CallerWatch;
 use crate::error::Result;
 use crate::task::Task;
 
@@ -37,6 +37,10 @@ impl Owed {
     }
     pub(super) fn link(&self) -> &Arc<Link> {
         &self.link
+    }
+    /// To see whether the caller gives up.
+    pub(crate) fn watch(&self) -> CallerWatch {
+        CallerWatch::new(self.link.clone(), self.slot, self.generation)
     }
 }
 
@@ -78,11 +82,6 @@ impl Replies {
 }
 
 impl Plane {
-    /// Whether the caller does not wait for this answer any more.
-    pub(crate) fn is_given_up(&self, owed: &Owed) -> bool {
-        let link = &owed.link;
-        link.down.load(Ordering::Acquire) || slot::is_given_up(&*link.memory, link.mine, owed.slot, owed.generation)
-    }
     /// Whether the name is a reply owed in a slot.
     pub(crate) fn owes(&self, name: Name) -> bool {
         match place_of(name) {
@@ -96,6 +95,13 @@ impl Plane {
         let at = place_of(name)?;
         let owed = self.replies.owed.lock();
         owed.0.get(at).filter(|named| named.turn == name.0 as u8).map(|named| named.owed.link.clone())
+    }
+
+    /// To see whether the caller gives up, if the name is one of these.
+    pub(crate) fn watch_owed(&self, name: Name) -> Option<CallerWatch> {
+        let at = place_of(name)?;
+        let owed = self.replies.owed.lock();
+        owed.0.get(at).filter(|named| named.turn == name.0 as u8).map(|named| named.owed.watch())
     }
 
     /// Gives it a name, as a right of its own.

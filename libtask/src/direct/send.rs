@@ -176,7 +176,7 @@ impl Plane {
         }
         let number = sending.sent.wrapping_add(1);
         let reply = if call {
-            let Some(reply) = link.calls.lock().begin(route.id, number) else { return Try::NoRoute };
+            let Some(reply) = link.begin_call(route.id, number) else { return Try::NoRoute };
             Some(reply)
         } else {
             None
@@ -260,8 +260,7 @@ impl Plane {
         }
         // Say that somebody waits, and look once more before sleeping.
         if credit {
-            route.wanting.fetch_add(1, Ordering::Relaxed);
-            credit::want(&*link.memory, link.mine, route.place() as u32, true);
+            route.want_credit(false, true);
         } else {
             link.outbox.lock().ring.want_space(true);
         }
@@ -273,9 +272,7 @@ impl Plane {
             self.sleep(&[(word, seen)], control, until);
         }
         if credit {
-            if route.wanting.fetch_sub(1, Ordering::Relaxed) == 1 {
-                credit::want(&*link.memory, link.mine, route.place() as u32, false);
-            }
+            route.want_credit(false, false);
         } else {
             link.outbox.lock().ring.want_space(false);
         }
@@ -331,7 +328,7 @@ impl Plane {
                 continue;
             }
             let number = sending.sent.wrapping_add(1);
-            let reply = if call { link.calls.lock().begin(route.id, number) } else { None };
+            let reply = if call { link.begin_call(route.id, number) } else { None };
             drop(outbox);
             let posted = post((route.id, number), reply);
             let mut outbox = link.outbox.lock();
@@ -437,7 +434,7 @@ impl Plane {
             self.check_kernel(task, start.elapsed())?;
         };
         match finished {
-            Finished::Late => self.give_up_call(&open),
+            Finished::Late => self.give_up_call(task, &open),
             _ => self.end_call(&open),
         }
         Ok(finished)
@@ -522,11 +519,15 @@ impl Plane {
         link.calls.lock().end(open.slot);
     }
 
-    /// The same of a call that was not answered: its server may ask.
-    pub(crate) fn give_up_call(&self, open: &Open) {
+    /// The same of a call that was not answered: its server may ask, and is rung for if it wants to be.
+    pub(crate) fn give_up_call(&self, task: &Task, open: &Open) {
         let link = &open.route.link;
-        slot::give_up(&*link.memory, link.mine, open.slot, open.generation);
+        let answered = slot::is_of(link.slot_word(open.slot).load(Ordering::Acquire), open.generation);
+        if slot::give_up(&*link.memory, link.mine, open.slot, open.generation) && !answered && !link.is_down() {
+            link.ring(Bell::Kernel);
+        }
         self.end_call(open);
+        self.ring_due(task);
     }
 
     /// The answer, if it is there.
@@ -681,6 +682,16 @@ impl Link {
     pub(super) fn sender(&self) -> crate::received::Sender {
         let super::table::Peer { task, pid, uid, gid } = self.peer;
         crate::received::Sender { task, pid, uid, gid }
+    }
+    /// A slot and its new generation, for the numbered message of a route.
+    #[inline]
+    fn begin_call(&self, route: u64, number: u32) -> Option<(u32, u32)> {
+        let (slot, generation) = self.calls.lock().begin(route, number)?;
+        if generation.is_multiple_of(slot::GIVEN_UP_STEP) {
+            // All before it are over; nobody has to be told now.
+            slot::give_up(&*self.memory, self.mine, slot, generation - 1);
+        }
+        Some((slot, generation))
     }
     /// The word of a slot in which the peer answers.
     #[inline]

@@ -12,8 +12,8 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use slab::Slab;
 use smallvec::SmallVec;
 use umach_abi::Name;
-use umach_abi::link::{self, SLOTS};
-use umach_link::{Incoming, Mapping, Memory, Outgoing};
+use umach_abi::link::{self, SLOTS, bell};
+use umach_link::{Incoming, Mapping, Memory, Outgoing, credit};
 
 use super::borrow::{Borrowed, PeerArenas};
 use super::contents::Contents;
@@ -197,7 +197,7 @@ impl Calls {
             None => return None,
         };
         let generation = &mut self.generations[slot as usize];
-        *generation = (*generation + 1) & GENERATION_MAX;
+        *generation = (*generation % GENERATION_MAX) + 1;
         let generation = *generation;
         self.open.0[slot as usize] = Some(Call { generation, route, number, ticket: false, fate: Fate::Open });
         Some((slot, generation))
@@ -218,8 +218,8 @@ pub(super) struct OutRoute {
     pub(super) index: u32,
     pub(super) limit: u32,
     pub(super) link: Arc<Link>,
-    /// Threads that wait for credit.
-    pub(super) wanting: AtomicU32,
+    /// Who waits for credit.
+    pub(super) wanting: Mutex<Wanting>,
     /// It is in no table any more.
     pub(super) over: AtomicBool,
     /// Where its [`Sending`] is in the link's outbox.
@@ -227,6 +227,10 @@ pub(super) struct OutRoute {
     /// Held while a message with rights is at the kernel process.
     pub(super) asking: Mutex<()>,
 }
+
+/// Threads, and futures, that wait for credit.
+#[derive(Default)]
+pub(super) struct Wanting([u32; 2]);
 
 /// What changes with each message on a route.
 pub(super) struct Sending {
@@ -388,6 +392,22 @@ impl OutRoute {
     pub(super) fn try_outbox(&self) -> Option<MutexGuard<'_, Outbox>> {
         let outbox = self.link.outbox.try_lock()?;
         (!self.asking.is_locked()).then_some(outbox)
+    }
+    /// One more thread (or future, which is woken through the kernel process) waits for credit, or one less. While a future does, all are woken so.
+    pub(super) fn want_credit(&self, future: bool, want: bool) {
+        let Wanting(counts) = &mut *self.wanting.lock();
+        let count = &mut counts[usize::from(future)];
+        *count = if want { *count + 1 } else { count.saturating_sub(1) };
+        let bell = match counts {
+            [0, 0] => bell::NONE,
+            [_, 0] => bell::FUTEX,
+            _ => bell::KERNEL,
+        };
+        credit::want_by(&*self.link.memory, self.link.mine, self.place() as u32, bell);
+    }
+    /// Whether somebody waits for credit.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanting.lock().0 != [0, 0]
     }
     /// Shows those who look how far this side is.
     pub(super) fn show_sent(&self, sending: &Sending) {

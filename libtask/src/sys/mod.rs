@@ -7,3 +7,5 @@ pub(crate) mod fork;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod socket;
+#[cfg(feature = "tokio")]
+pub(crate) mod watch;

@@ -168,19 +168,19 @@ fn tests(unit: bool, direct: &[String]) -> Vec<Step> {
             Step::cargo(name, &["nextest", "run", "--workspace", "--filterset", filter], variables)
         };
         // Those that choose a mode themselves, and those whose calls `strace` counts, run once.
-        let modal = "package(umach-tests) and (binary(conformance) or binary(scenarios) or kind(lib))";
-        let scenarios = |mode: &String| run("conformance and scenarios", modal, &[direct_variable(mode)]);
+        let modal = "package(umach-tests) and (binary(aio) or binary(conformance) or binary(scenarios) or kind(lib))";
+        let scenarios = |mode: &String| run("conformance, scenarios, async", modal, &[direct_variable(mode)]);
         let once = run(
             "crash, faults, hostile peers",
-            "package(umach-tests) and not (binary(conformance) or binary(scenarios) or kind(lib) or binary(history))",
+            "package(umach-tests) and not (binary(aio) or binary(conformance) or binary(scenarios) or kind(lib) or binary(history))",
             &[],
         );
         // The model has a step of its own.
         let units = unit.then(|| run("unit and integration tests", "not package(umach-tests) and not binary(model)", &[]));
         (direct.iter().map(scenarios).chain([once]).collect::<Vec<_>>(), units)
     } else {
-        let modal = ["test", "--workspace", "--test", "conformance", "--test", "scenarios"];
-        let scenarios = |mode: &String| Step::cargo("conformance and scenarios", &modal, &[direct_variable(mode)]);
+        let modal = ["test", "--workspace", "--test", "aio", "--test", "conformance", "--test", "scenarios"];
+        let scenarios = |mode: &String| Step::cargo("conformance, scenarios, async", &modal, &[direct_variable(mode)]);
         let all = Step::cargo("tests", &["test", "--workspace", "--lib", "--bins", "--tests"], &[ops(MODEL_OPS_UNIT)]);
         (direct.iter().map(scenarios).collect(), Some(all))
     };

@@ -1,0 +1,216 @@
+//! Calls.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::hub::{Seat, Wish};
+use super::send::{Room, Sending};
+use crate::deliver::{self, Begun, Course, Started};
+use crate::direct::Lazy;
+use crate::error::Result;
+use crate::exchange::after;
+use crate::message::Message;
+use crate::pending::PendingCall;
+use crate::received::Received;
+use crate::right::SendRight;
+
+/// What a call needs while it is polled.
+#[derive(Default)]
+pub(crate) struct Polled {
+    seat: Option<Seat>,
+    /// The request is to be sent again.
+    sending: Option<Sending>,
+    /// Since when it waits to be woken, if it looked for a while before.
+    asleep: Option<Instant>,
+}
+
+impl Polled {
+    fn leave(&mut self) {
+        if let Some(seat) = &mut self.seat {
+            seat.leave();
+        }
+    }
+}
+
+impl PendingCall {
+    /// The answer, if it is there; else the waker is woken when it may be. Only the last waker counts. [`Error::NotAttached`](crate::Error::NotAttached) if nobody is there
+    /// to wake it; it can be finished otherwise then.
+    ///
+    /// Panics if the call has been answered already.
+    pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received>> {
+        let task = self.right.task().clone();
+        loop {
+            let epoch = task.0.hub.epoch();
+            let seated = self.polled.seat.as_ref().is_some_and(Seat::is_taken);
+            match self.begun.take().expect("a call is answered once") {
+                Begun::Slot(open, message) => {
+                    let plane = &task.0.plane;
+                    let finished = if seated || !task.0.hub.is_quiet() {
+                        plane.look_at_call(&task, &open)?
+                    } else {
+                        match plane.finish_soon(&task, open, &Lazy::new(|| after(None)))? {
+                            Ok(finished) => match deliver::take_course(&self.right.held, *message, finished)? {
+                                Course::Answered(answer) => return Poll::Ready(Ok(answer)),
+                                Course::Now(begun) => {
+                                    self.begun = Some(begun);
+                                    continue;
+                                }
+                            },
+                            Err(still) => {
+                                self.polled.asleep = Some(Instant::now());
+                                let wait = self.wait_for_slot(&task, Begun::Slot(still, message), seated, cx, epoch)?;
+                                if wait { return Poll::Pending } else { continue }
+                            }
+                        }
+                    };
+                    match finished {
+                        None => {
+                            if self.wait_for_slot(&task, Begun::Slot(open, message), seated, cx, epoch)? {
+                                return Poll::Pending;
+                            }
+                        }
+                        Some(finished) => {
+                            plane.end_call(&open);
+                            self.polled.leave();
+                            if let Some(since) = self.polled.asleep.take() {
+                                plane.learn(since.elapsed());
+                            }
+                            match deliver::take_course(&self.right.held, *message, finished)? {
+                                Course::Answered(answer) => return Poll::Ready(Ok(answer)),
+                                Course::Now(begun) => self.begun = Some(begun),
+                            }
+                        }
+                    }
+                }
+                Begun::Port(port) => match port.try_receive()? {
+                    Some(answer) => {
+                        self.polled.leave();
+                        return Poll::Ready(deliver::answer_at_port(&self.right.held, answer));
+                    }
+                    None => {
+                        let name = port.name();
+                        self.begun = Some(Begun::Port(port));
+                        let seat = self.polled.seat.get_or_insert_with(|| Seat::new(&task));
+                        if seat.wait(&task, Wish::Message(name), cx, epoch)? {
+                            return Poll::Pending;
+                        }
+                    }
+                },
+                Begun::Again(message, port) => {
+                    let sending = self.polled.sending.get_or_insert_with(|| Sending::new(&self.right, None));
+                    sending.set(*message);
+                    match sending.poll(cx) {
+                        Poll::Pending => {
+                            let message = sending.take().expect("not sent");
+                            self.begun = Some(Begun::Again(Box::new(message), port));
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(sent) => {
+                            self.polled.sending = None;
+                            sent?;
+                            self.begun = Some(Begun::Port(port));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has the answer rung for. `false`: look again.
+    fn wait_for_slot(&mut self, task: &crate::Task, begun: Begun, seated: bool, cx: &mut Context<'_>, epoch: u64) -> Result<bool> {
+        let Begun::Slot(open, _) = &begun else { unreachable!("a call in a slot") };
+        let seat = self.polled.seat.get_or_insert_with(|| Seat::new(task));
+        let waits = if seated {
+            seat.wait_on(task, cx, epoch)
+        } else {
+            let watch = task.0.plane.watch_answer(open);
+            if watch.is_over() { Ok(false) } else { seat.wait(task, Wish::Answer(watch), cx, epoch) }
+        };
+        self.begun = Some(begun);
+        waits
+    }
+}
+
+impl Future for PendingCall {
+    type Output = Result<Received>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Received>> {
+        self.poll_answer(cx)
+    }
+}
+
+/// A call as a future: [`SendRight::call_async`]. Nothing is sent before it is polled. Dropping it gives the call up.
+#[must_use = "nothing is sent before it is awaited"]
+pub struct CallFuture {
+    right: SendRight,
+    state: State,
+}
+
+enum State {
+    Start(Message, Option<Room>),
+    Send(Sending, crate::ReceiveRight),
+    Answer(PendingCall),
+    Done,
+}
+
+impl<I: ?Sized> SendRight<I> {
+    /// Sends and waits for the answer, as [`SendRight::call`] does, without a thread that waits, and without a deadline of its own: see [`crate::aio`].
+    pub fn call_async(&self, message: Message) -> CallFuture {
+        CallFuture { right: self.duplicate().untyped(), state: State::Start(message, None) }
+    }
+}
+
+impl Future for CallFuture {
+    type Output = Result<Received>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Received>> {
+        let this = &mut *self;
+        let held = &this.right.held;
+        loop {
+            match std::mem::replace(&mut this.state, State::Done) {
+                State::Start(message, room) => {
+                    let hub = &held.task().0.hub;
+                    let epoch = hub.epoch();
+                    match deliver::start_call(held, message, !hub.is_quiet())? {
+                        Started::Begun(begun) => this.state = State::Answer(PendingCall::new(this.right.duplicate(), begun)),
+                        Started::Send(message, port) => this.state = State::Send(Sending::new(&this.right, Some(message)), port),
+                        Started::Full(message) => {
+                            let mut room = room.unwrap_or_else(|| Room::new(held.task()));
+                            let waits = room.wait(held, cx, epoch)?;
+                            this.state = State::Start(message, Some(room));
+                            if waits {
+                                return Poll::Pending;
+                            }
+                        }
+                    }
+                }
+                State::Send(mut sending, port) => match sending.poll(cx) {
+                    Poll::Ready(sent) => {
+                        sent?;
+                        this.state = State::Answer(PendingCall::new(this.right.duplicate(), Begun::Port(port)));
+                    }
+                    Poll::Pending => {
+                        this.state = State::Send(sending, port);
+                        return Poll::Pending;
+                    }
+                },
+                State::Answer(mut call) => match call.poll_answer(cx) {
+                    Poll::Pending => {
+                        this.state = State::Answer(call);
+                        return Poll::Pending;
+                    }
+                    ready => return ready,
+                },
+                State::Done => panic!("a call was polled after its end"),
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for CallFuture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a call of {}", self.right)
+    }
+}
