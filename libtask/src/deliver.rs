@@ -436,8 +436,10 @@ pub(crate) enum Begun {
     Slot(Open, Box<Message>),
     /// The answer comes to this port.
     Port(ReceiveRight),
-    /// The request, with where to answer, is to be sent again: who was to take it did not.
+    /// The request, with where to answer, is to be sent, or sent again: who was to take it did not.
     Again(Box<Message>, ReceiveRight),
+    /// There was no room for the request.
+    Full(Box<Message>),
 }
 
 /// What became of a call that was to start without waiting.
@@ -472,6 +474,19 @@ pub(crate) fn start_call(held: &Held, message: Message, ring: bool) -> Result<St
         }
     }
     send_again(task, message)
+}
+
+/// Starts a call if there is room for its request. If there is none, whoever waits for the answer sends it.
+pub(crate) fn begin_soon(held: &Held, message: Message) -> Result<Begun, SendError> {
+    match start_call(held, message, true)? {
+        Started::Begun(begun) => Ok(begun),
+        Started::Full(message) => Ok(Begun::Full(Box::new(message))),
+        Started::Send(message, port) => match send(held, Disposition::CopySend, message, Some(Duration::ZERO)) {
+            Ok(()) => Ok(Begun::Port(port)),
+            Err(SendError { error, message: Some(message) }) if error.is_timed_out() => Ok(Begun::Again(message, port)),
+            Err(failed) => Err(failed),
+        },
+    }
 }
 
 fn send_again(task: &Task, message: Message) -> Result<Started, SendError> {
@@ -548,6 +563,7 @@ pub(crate) fn finish_call(held: &Held, begun: Begun, timeout: Option<Duration>) 
             Called::Else(finished) => conclude_call(held, *message, calling(timeout), Some(finished)),
         },
         Begun::Port(port) => return answer_at_port(held, receive(&port.held, timeout)?),
+        Begun::Full(message) => return Ok(call(held, *message, timeout)?),
         Begun::Again(message, port) => {
             let until = after(timeout);
             send(held, Disposition::CopySend, *message, timeout)?;

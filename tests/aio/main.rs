@@ -4,6 +4,7 @@
 
 mod calls;
 mod drops;
+mod interfaces;
 mod mixed;
 mod receives;
 mod runtimes;

@@ -9,7 +9,7 @@ use super::hub::{Seat, Wish};
 use super::send::{Room, Sending};
 use crate::deliver::{self, Begun, Course, Started};
 use crate::direct::Lazy;
-use crate::error::Result;
+use crate::error::{Result, SendError};
 use crate::exchange::after;
 use crate::message::Message;
 use crate::pending::PendingCall;
@@ -20,8 +20,10 @@ use crate::right::SendRight;
 #[derive(Default)]
 pub(crate) struct Polled {
     seat: Option<Seat>,
-    /// The request is to be sent again.
+    /// The request is to be sent.
     sending: Option<Sending>,
+    /// There is to be room for it.
+    room: Option<Room>,
     /// Since when it waits to be woken, if it looked for a while before.
     asleep: Option<Instant>,
 }
@@ -98,6 +100,21 @@ impl PendingCall {
                         }
                     }
                 },
+                Begun::Full(message) => {
+                    match deliver::start_call(&self.right.held, *message, !task.0.hub.is_quiet())? {
+                        Started::Begun(begun) => self.begun = Some(begun),
+                        Started::Send(message, port) => self.begun = Some(Begun::Again(Box::new(message), port)),
+                        Started::Full(message) => {
+                            self.begun = Some(Begun::Full(Box::new(message)));
+                            let room = self.polled.room.get_or_insert_with(|| Room::new(&task));
+                            if room.wait(&self.right.held, cx, epoch)? {
+                                return Poll::Pending;
+                            }
+                            continue;
+                        }
+                    }
+                    self.polled.room = None;
+                }
                 Begun::Again(message, port) => {
                     let sending = self.polled.sending.get_or_insert_with(|| Sending::new(&self.right, None));
                     sending.set(*message);
@@ -143,22 +160,17 @@ impl Future for PendingCall {
 
 /// A call as a future: [`SendRight::call_async`]. Nothing is sent before it is polled. Dropping it gives the call up.
 #[must_use = "nothing is sent before it is awaited"]
-pub struct CallFuture {
-    right: SendRight,
-    state: State,
-}
-
-enum State {
-    Start(Message, Option<Room>),
-    Send(Sending, crate::ReceiveRight),
-    Answer(PendingCall),
-    Done,
-}
+pub struct CallFuture(PendingCall);
 
 impl<I: ?Sized> SendRight<I> {
     /// Sends and waits for the answer, as [`SendRight::call`] does, without a thread that waits, and without a deadline of its own: see [`crate::aio`].
     pub fn call_async(&self, message: Message) -> CallFuture {
-        CallFuture { right: self.duplicate().untyped(), state: State::Start(message, None) }
+        CallFuture(PendingCall::new(self.duplicate().untyped(), Begun::Full(Box::new(message))))
+    }
+    /// As [`SendRight::begin_call`], but does not wait for room: if the queue is full now, the request is sent when the call is finished, or while it is polled.
+    pub fn begin_call_soon(&self, message: Message) -> Result<PendingCall, SendError> {
+        let begun = deliver::begin_soon(&self.held, message)?;
+        Ok(PendingCall::new(self.duplicate().untyped(), begun))
     }
 }
 
@@ -166,51 +178,12 @@ impl Future for CallFuture {
     type Output = Result<Received>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Received>> {
-        let this = &mut *self;
-        let held = &this.right.held;
-        loop {
-            match std::mem::replace(&mut this.state, State::Done) {
-                State::Start(message, room) => {
-                    let hub = &held.task().0.hub;
-                    let epoch = hub.epoch();
-                    match deliver::start_call(held, message, !hub.is_quiet())? {
-                        Started::Begun(begun) => this.state = State::Answer(PendingCall::new(this.right.duplicate(), begun)),
-                        Started::Send(message, port) => this.state = State::Send(Sending::new(&this.right, Some(message)), port),
-                        Started::Full(message) => {
-                            let mut room = room.unwrap_or_else(|| Room::new(held.task()));
-                            let waits = room.wait(held, cx, epoch)?;
-                            this.state = State::Start(message, Some(room));
-                            if waits {
-                                return Poll::Pending;
-                            }
-                        }
-                    }
-                }
-                State::Send(mut sending, port) => match sending.poll(cx) {
-                    Poll::Ready(sent) => {
-                        sent?;
-                        this.state = State::Answer(PendingCall::new(this.right.duplicate(), Begun::Port(port)));
-                    }
-                    Poll::Pending => {
-                        this.state = State::Send(sending, port);
-                        return Poll::Pending;
-                    }
-                },
-                State::Answer(mut call) => match call.poll_answer(cx) {
-                    Poll::Pending => {
-                        this.state = State::Answer(call);
-                        return Poll::Pending;
-                    }
-                    ready => return ready,
-                },
-                State::Done => panic!("a call was polled after its end"),
-            }
-        }
+        self.0.poll_answer(cx)
     }
 }
 
 impl std::fmt::Debug for CallFuture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "a call of {}", self.right)
+        self.0.fmt(f)
     }
 }

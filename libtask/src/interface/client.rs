@@ -1,6 +1,9 @@
 //! The calling side: what the generated client does with a message.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use umach_abi::Code;
@@ -63,6 +66,8 @@ impl<R> Conclude<R> {
 
 /// A method that was called and has not answered: what the methods of a client's `begin()` give. `R` is what the same method of the client itself gives.
 ///
+/// It is a future of `R` as well, without a deadline of its own: see [`crate::aio`]. If the server's queue is full, the call is sent while it is awaited or finished.
+///
 /// Dropping it gives the call up. The server may ask for that ([`super::Caller::is_cancelled`]); its answer finds nobody.
 #[must_use = "dropping it gives the call up"]
 pub struct Pending<R> {
@@ -84,6 +89,17 @@ impl<R> Pending<R> {
     /// The call, the method's deadline, and how to read the answer: for who waits in another way.
     pub fn into_parts(self) -> (PendingCall, Instant, Conclude<R>) {
         (self.call, self.until, self.conclude)
+    }
+}
+
+impl<R> Future for Pending<R> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let answer = ready!(self.call.poll_answer(cx));
+        let Conclude { expected, method, read, .. } = self.conclude;
+        let conclude = Conclude { expected, method, stream: self.conclude.stream.take(), read };
+        Poll::Ready(conclude.read(answer))
     }
 }
 

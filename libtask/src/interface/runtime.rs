@@ -112,7 +112,7 @@ pub fn begin<I: ?Sized, R>(
 ) -> Result<Pending<R>> {
     let expected = message.id().wrapping_add(ANSWER);
     let until = Instant::now() + timeout;
-    let call = right.begin_call(message)?;
+    let call = right.begin_call_soon(message)?;
     Ok(Pending { call, until, conclude: Conclude { expected, method, stream, read } })
 }
 

@@ -147,6 +147,27 @@ impl<I: ?Sized + Interface> ReceiveRight<I> {
     }
 }
 
+impl<I: ?Sized + Interface> ReceiveRight<I> {
+    /// As [`ReceiveRight::serve`], without a thread that waits: see [`crate::aio`]. Methods run one after the other, in this future; one that takes long takes a
+    /// [`Later`](super::Later), and answers from a future that it spawns.
+    pub async fn serve_async<S>(&self, mut server: S) -> Result<()>
+    where
+        I: Serve<S>,
+    {
+        loop {
+            let mut caller = Caller::new(self.receive_async().await?);
+            if let Some(answer) = I::dispatch(&mut server, &mut caller)
+                && let Err(error) = caller.request.reply(answer)
+            {
+                tracing::debug!(task = caller.task().id(), %error, "an answer found nobody");
+            }
+            if caller.stop.get() {
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// What the loop does about a notification.
 pub(super) fn notified(caller: &Caller, notification: &Notification) {
     match notification {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use postcard_schema::Schema;
@@ -62,6 +64,11 @@ impl<T: Serialize + Schema> Sink<T> {
     /// Sends an item if there is room now.
     pub fn try_send(&self, item: T) -> Result<(), SinkError<T>> {
         self.send_by(item, |right, message| right.try_send(message))
+    }
+    /// Sends an item, waiting for room without a thread that waits: see [`crate::aio`].
+    pub async fn send_async(&self, item: T) -> Result<(), SinkError<T>> {
+        let message = runtime::request(self.id, const { has_parts(T::SCHEMA) }, &item);
+        self.right.send_async(message).await.map_err(|failed| SinkError { error: failed.error, item })
     }
     fn send_by(&self, item: T, send: impl FnOnce(&SendRight, crate::Message) -> Result<(), SendError>) -> Result<(), SinkError<T>> {
         let message = runtime::request(self.id, const { has_parts(T::SCHEMA) }, &item);
@@ -131,6 +138,10 @@ impl<T: DeserializeOwned + Schema> Stream<T> {
             done => done,
         }
     }
+    /// The next item, without a thread that waits: see [`crate::aio`]. A stream is a `futures_core::Stream` too.
+    pub async fn next_async(&mut self) -> Result<Option<T>> {
+        std::future::poll_fn(|cx| futures_core::Stream::poll_next(Pin::new(&mut *self), cx)).await.transpose()
+    }
     fn next_by(&mut self, mut receive: impl FnMut(&ReceiveRight) -> Result<Received>) -> Result<Option<T>> {
         while !self.ended {
             let message = receive(&self.port)?;
@@ -156,6 +167,21 @@ impl<T: DeserializeOwned + Schema> Iterator for Stream<T> {
     type Item = Result<T>;
     fn next(&mut self) -> Option<Result<T>> {
         self.wait().transpose()
+    }
+}
+
+/// In async programs; only the last waker counts. It ends with the server's end of the sequence.
+impl<T: DeserializeOwned + Schema> futures_core::Stream for Stream<T> {
+    type Item = Result<T>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        while !self.ended {
+            match ready!(self.port.poll_receive(cx)).and_then(|message| self.read(message)) {
+                Ok(None) => {}
+                item => return Poll::Ready(item.transpose()),
+            }
+        }
+        Poll::Ready(None)
     }
 }
 
