@@ -11,6 +11,7 @@ fn help_of_every_command_has_examples_and_no_command_is_undocumented() {
     assert!(help.contains("umach demo") && help.contains("Exit codes"), "{help}");
     for command in [
         "demo",
+        "new",
         "run",
         "ps",
         "ports",

@@ -147,3 +147,23 @@ fn open_gives_a_program_the_file_itself() {
     let output = place.script(&["--export", "tree"], script).ok();
     assert!(output.out.ends_with("three\n"), "{output:#?}");
 }
+
+#[test]
+fn shared_folder_is_read_and_not_written_and_leads_no_further() {
+    let place = Place::new();
+    write(&place, "tree/docs/a.txt", b"text");
+    write(&place, "tree/secret", b"no");
+    fs::write(place.join("new"), "new").unwrap();
+    let script = "$UMACH fs share /docs --as docs; $UMACH fs cat docs:/a.txt; echo; $UMACH fs ls docs:; \
+                  if $UMACH fs put new docs:/new 2> put; then exit 5; fi; if $UMACH fs rm docs:/a.txt; then exit 6; fi; \
+                  if $UMACH fs cat docs:/../secret 2> up; then exit 7; fi; if $UMACH fs share docs: --as more --write > share 2>&1; then \
+                  if $UMACH fs put new more:/new; then exit 8; fi; fi; \
+                  $UMACH fs share /docs --as both --write; $UMACH fs put new both:/new; \
+                  $UMACH fs share --end --as docs; if $UMACH fs ls docs:; then exit 9; fi";
+    let output = place.script(&["--export", "tree"], script).ok();
+    assert!(output.out.contains("text\na.txt\n"), "{output:#?}");
+    let read = |name: &str| fs::read_to_string(place.join(name)).unwrap();
+    assert!(read("put").contains("umach explain FILE_NOT_PERMITTED"), "{}", read("put"));
+    assert!(!read("up").is_empty());
+    assert_eq!(read("tree/docs/new"), "new", "a share for writing is written through");
+}

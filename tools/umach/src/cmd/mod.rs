@@ -13,6 +13,7 @@ mod kernel;
 mod kill;
 mod monitor;
 mod names;
+mod new;
 mod ports;
 mod ps;
 mod replay;
@@ -46,6 +47,7 @@ macro_rules! commands {
 
 commands! {
     Demo(demo::Demo),
+    New(new::New),
     Run(run::Run),
     Ps(ps::Ps),
     Ports(ports::Ports),

@@ -69,11 +69,16 @@ impl Output {
 }
 
 /// Runs a command to its end, or kills it at the deadline.
-pub(crate) fn finish(mut command: Command) -> Output {
+pub(crate) fn finish(command: Command) -> Output {
+    finish_within(command, DEADLINE)
+}
+
+/// The same with another deadline: for what builds programs.
+pub(crate) fn finish_within(mut command: Command, deadline: Duration) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Read while it runs: a full pipe would stop it.
     let (out, err) = (read_all(child.stdout.take().unwrap()), read_all(child.stderr.take().unwrap()));
-    let status = wait(&mut child);
+    let status = wait_within(&mut child, deadline);
     Output { status, out: out.join().unwrap(), err: err.join().unwrap() }
 }
 
@@ -87,7 +92,11 @@ fn read_all(mut stream: impl std::io::Read + Send + 'static) -> std::thread::Joi
 
 /// Waits for a process, or kills it at the deadline and fails.
 pub(crate) fn wait(child: &mut Child) -> ExitStatus {
-    let until = Instant::now() + DEADLINE;
+    wait_within(child, DEADLINE)
+}
+
+fn wait_within(child: &mut Child, deadline: Duration) -> ExitStatus {
+    let until = Instant::now() + deadline;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status;
@@ -95,7 +104,7 @@ pub(crate) fn wait(child: &mut Child) -> ExitStatus {
         if Instant::now() > until {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("process {} did not end within {DEADLINE:?}", child.id());
+            panic!("process {} did not end within {deadline:?}", child.id());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -115,6 +124,34 @@ impl Drop for Background {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// How long a small project may take to build on a busy machine.
+pub(crate) const BUILD: Duration = Duration::from_secs(900);
+
+/// Where the projects of tests are built: kept, so that the libraries are built once.
+pub(crate) fn build_folder() -> PathBuf {
+    let programs = Path::new(env!("CARGO_BIN_EXE_umach")).parent().unwrap();
+    programs.parent().unwrap().join("umach-new")
+}
+
+/// A command that finds `umach` in its PATH, builds into [`build_folder`], and asks no registry.
+pub(crate) fn builder(place: &Place, program: &str) -> Command {
+    let programs = Path::new(env!("CARGO_BIN_EXE_umach")).parent().unwrap().to_owned();
+    let path = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect::<Vec<_>>();
+    let path = std::env::join_paths([programs].into_iter().chain(path)).unwrap();
+    let mut command = Command::new(program);
+    for (name, value) in place.umach(&[]).get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.env("PATH", path).env("CARGO_TARGET_DIR", build_folder()).env("CARGO_NET_OFFLINE", "true").env("CARGO_TERM_COLOR", "never");
+    // Nobody looks into these with a debugger.
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    command.current_dir(place.path()).stdin(Stdio::null());
+    command
 }
 
 /// Repeats until it holds, or fails at the deadline.

@@ -6,6 +6,7 @@ mod list;
 mod open;
 mod place;
 mod progress;
+mod share;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -16,7 +17,7 @@ use crate::exit::Exit;
 use crate::system::At;
 use place::Place;
 
-/// Works with files that a file server exports: ls, cat, get, put, open, stat, mkdir, mv, rm.
+/// Works with files that a file server exports: ls, cat, get, put, open, stat, mkdir, mv, rm, share.
 #[derive(Args)]
 #[command(after_help = "\
 A remote PATH is NAME:/path, where NAME is the file server's service name (see umach names), or just /path: then NAME is \
@@ -42,6 +43,7 @@ enum FsCommand {
     Mkdir(change::Mkdir),
     Mv(change::Mv),
     Rm(change::Rm),
+    Share(share::Share),
 }
 
 impl Fs {
@@ -56,6 +58,7 @@ impl Fs {
             FsCommand::Mkdir(command) => command.run(),
             FsCommand::Mv(command) => command.run(),
             FsCommand::Rm(command) => command.run(),
+            FsCommand::Share(command) => command.run(),
         }?;
         Ok(Exit::DONE)
     }
