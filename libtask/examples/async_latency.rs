@@ -52,7 +52,7 @@ fn main() -> libtask::Result<()> {
         }
         let took = start.elapsed();
         right.call_async(Message::new(STOP)).await?;
-        libtask::Result::Ok(took)
+        Ok::<_, libtask::Error>(took)
     })?;
     serving.join().expect("the server")?;
     println!("{:<32} {:.2?} each", "fifty at once, both by futures", took / (calls / 50 * 50));
