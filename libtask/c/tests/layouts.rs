@@ -75,6 +75,8 @@ const LAYOUTS: &[Layout] = &[
     ("mach_port_options_t", 24, &[("flags", 0), ("mpl", 4), ("reserved", 8)]),
     ("mach_port_info_ext_t", 68, &[("mpie_status", 0), ("mpie_boost_cnt", 40)]),
     ("mach_port_guard_info_t", 8, &[]),
+    ("mach_msg_vector_t", 24, &[("msgv_data", 0), ("msgv_rcv_addr", 8), ("msgv_send_size", 16), ("msgv_rcv_size", 20)]),
+    ("mach_msg_aux_header_t", 8, &[("msgdh_size", 0), ("msgdh_reserved", 4)]),
     ("mach_port_qos_t", 8, &[("len", 4)]),
     ("ipc_info_space_t", 24, &[]),
     ("ipc_info_name_t", 28, &[("iin_name", 0), ("iin_type", 8), ("iin_urefs", 12)]),
@@ -95,6 +97,15 @@ const LAYOUTS: &[Layout] = &[
 
 /// Numbers that are not codes.
 const NUMBERS: &[(&str, u64)] = &[
+    ("IKOT_TASK_CONTROL", 2),
+    ("IKOT_HOST", 3),
+    ("IKOT_HOST_PRIV", 4),
+    ("IKOT_TASK_NAME", 20),
+    ("IKOT_SEMAPHORE", 23),
+    ("IKOT_CLOCK", 25),
+    ("IKOT_NAMED_ENTRY", 28),
+    ("MACH_MSGV_IDX_AUX", 1),
+    ("MACH_MSGV_MAX_COUNT", 2),
     ("MACH_PORT_NULL", 0),
     ("MACH_PORT_DEAD", 0xffff_ffff),
     ("MACH_PORT_RIGHT_SEND", 0),

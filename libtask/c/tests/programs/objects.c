@@ -316,10 +316,10 @@ static void waiters_wake_in_order(void)
             for (int tries = 0; __atomic_load_n(&next, __ATOMIC_ACQUIRE) < s && tries < 5000; tries++)
                 usleep(1000);
         }
-        for (int s = 0; s < 3; s++) {
+        for (int s = 0; s < 3; s++)
             OK(end_sleeper(&sleepers[s]));
+        for (int s = 0; s < 3; s++)
             EXPECT(order[s], all[n].order[s]);
-        }
         OK(semaphore_destroy(self(), semaphore));
     }
 }
