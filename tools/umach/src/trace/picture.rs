@@ -60,7 +60,9 @@ impl Picture {
         if !self.tasks.contains(&party.task) {
             self.tasks.push(party.task);
         }
-        self.labels.insert(party.task, if party.label.is_empty() { party.text() } else { party.label.clone() });
+        let label = if party.label.is_empty() { party.text() } else { party.label.clone() };
+        // A label is its task's own words; it must not become something else in a picture.
+        self.labels.insert(party.task, label.chars().map(|c| if c.is_control() { '·' } else { c }).collect());
     }
 
     fn message(&mut self, message: &Message) {
@@ -78,6 +80,7 @@ impl Picture {
                 format!("{name}{}{says} {rights}", if says.starts_with('(') { "" } else { " " })
             }
         };
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let words = text.trim_end_matches([' ', ':']).split_whitespace().collect::<Vec<_>>().join(" ");
         let text = if words.chars().count() > TEXT { words.chars().take(TEXT - 1).chain(['…']).collect() } else { words };
         let next = self.keys.len() as u64;
@@ -168,6 +171,12 @@ mod tests {
         }
         let mermaid = picture.draw().to_mermaid();
         assert!(mermaid.contains("loop 1,000 times") && mermaid.lines().count() < 10, "{mermaid}");
+        let mut hostile = Picture::default();
+        let mut story = Story::default();
+        story.tell(task(1, "x\n    A0->>A0: forged\x1b[0m"));
+        hostile.add(&story.tell(sent(1, 0, 1, 2, 7, 0, 5, 0)).unwrap());
+        let drawn = hostile.draw();
+        assert!(!drawn.to_mermaid().contains("\n    A0->>A0") && !drawn.to_svg().contains('\x1b'));
         let mut picture = Picture::default();
         let mut story = Story::default();
         for number in 0..2000 {
