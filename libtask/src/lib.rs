@@ -52,6 +52,38 @@
 //! }
 //! ```
 //!
+//! # The same by a trait
+//!
+//! ```
+//! /// Adds.
+//! #[libtask::interface]
+//! trait Adder {
+//!     /// The sum.
+//!     #[id(1)]
+//!     fn add(&self, a: u64, b: u64) -> u64;
+//! }
+//!
+//! struct Server;
+//! impl Adder for Server {
+//!     fn add(&self, a: u64, b: u64) -> u64 {
+//!         a + b
+//!     }
+//! }
+//!
+//! fn main() -> libtask::Result<()> {
+//!     libtask::run_local(|kernel| {
+//!         let port = kernel.task("server")?.new_port_of::<dyn Adder>()?;
+//!         let adder = port.make_send()?.client(); // an AdderClient
+//!         std::thread::spawn(move || port.serve(Server));
+//!         assert_eq!(adder.add(2, 3)?, 5);
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! Rights, memory and open files are arguments and results like any others; there are streams, one-way calls, deadlines, errors of the interface's own. See [`interface`](mod@interface) and
+//! `docs/interfaces.md`.
+//!
 //! With processes the same program starts with [`Task::current`] and [`Task::spawn`]: see `examples/adder.rs`.
 //!
 //! # Where the kernel is

@@ -80,8 +80,8 @@ impl Command {
         self
     }
     /// Gives it another bootstrap port than the spawner's.
-    pub fn bootstrap(mut self, right: &SendRight) -> Command {
-        self.bootstrap = Some(right.duplicate());
+    pub fn bootstrap<I: ?Sized>(mut self, right: &SendRight<I>) -> Command {
+        self.bootstrap = Some(right.duplicate().untyped());
         self
     }
     /// Gives it other registered rights than the spawner's.

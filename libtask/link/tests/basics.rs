@@ -43,6 +43,7 @@ on_each_memory!(
     space_is_told_to_who_waits_for_it,
     answer_is_seen_for_its_generation_only,
     waiting_caller_is_rung,
+    call_that_is_given_up_is_known_to_its_server,
     credit_is_counted_and_rings,
     closing_is_seen,
     lease_comes_back,
@@ -223,6 +224,16 @@ fn waiting_caller_is_rung<M: Memory>([caller, replier]: [Arc<M>; 2]) {
     assert_eq!(slot::drop_unanswered(&*replier, 1, 0, 3), Bell::Kernel);
     slot::wait_flag(&*caller, 0, 0, link::bell::NONE);
     assert_eq!(slot::drop_unanswered(&*replier, 1, 0, 4), Bell::None);
+}
+
+fn call_that_is_given_up_is_known_to_its_server<M: Memory>([caller, replier]: [Arc<M>; 2]) {
+    assert!(!slot::is_given_up(&*replier, 1, 5, 1));
+    slot::give_up(&*caller, 0, 5, 7);
+    // It and those before it, but not the next in the same slot, nor those of others.
+    let given_up = |slot, generation| slot::is_given_up(&*replier, 1, slot, generation);
+    assert!(given_up(5, 7) && given_up(5, 6) && !given_up(5, 8) && !given_up(4, 7));
+    slot::give_up(&*caller, 0, 5, slot::GENERATIONS);
+    assert!(given_up(5, slot::GENERATIONS) && !given_up(5, 1), "generations wrap around");
 }
 
 fn credit_is_counted_and_rings<M: Memory>([sender, receiver]: [Arc<M>; 2]) {

@@ -22,14 +22,14 @@ pub(crate) fn generate(interface: &Interface) -> TokenStream {
     let beginning = interface.methods.iter().filter(|method| !method.one_way).map(|method| beginning(interface, method));
     local! {
         #[doc = #about]
-        #[derive(Debug)]
+        #[derive(::core::fmt::Debug)]
         #vis struct #client {
             right: ::libtask::SendRight<dyn #ident>,
             deadline: ::core::option::Option<::core::time::Duration>,
         }
 
         #[doc = #about_begin]
-        #[derive(Debug)]
+        #[derive(::core::fmt::Debug)]
         #vis struct #begin<'c> {
             client: &'c #client,
         }

@@ -123,5 +123,6 @@ fn method(method: &Method) -> TokenStream {
 
 fn pod(ty: &Type) -> TokenStream {
     let name = quote!(#ty).to_string();
-    quote!(::libtask::interface::runtime::fixed::Value::Pod(#name, ::core::mem::size_of::<#ty>()))
+    let size = quote_spanned!(ty.span()=> ::libtask::interface::runtime::pod_size::<#ty>());
+    quote!(::libtask::interface::runtime::fixed::Value::Pod(#name, #size))
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use proc_macro2::{Span, TokenStream};
+use quote::ToTokens;
 use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::{
@@ -126,8 +127,8 @@ impl Mistakes {
             None => self.0 = Some(error),
         }
     }
-    fn at(&mut self, at: impl Spanned, text: &str) {
-        self.add(Error::new(at.span(), text));
+    fn at(&mut self, at: impl ToTokens, text: &str) {
+        self.add(Error::new_spanned(at, text));
     }
     fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
         result.map_err(|error| self.add(error)).ok()
@@ -253,7 +254,7 @@ fn number(attribute: &Attribute) -> Result<u8> {
     let text = "a method's number is written `#[id(3)]`, from 0 to 99";
     let number: LitInt = match &attribute.meta {
         Meta::List(_) => attribute.parse_args().map_err(|error| Error::new(error.span(), text))?,
-        other => return Err(Error::new(other.span(), text)),
+        other => return Err(Error::new_spanned(other, text)),
     };
     match number.base10_parse::<u8>() {
         Ok(value) if value <= NUMBER_MAX => Ok(value),
@@ -262,7 +263,7 @@ fn number(attribute: &Attribute) -> Result<u8> {
 }
 
 fn deadline(attribute: &Attribute) -> Result<u64> {
-    let wrong = || Error::new(attribute.span(), "a deadline is written `#[deadline = \"500ms\"]`, in `ms`, `s` or `min`");
+    let wrong = || Error::new_spanned(attribute, "a deadline is written `#[deadline = \"500ms\"]`, in `ms`, `s` or `min`");
     let Some(Lit::Str(text)) = literal(attribute) else { return Err(wrong()) };
     let text = text.value();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -283,7 +284,7 @@ fn queue(attribute: &Attribute) -> Result<u32> {
     };
     value
         .filter(|value| (1..=QUEUE_MAX).contains(value))
-        .ok_or_else(|| Error::new(attribute.span(), "a stream's queue is written `#[queue = 100]`, from 1 to 1024"))
+        .ok_or_else(|| Error::new_spanned(attribute, "a stream's queue is written `#[queue = 100]`, from 1 to 1024"))
 }
 
 fn method(function: &mut TraitItemFn, mistakes: &mut Mistakes) -> Option<Method> {
@@ -474,7 +475,7 @@ fn check_parameters(
 fn kind(ty: &Type, pod: Option<&Attribute>) -> Result<Kind> {
     let value = |how| Ok(Kind::Value(how));
     match ty {
-        Type::ImplTrait(_) => Err(Error::new(ty.span(), "a parameter has one type: it has one form in messages")),
+        Type::ImplTrait(_) => Err(Error::new_spanned(ty, "a parameter has one type: it has one form in messages")),
         Type::Reference(reference) => {
             let inner = &*reference.elem;
             if let Some(mutability) = &reference.mutability {
@@ -496,13 +497,13 @@ fn kind(ty: &Type, pod: Option<&Attribute>) -> Result<Kind> {
                     value(How::Ref(syn::parse_quote!(::std::vec::Vec<#item>)))
                 }
                 Type::TraitObject(_) => {
-                    Err(Error::new(ty.span(), "an object cannot be sent, but a right to it can: `SendRight<dyn Trait>`, by value"))
+                    Err(Error::new_spanned(ty, "an object cannot be sent, but a right to it can: `SendRight<dyn Trait>`, by value"))
                 }
                 _ if is(inner, "str") => value(How::Plain),
                 _ => value(How::Ref(inner.clone())),
             }
         }
-        _ if last_name(ty).is_some_and(|name| name == "Caller") => Err(Error::new(ty.span(), "the caller is lent: write `&Caller`")),
+        _ if last_name(ty).is_some_and(|name| name == "Caller") => Err(Error::new_spanned(ty, "the caller is lent: write `&Caller`")),
         _ if last_name(ty).is_some_and(|name| name == "Sink") => Ok(Kind::Sink { item: argument_of(ty)?.clone(), queue: QUEUE }),
         _ if last_name(ty).is_some_and(|name| name == "Later") => argument_of(ty).map(|_| Kind::Later),
         _ if pod.is_some() => value(How::Pod),
@@ -514,8 +515,8 @@ fn kind(ty: &Type, pod: Option<&Attribute>) -> Result<Kind> {
 /// What a method gives, from its type.
 fn output(ty: &Type) -> Result<Output> {
     match ty {
-        Type::ImplTrait(_) => return Err(Error::new(ty.span(), "a result has one type: it has one form in messages")),
-        Type::Reference(_) => return Err(Error::new(ty.span(), "a result goes to another task, so it is owned: return it by value")),
+        Type::ImplTrait(_) => return Err(Error::new_spanned(ty, "a result has one type: it has one form in messages")),
+        Type::Reference(_) => return Err(Error::new_spanned(ty, "a result goes to another task, so it is owned: return it by value")),
         _ => {}
     }
     if last_name(ty).is_none_or(|name| name != "Result") {
@@ -523,7 +524,7 @@ fn output(ty: &Type) -> Result<Output> {
     }
     match arguments_of(ty).as_slice() {
         [value, error] => Ok(Output { value: (*value).clone(), error: Some((*error).clone()), pod: false, bytes: is_bytes(value) }),
-        _ => Err(Error::new(ty.span(), "write both types of the `Result`: the error is a part of the interface")),
+        _ => Err(Error::new_spanned(ty, "write both types of the `Result`: the error is a part of the interface")),
     }
 }
 
@@ -560,6 +561,6 @@ fn arguments_of(ty: &Type) -> Vec<&Type> {
 fn argument_of(ty: &Type) -> Result<&Type> {
     match arguments_of(ty).as_slice() {
         [one] => Ok(one),
-        _ => Err(Error::new(ty.span(), "write of which type: `Sink<T>`, `Later<T>`")),
+        _ => Err(Error::new_spanned(ty, "write of which type: `Sink<T>`, `Later<T>`")),
     }
 }

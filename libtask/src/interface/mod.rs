@@ -50,8 +50,8 @@
 //! run_local(|kernel| -> std::result::Result<(), Box<dyn std::error::Error>> {
 //!     let task = kernel.task("sums")?;
 //!     let port = task.new_port_of::<dyn Adder>()?;
+//!     task.set_bootstrap(&port.make_send()?)?; // what its children find
 //!     let (friend, _control) = task.spawn_local("friend")?;
-//!     friend.control()?.set_bootstrap(&port.make_send()?)?;
 //!     std::thread::spawn(move || port.serve(Sums(task)));
 //!
 //!     let adder = AdderClient::from(friend.bootstrap()?.typed());

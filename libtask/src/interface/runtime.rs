@@ -43,15 +43,17 @@ impl<T: ?Sized + Serialize + postcard_schema::Schema> Data for T {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not plain old data",
     label = "its bytes cannot be sent as they are",
-    note = "derive zerocopy's `FromBytes`, `IntoBytes`, `Immutable`, `KnownLayout` and `Unaligned` (the fields from `libtask::zerocopy::little_endian`), or leave `#[pod]` away"
+    note = "derive `FromBytes`, `IntoBytes` and `Immutable` of `libtask::zerocopy` (and `KnownLayout` and `Unaligned`, to read it in place), or leave `#[pod]` away"
 )]
 pub trait Pod {}
 
 #[diagnostic::do_not_recommend]
-impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> Pod for T {}
+impl<T: FromBytes + IntoBytes + Immutable> Pod for T {}
 
-/// Fails to compile unless it is plain old data.
-pub const fn pod<T: Pod>() {}
+/// How many bytes it has.
+pub const fn pod_size<T: Pod>() -> usize {
+    size_of::<T>()
+}
 
 /// Keeps the description in programs that only call.
 #[inline]

@@ -25,9 +25,9 @@ pub trait Feed {
     fn long(&mut self, answer: Later<u32>);
 }
 
-struct Server {
-    sinks: Sender<Sink<u32>>,
-    answers: Sender<Later<u32>>,
+pub struct Server {
+    pub sinks: Sender<Sink<u32>>,
+    pub answers: Sender<Later<u32>>,
 }
 
 impl Feed for Server {

@@ -15,7 +15,7 @@ use umach_kernel::shell;
 
 use crate::process::{die_with_parent, input};
 use crate::wire::{Wire, message_at, msg};
-use crate::{c, peers};
+use crate::{c, interface, peers};
 
 /// The hidden argument that makes a process a child.
 pub(crate) const COMMAND: &str = "bench-child";
@@ -62,6 +62,10 @@ enum Role {
     CServe,
     /// Sends back what comes on a stream, so many bytes at a time.
     StreamEcho { len: usize },
+    /// A task that serves a trait.
+    Interface,
+    /// The same by hand.
+    InterfaceByHand,
     /// Computes for ever, on one CPU.
     Hog { cpu: usize },
 }
@@ -87,6 +91,8 @@ impl Child {
             Role::Files { directory } => until_the_end(files(&directory)),
             Role::CServe => until_the_end(c::serve()),
             Role::StreamEcho { len } => until_the_end(c::stream_echo(len)),
+            Role::Interface => until_the_end(interface::serve()),
+            Role::InterfaceByHand => until_the_end(interface::serve_by_hand()),
             Role::Hog { cpu } => hog(cpu),
         }
     }

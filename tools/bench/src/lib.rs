@@ -9,8 +9,9 @@
 //! 3. All of it runs in a session of its own, which on a busy machine goes before everything else if this user may do that.
 //! 4. A goal is never reached by measuring something easier; where there are two ways to read it, the harder one has the goal.
 //!
-//! There are three works: `mail`, what messages through the kernel process cost, piece by piece; `ipc`, umach beside raw floors and beside everything else
-//! that processes use to talk to each other; and `c`, the C interface beside the library that it stands on.
+//! There are four works: `mail`, what messages through the kernel process cost, piece by piece; `ipc`, umach beside raw floors and beside everything else
+//! that processes use to talk to each other; `c`, the C interface beside the library that it stands
+//! on; and `interface`, methods of a trait beside calls by hand.
 //!
 //! Files, in the order to read them: `sample` (rounds, medians), `place` (CPUs), `process` (children, `/proc`), `watch` (deadlines), `child` (what the processes
 //! do); for `mail`: `table` (rows, goals), `wire` (a task without the library) and its folder; for `ipc`: `data` (bytes that tell whether they arrived),
@@ -19,6 +20,7 @@
 mod c;
 mod child;
 mod data;
+mod interface;
 mod ipc;
 mod mail;
 mod peers;
@@ -55,6 +57,8 @@ enum Work {
     Ipc(ipc::Options),
     /// The C interface beside what it stands on: calls as MIG makes them, floods, out-of-line memory
     C(Options),
+    /// Methods of a trait beside calls whose bodies are written by hand
+    Interface(Options),
     /// One process of a measurement
     #[command(name = child::COMMAND, hide = true)]
     Child(child::Child),
@@ -109,6 +113,7 @@ impl Bench {
         let done = match self.work {
             Work::Mail(options) => prepared(options.quick, || measure("mail", mail::PARTS, &options)),
             Work::C(options) => prepared(options.quick, || measure("c", c::PARTS, &options)),
+            Work::Interface(options) => prepared(options.quick, || measure("interface", interface::PARTS, &options)),
             Work::Ipc(options) => prepared(options.quick, || ipc::run(&options)),
             Work::Child(child) => child.run().map(|()| ExitCode::SUCCESS),
         };

@@ -22,6 +22,7 @@ fn help_of_every_command_has_examples_and_no_command_is_undocumented() {
         "kill",
         "doctor",
         "explain",
+        "describe",
         "bench",
         "kernel",
         "serve",

@@ -8,7 +8,7 @@ use crate::exit::Exit;
 /// Measures what things cost, each beside the least that it could cost.
 #[derive(Args)]
 #[command(after_help = "\
-JSON: mail gives an array of {work, value, unit, floor, ratio, goal, met}, one for each line of the table; ipc one of
+JSON: mail, c and interface give an array of {work, value, unit, floor, ratio, goal, met}, one for each line of the table; ipc one of
 {work, placement, contestant, kind, value, p99, unit, floor, ratio, goals}, one for each figure.
 
 Examples:
