@@ -1,6 +1,7 @@
 //! Receiving: ports of one's own, sets of them, and the serve loop.
 
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,9 +85,12 @@ impl From<Message> for Next {
 ///
 /// `ReceiveRight<dyn Adder>` is a port whose holder serves the interface `Adder` ([`crate::interface`]).
 pub struct ReceiveRight<I: ?Sized = ()> {
-    pub(crate) held: Arc<Held>,
+    pub(crate) held: Owned,
     of: To<I>,
 }
+
+/// The port ends with this.
+pub(crate) struct Owned(Arc<Held>);
 
 /// A set of receive rights to wait on together. A port may be in many sets; its messages stay its own.
 pub struct PortSet {
@@ -95,10 +99,18 @@ pub struct PortSet {
 
 right_traits!(ReceiveRight<I>, PortSet);
 
-impl<I: ?Sized> Drop for ReceiveRight<I> {
+impl Deref for Owned {
+    type Target = Arc<Held>;
+    #[inline]
+    fn deref(&self) -> &Arc<Held> {
+        &self.0
+    }
+}
+
+impl Drop for Owned {
     fn drop(&mut self) {
         // Now, even if a message that was never sent still mentions the port.
-        self.held.release();
+        self.0.release();
     }
 }
 
@@ -182,11 +194,10 @@ impl ReceiveRight {
 
 impl<I: ?Sized> ReceiveRight<I> {
     pub(crate) fn holding(held: Arc<Held>) -> ReceiveRight<I> {
-        ReceiveRight { held, of: PhantomData }
+        ReceiveRight { held: Owned(held), of: PhantomData }
     }
     fn convert<O: ?Sized>(self) -> ReceiveRight<O> {
-        // Its end would be the port's; this one counts on as a handle of its own.
-        ReceiveRight::holding(self.held.take_over())
+        ReceiveRight { held: self.held, of: PhantomData }
     }
     /// The same port without a word about what comes there.
     pub fn untyped(self) -> ReceiveRight {
