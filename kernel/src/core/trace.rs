@@ -213,6 +213,11 @@ impl Core {
         self.traces.count -= 1;
         self.ledger.release(trace.charge);
         self.release_send(trace.port);
+        // Its owner was not seen by the others as long as it traced: what they cover of its messages has routes perhaps.
+        let others = self.traces.iter().find(|other| !other.keep_routes).map(|other| other.id);
+        if let Some(other) = others.filter(|_| !self.routes.is_empty()) {
+            self.work.push_front(Work::Switch(other, 0));
+        }
     }
 
     /// Traces end whose owner or port does.

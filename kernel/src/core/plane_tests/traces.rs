@@ -294,6 +294,25 @@ fn tracer_sees_nothing_of_itself_or_of_other_tracers() {
 }
 
 #[test]
+fn route_of_a_tracer_ends_when_its_own_trace_does_and_another_goes_on() {
+    let (mut pair, _) = Pair::routed();
+    let answer = pair.world.ok(pair.client, Request::HostControl(control::HostControl {}));
+    let host = answer::HostControl::take(&answer.fields).unwrap().name;
+    let port = pair.world.port(pair.client);
+    let send = pair.world.give(pair.client, port, 20, pair.client);
+    let own = HostTrace { host, port: send, flags: 0, first: 0, last: 1, preview: 0, tasks: 0, who: &[] };
+    let own = id_of(&pair.world.call(pair.client, Request::HostTrace(own)));
+    let watcher = Watcher::new(&mut pair.world);
+    watcher.all(&mut pair.world);
+    pair.world.check();
+    assert_eq!(pair.end(), (None, false), "a tracer's route is nobody's business");
+    let end = HostTraceEnd { host, trace: own };
+    pair.world.ok(pair.client, Request::HostTraceEnd(end));
+    pair.world.check();
+    assert_eq!(pair.end(), (Some(umach_abi::records::undelivered::KEEP), true));
+}
+
+#[test]
 fn tracer_that_does_not_read_costs_its_own_room_and_is_told_what_it_missed() {
     let (mut pair, mut watcher) = traced(Direct::Off);
     watcher.all(&mut pair.world);
