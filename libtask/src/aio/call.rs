@@ -50,6 +50,8 @@ impl PendingCall {
                 Begun::Slot(open, message) => {
                     let plane = &task.0.plane;
                     let finished = if seated || !task.0.hub.is_quiet() {
+                        // All may have been quiet when it was sent, so that its bell was kept for now.
+                        plane.ring_for(&task, &open);
                         plane.look_at_call(&task, &open)?
                     } else {
                         match plane.finish_soon(&task, open, &Lazy::new(|| after(None)))? {
