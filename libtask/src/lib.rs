@@ -27,7 +27,46 @@
 //! }
 //! ```
 //!
-//! # A first server in 15 lines
+//! # A server and its client
+//!
+//! ```
+//! use libtask::run_local;
+//!
+//! /// What the server can do.
+//! #[libtask::interface]
+//! pub trait Adder {
+//!     /// The sum of two numbers.
+//!     #[id(1)]
+//!     fn add(&self, a: u64, b: u64) -> u64;
+//! }
+//!
+//! struct Sums;
+//!
+//! impl Adder for Sums {
+//!     fn add(&self, a: u64, b: u64) -> u64 {
+//!         a + b
+//!     }
+//! }
+//!
+//! fn main() -> libtask::Result<()> {
+//!     run_local(|kernel| {
+//!         let server = kernel.task("server")?;
+//!         let port = server.new_port_of::<dyn Adder>()?;
+//!         server.set_bootstrap(&port.make_send()?)?; // what its children find
+//!         let (client, _control) = server.spawn_local("client")?;
+//!         std::thread::spawn(move || port.serve(Sums));
+//!
+//!         let adder = AdderClient::from(client.bootstrap()?.typed());
+//!         assert_eq!(adder.add(2, 3)?, 5);
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! Rights, memory and open files are arguments and results like any others; there are streams, one-way calls, deadlines, errors of the interface's own. See [`interface`](mod@interface) and
+//! `docs/interfaces.md`.
+//!
+//! Without an interface, a message is an id and a body:
 //!
 //! ```
 //! use libtask::{Message, Next, run_local};
@@ -51,38 +90,6 @@
 //!     })
 //! }
 //! ```
-//!
-//! # The same by a trait
-//!
-//! ```
-//! /// Adds.
-//! #[libtask::interface]
-//! trait Adder {
-//!     /// The sum.
-//!     #[id(1)]
-//!     fn add(&self, a: u64, b: u64) -> u64;
-//! }
-//!
-//! struct Server;
-//! impl Adder for Server {
-//!     fn add(&self, a: u64, b: u64) -> u64 {
-//!         a + b
-//!     }
-//! }
-//!
-//! fn main() -> libtask::Result<()> {
-//!     libtask::run_local(|kernel| {
-//!         let port = kernel.task("server")?.new_port_of::<dyn Adder>()?;
-//!         let adder = port.make_send()?.client(); // an AdderClient
-//!         std::thread::spawn(move || port.serve(Server));
-//!         assert_eq!(adder.add(2, 3)?, 5);
-//!         Ok(())
-//!     })
-//! }
-//! ```
-//!
-//! Rights, memory and open files are arguments and results like any others; there are streams, one-way calls, deadlines, errors of the interface's own. See [`interface`](mod@interface) and
-//! `docs/interfaces.md`.
 //!
 //! With processes the same program starts with [`Task::current`] and [`Task::spawn`]: see `examples/adder.rs`.
 //!

@@ -149,7 +149,7 @@ fn monitor_shows_what_a_service_is_asked_and_answers() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.next().unwrap().contains("MESSAGE"));
     assert_eq!(world.place.run(&["call", "sample", "add", "2", "40"]).ok().out, "42\n");
-    let seen: Vec<String> = lines.by_ref().take_while(|line| !line.contains("µs  42")).collect();
+    let seen: Vec<String> = lines.by_ref().take_while(|line| !(line.contains('└') && line.ends_with("  42"))).collect();
     assert!(seen.iter().any(|line| line.contains("Sample.add(a: 2, b: 40)")), "{seen:#?}");
     assert!(!seen.iter().any(|line| line.contains("name-server")), "{seen:#?}");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();

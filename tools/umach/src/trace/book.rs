@@ -68,7 +68,7 @@ impl Book {
         let (text, failed, said) = match read {
             Ok(said) => {
                 let text = match &said {
-                    Said::Arguments(Value::Object(all)) => arguments(all, sent),
+                    Said::Arguments(Value::Object(all)) => arguments(method, all, sent),
                     Said::Result(Value::Null) if method.gives_nothing() => "ok".to_owned(),
                     said => text_of(said.value(), sent),
                 };
@@ -105,9 +105,12 @@ pub(crate) fn ids_of(base: i32) -> std::ops::RangeInclusive<i32> {
 }
 
 /// `("files")`, `(offset: 0, size: 10)`.
-fn arguments(all: &serde_json::Map<String, Value>, sent: &Sent) -> String {
+fn arguments(method: &Method, all: &serde_json::Map<String, Value>, sent: &Sent) -> String {
     let one = all.len() == 1;
-    let each = all.iter().map(|(name, value)| {
+    let known = method.arguments.iter().filter_map(|argument| all.get_key_value(&argument.name));
+    // A stream's end is none of the arguments.
+    let others = all.iter().filter(|(name, _)| method.arguments.iter().all(|argument| argument.name != **name));
+    let each = known.chain(others).map(|(name, value)| {
         let text = text_of(value, sent);
         if one { text } else { format!("{name}: {text}") }
     });
