@@ -32,16 +32,13 @@
 //! ```
 //! use libtask::run_local;
 //!
-//! /// What the server can do.
 //! #[libtask::interface]
 //! pub trait Adder {
-//!     /// The sum of two numbers.
 //!     #[id(1)]
 //!     fn add(&self, a: u64, b: u64) -> u64;
 //! }
 //!
 //! struct Sums;
-//!
 //! impl Adder for Sums {
 //!     fn add(&self, a: u64, b: u64) -> u64 {
 //!         a + b
@@ -55,7 +52,6 @@
 //!         server.set_bootstrap(&port.make_send()?)?; // what its children find
 //!         let (client, _control) = server.spawn_local("client")?;
 //!         std::thread::spawn(move || port.serve(Sums));
-//!
 //!         let adder = AdderClient::from(client.bootstrap()?.typed());
 //!         assert_eq!(adder.add(2, 3)?, 5);
 //!         Ok(())
