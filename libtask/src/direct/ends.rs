@@ -17,9 +17,9 @@ use umach_abi::control::{Msg, PortRecall, RouteAck, RouteReturn, msg_flags};
 use umach_abi::limits::PACKET_MAX;
 use umach_abi::link;
 use umach_abi::message::{HEADER, Header, Options};
-use umach_abi::records::{Event, Frame, undelivered, violation};
+use umach_abi::records::{Event, Frame, undelivered};
 use umach_abi::{Code, Disposition, Name};
-use umach_link::{Evidence, credit};
+use umach_link::credit;
 
 use super::Plane;
 use super::contents::{Contents, ForKernel};
@@ -97,8 +97,7 @@ impl Plane {
                 if missed != Some(at) {
                     return Some(at);
                 }
-                let found = self.stuck_on(link) as u64;
-                self.accuse(task, link, &Evidence { rule: violation::ROUTE, found, expected: 0 });
+                self.accuse(task, link, &self.stuck_on(link));
             }
             Err(evidence) => self.accuse(task, link, &evidence),
         }

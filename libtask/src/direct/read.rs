@@ -61,7 +61,7 @@ impl Plane {
     }
 
     fn poll_link(&self, task: &Task, link: &Arc<Link>) -> Result<()> {
-        // A record of a route that is new takes one pull; a second miss is a lie. But each round may take some others first.
+        // A record of a route or an arena that is new takes one pull of this thread's; a second miss is a lie. But each round may take some others first.
         let mut missed = None;
         loop {
             match self.drain_to(link, None) {
@@ -69,8 +69,7 @@ impl Plane {
                 Ok(false) => {
                     let at = link.inbox.lock().ring.position();
                     if missed == Some(at) {
-                        let route = self.stuck_on(link);
-                        self.accuse(task, link, &Evidence { rule: violation::ROUTE, found: route as u64, expected: 0 });
+                        self.accuse(task, link, &self.stuck_on(link));
                         return Ok(());
                     }
                     missed = Some(at);
@@ -84,14 +83,20 @@ impl Plane {
         }
     }
 
-    pub(super) fn stuck_on(&self, link: &Link) -> u32 {
-        match link.inbox.lock().ring.next() {
-            Ok(Some(record)) => record.route,
-            _ => 0,
+    /// What is in the way, after all that the kernel process says has been heard.
+    pub(super) fn stuck_on(&self, link: &Link) -> Evidence {
+        let inbox = &mut *link.inbox.lock();
+        let Ok(Some(record)) = inbox.ring.next() else { return Evidence { rule: violation::ROUTE, found: 0, expected: 0 } };
+        if record.kind == record::LEASE
+            && matches!(judge(&record, inbox.entry(record.route)), Judged::Message(_))
+            && let Err(ReadError::Unknown(arena)) = inbox.read_lent(link, &record)
+        {
+            return Evidence { rule: violation::LEASE, found: arena.into(), expected: 0 };
         }
+        Evidence { rule: violation::ROUTE, found: record.route.into(), expected: 0 }
     }
 
-    /// Reads records up to `tail`, or as many as are there now. `false`: one whose route is not known is in the way.
+    /// Reads records up to `tail`, or as many as are there now. `false`: one whose route or arena is not known is in the way.
     pub(super) fn drain_to(&self, link: &Arc<Link>, tail: Option<u32>) -> Result<bool, Evidence> {
         let mut inbox = link.inbox.lock();
         // A peer that keeps publishing must not keep us here.
@@ -301,9 +306,10 @@ fn read_record(inbox: &mut Inbox, route: &Arc<InRoute>, record: &Record) -> Resu
             Body::Plain(message)
         }
         record::TICKET => Body::Ticket,
-        record::LEASE => match inbox.read_lent(&route.link, record)? {
-            Some(contents) => Body::Lent(Box::new(contents)),
-            None => return Ok(None),
+        record::LEASE => match inbox.read_lent(&route.link, record) {
+            Ok(contents) => Body::Lent(Box::new(contents)),
+            Err(ReadError::Broken(evidence)) => return Err(evidence),
+            Err(ReadError::Unknown(_)) => return Ok(None),
         },
         kind => return Err(Evidence { rule: violation::RECORD, found: kind as u64, expected: record::MESSAGE as u64 }),
     };
@@ -345,22 +351,12 @@ fn is_newer(a: u32, b: u32) -> bool {
 }
 
 impl Inbox {
-    /// The message with memory in the next record. `None`, once: an arena is not known.
-    fn read_lent(&mut self, link: &Link, record: &Record) -> Result<Option<Contents<Borrowed>>, Evidence> {
+    /// The message with memory in the next record. The kernel process told of an arena before its maker could lend from it; whether that was heard here is for the
+    /// thread that hears it, so who does not know the arena accuses nobody yet.
+    fn read_lent(&mut self, link: &Link, record: &Record) -> Result<Contents<Borrowed>, ReadError> {
         let mut payload: SmallVec<[u8; 256]> = SmallVec::from_elem(0, record.len as usize);
         self.ring.payload_into(record, &mut payload);
-        match Contents::read(link, &payload, false) {
-            Ok(contents) => Ok(Some(contents)),
-            Err(ReadError::Broken(evidence)) => Err(evidence),
-            // The kernel process told of an arena before its maker could lend from it.
-            Err(ReadError::Unknown(arena)) if self.missed_at == Some(record.at) => {
-                Err(Evidence { rule: violation::LEASE, found: arena.into(), expected: 0 })
-            }
-            Err(ReadError::Unknown(_)) => {
-                self.missed_at = Some(record.at);
-                Ok(None)
-            }
-        }
+        Contents::read(link, &payload, false)
     }
 }
 

@@ -96,8 +96,6 @@ pub(super) struct Inbox {
     pub(super) ring: Incoming<Mapping>,
     /// By the lower part of the index.
     routes: Vec<Entry>,
-    /// Where a record was that names an arena which was not known then.
-    pub(super) missed_at: Option<u32>,
 }
 
 #[derive(Clone, Default)]
@@ -111,7 +109,7 @@ pub(super) enum Entry {
 
 impl Inbox {
     pub(super) fn new(ring: Incoming<Mapping>) -> Inbox {
-        Inbox { ring, routes: Vec::new(), missed_at: None }
+        Inbox { ring, routes: Vec::new() }
     }
     #[inline]
     pub(super) fn entry(&self, index: u32) -> &Entry {

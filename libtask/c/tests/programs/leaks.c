@@ -194,7 +194,8 @@ static void expect_no_more(held_t before)
     held_t after = holds();
     EXPECT(after.own, before.own);
     EXPECT(after.names, before.names);
-    EXPECT(after.fds, before.fds);
+    /* A thread that finds more of them waiting than ever before opens a lane, which the task keeps. */
+    TRUE_THAT(after.fds <= before.fds + 2 * THREADS);
     /* Blocks that are kept for the next message (at most 64 MiB), and what the allocator keeps for its threads. */
     TRUE_THAT(after.maps < before.maps + 300);
     TRUE_THAT(after.size < before.size + (100ul << 20));
