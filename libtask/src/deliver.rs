@@ -344,13 +344,27 @@ fn calling(timeout: Option<Duration>) -> Exchange<'static> {
     Exchange { options: receiving.options | Options::SEND.bits(), flags, call: true, ..receiving }
 }
 
-fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> Result<Received, SendError> {
-    let task = held.task();
-    let intact = |error, message| Err(SendError { error, message: Some(Box::new(message)) });
-    if message.has_reply() {
-        let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
-        return intact(error, message);
+/// A call has its own place for the answer.
+#[inline]
+fn without_reply(held: &Held, message: Message) -> Result<Message, SendError> {
+    if !message.has_reply() {
+        return Ok(message);
     }
+    let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
+    Err(SendError { error, message: Some(Box::new(message)) })
+}
+
+/// The request of a call that is answered at a port, which is made.
+fn answered_at_port(task: &Task, message: Message) -> Result<(Message, ReceiveRight), SendError> {
+    match task.new_port() {
+        Ok(port) => Ok((message.reply_to(&port), port)),
+        Err(error) => Err(SendError { error, message: Some(Box::new(message)) }),
+    }
+}
+
+fn call_staged(held: &Held, message: Message, timeout: Option<Duration>) -> Result<Received, SendError> {
+    let task = held.task();
+    let mut message = without_reply(held, message)?;
     let mut left = timeout;
     let mut unfinished = None;
     if let Some(mut body) = message.plain(&mut [0; 4]) {
@@ -370,7 +384,7 @@ fn call_staged(held: &Held, mut message: Message, timeout: Option<Duration>) -> 
     } else {
         left = match message.prepare(task, held.name()).and_then(|()| message.stage(task, held.name(), timeout)) {
             Ok(left) => left,
-            Err(error) => return intact(error, message),
+            Err(error) => return Err(SendError { error, message: Some(Box::new(message)) }),
         };
         trace::calling(task, held.label(), &message);
     }
@@ -455,10 +469,7 @@ pub(crate) enum Started {
 /// Starts a call without waiting for room. `ring`: wakes its receiver at once; else whoever finishes the call does.
 pub(crate) fn start_call(held: &Held, message: Message, ring: bool) -> Result<Started, SendError> {
     let task = held.task();
-    if message.has_reply() {
-        let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
-        return Err(SendError { error, message: Some(Box::new(message)) });
-    }
+    let message = without_reply(held, message)?;
     if let Some(mut body) = message.plain(&mut [0; 4]) {
         match exchange::begin_plain(task, held, message.id(), &mut body, &Lazy::new(|| after(Some(Duration::ZERO))), false) {
             Ok(None) => {}
@@ -473,7 +484,7 @@ pub(crate) fn start_call(held: &Held, message: Message, ring: bool) -> Result<St
             Err(error) => return Err(not_sent(error, message)),
         }
     }
-    send_again(task, message)
+    answered_at_port(task, message).map(|(message, port)| Started::Send(message, port))
 }
 
 /// Starts a call if there is room for its request. If there is none, whoever waits for the answer sends it.
@@ -486,13 +497,6 @@ pub(crate) fn begin_soon(held: &Held, message: Message) -> Result<Begun, SendErr
             Err(SendError { error, message: Some(message) }) if error.is_timed_out() => Ok(Begun::Again(message, port)),
             Err(failed) => Err(failed),
         },
-    }
-}
-
-fn send_again(task: &Task, message: Message) -> Result<Started, SendError> {
-    match task.new_port() {
-        Ok(port) => Ok(Started::Send(message.reply_to(&port), port)),
-        Err(error) => Err(SendError { error, message: Some(Box::new(message)) }),
     }
 }
 
@@ -509,10 +513,10 @@ pub(crate) fn take_course(held: &Held, message: Message, finished: Finished) -> 
     match finished {
         Finished::Answered(answer) => Ok(answered_plainly(task, answer).map(Course::Answered)?),
         Finished::Moved(name) => Ok(Course::Now(Begun::Port(ReceiveRight::adopt(task, name)))),
-        Finished::NotTaken => match send_again(task, message)? {
-            Started::Send(message, port) => Ok(Course::Now(Begun::Again(Box::new(message), port))),
-            _ => unreachable!("it is to be sent"),
-        },
+        Finished::NotTaken => {
+            let (message, port) = answered_at_port(task, message)?;
+            Ok(Course::Now(Begun::Again(Box::new(message), port)))
+        }
         finished => Ok(conclude_call(held, message, calling(Some(Duration::ZERO)), Some(finished)).map(Course::Answered)?),
     }
 }
@@ -527,9 +531,8 @@ pub(crate) fn answer_at_port(held: &Held, answer: Received) -> Result<Received> 
 
 pub(crate) fn begin_call(held: &Held, message: Message, timeout: Option<Duration>) -> Result<Begun, SendError> {
     let task = held.task();
-    if !message.has_reply()
-        && let Some(mut body) = message.plain(&mut [0; 4])
-    {
+    let message = without_reply(held, message)?;
+    if let Some(mut body) = message.plain(&mut [0; 4]) {
         trace::calling(task, held.label(), &message);
         match exchange::begin_plain(task, held, message.id(), &mut body, &Lazy::new(|| after(timeout)), timeout != Some(Duration::ZERO)) {
             Ok(None) => {}
@@ -544,14 +547,8 @@ pub(crate) fn begin_call(held: &Held, message: Message, timeout: Option<Duration
             Err(error) => return Err(not_sent(error, message)),
         }
     }
-    if message.has_reply() {
-        let error = Error::on(Code::KERN_INVALID_ARGUMENT, "calling with a reply right of one's own", held.kind(), held.name());
-        return Err(SendError { error, message: Some(Box::new(message)) });
-    }
-    match task.new_port() {
-        Ok(port) => send(held, Disposition::CopySend, message.reply_to(&port), timeout).map(|()| Begun::Port(port)),
-        Err(error) => Err(SendError { error, message: Some(Box::new(message)) }),
-    }
+    let (message, port) = answered_at_port(task, message)?;
+    send(held, Disposition::CopySend, message, timeout).map(|()| Begun::Port(port))
 }
 
 pub(crate) fn finish_call(held: &Held, begun: Begun, timeout: Option<Duration>) -> Result<Received> {
