@@ -105,6 +105,27 @@ typedef struct {
     uint32_t codes[4];
 } raise_t;
 
+/* Answers, and gives back what the exception brought. */
+static void answer(const any_message *message, kern_return_t code)
+{
+    const raise_t *raise = (const raise_t *)message;
+    mig_reply_error_t reply = {{MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND_ONCE, 0), sizeof reply, message->header.msgh_remote_port, 0, 0,
+                                message->header.msgh_id + 100},
+                               NDR_record,
+                               code};
+    OK(mach_msg_send(&reply.Head));
+    OK(mach_port_deallocate(self(), raise->task.name));
+    OK(mach_port_deallocate(self(), raise->thread.name));
+}
+
+static void expect_death(pid_t pid, int signal)
+{
+    int status = 0;
+    EXPECT(waitpid(pid, &status, 0), pid);
+    TRUE_THAT(WIFSIGNALED(status));
+    EXPECT(WTERMSIG(status), signal);
+}
+
 /* Forks a child that faults, which must die of `signal`. Whoever is told refuses, if `exception` is not 0; nobody must be told if it is. */
 static void dies(void (*fault)(void), int signal, int behavior, int exception)
 {
@@ -129,18 +150,9 @@ static void dies(void (*fault)(void), int signal, int behavior, int exception)
         OK(pid_for_task(raise->task.name, &of));
         EXPECT(of, pid);
         EXPECT(type_of(raise->thread.name), MACH_PORT_TYPE_SEND);
-        mig_reply_error_t reply = {{MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND_ONCE, 0), sizeof reply, message.header.msgh_remote_port, 0, 0,
-                                    message.header.msgh_id + 100},
-                                   NDR_record,
-                                   KERN_FAILURE};
-        OK(mach_msg_send(&reply.Head));
-        OK(mach_port_deallocate(self(), raise->task.name));
-        OK(mach_port_deallocate(self(), raise->thread.name));
+        answer(&message, KERN_FAILURE);
     }
-    int status = 0;
-    EXPECT(waitpid(pid, &status, 0), pid);
-    TRUE_THAT(WIFSIGNALED(status));
-    EXPECT(WTERMSIG(status), signal);
+    expect_death(pid, signal);
     expect_nothing(port);
     drop_port(port);
 }
@@ -175,16 +187,8 @@ static void crashes(void (*fault)(void), int signal, unsigned kind, unsigned lon
     EXPECT(code >> 24, (unsigned long)(signal == SIGBUS ? 10 : signal));
     EXPECT(code >> 20 & 0xf, kind);
     EXPECT(code & 0xfffff, first);
-    mig_reply_error_t reply = {{MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND_ONCE, 0), sizeof reply, message.header.msgh_remote_port, 0, 0, 2505},
-                               NDR_record,
-                               KERN_SUCCESS};
-    OK(mach_msg_send(&reply.Head));
-    OK(mach_port_deallocate(self(), raise->task.name));
-    OK(mach_port_deallocate(self(), raise->thread.name));
-    int status = 0;
-    EXPECT(waitpid(pid, &status, 0), pid);
-    TRUE_THAT(WIFSIGNALED(status));
-    EXPECT(WTERMSIG(status), signal);
+    answer(&message, KERN_SUCCESS);
+    expect_death(pid, signal);
     expect_nothing(port);
     drop_port(port);
 }
@@ -214,9 +218,7 @@ static void nobody_to_tell_is_the_signal(void)
         read_nowhere();
         _exit(7);
     }
-    int status = 0;
-    EXPECT(waitpid(pid, &status, 0), pid);
-    TRUE_THAT(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    expect_death(pid, SIGSEGV);
 }
 
 static void handler_that_goes_without_an_answer_is_a_refusal(void)
@@ -233,9 +235,7 @@ static void handler_that_goes_without_an_answer_is_a_refusal(void)
     mach_msg_destroy(&message.header);
     OK(task_set_exception_ports(self(), EXC_MASK_ALL, MACH_PORT_NULL, DEFAULT, THREAD_STATE_NONE));
     drop_port(port);
-    int status = 0;
-    EXPECT(waitpid(pid, &status, 0), pid);
-    TRUE_THAT(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    expect_death(pid, SIGSEGV);
 }
 
 CHECK_MAIN(CASE(ports_are_kept_by_kind), CASE(faults_are_told_and_then_the_signals), CASE(crashes_are_told), CASE(what_is_sent_is_no_exception),
