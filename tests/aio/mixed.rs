@@ -18,6 +18,16 @@ world_tests!(
 const ADD: i32 = 100;
 const STOP: i32 = 101;
 
+/// Sends so many numbers to each, with pauses in which receivers fall asleep.
+fn send_in_bursts(rights: &[SendRight], messages: u32) {
+    for number in 0..messages {
+        if number % 8 == 0 {
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        rights.iter().for_each(|right| right.send_within(Message::new(1).body(&number), LONG).expect("send"));
+    }
+}
+
 fn threads_and_futures_of_one_task_share_its_links(world: &World) {
     const MESSAGES: u32 = 300;
     let server = world.task("server");
@@ -27,14 +37,7 @@ fn threads_and_futures_of_one_task_share_its_links(world: &World) {
     for kind in Kind::ALL {
         std::thread::scope(|scope| {
             // One thread of the client sends to all three, so that they are behind each other on one ring.
-            scope.spawn(|| {
-                for number in 0..MESSAGES {
-                    if number % 8 == 0 {
-                        std::thread::sleep(Duration::from_micros(300));
-                    }
-                    rights.iter().for_each(|right| right.send_within(Message::new(1).body(&number), LONG).expect("send"));
-                }
-            });
+            scope.spawn(|| send_in_bursts(&rights, MESSAGES));
             let thread = scope.spawn(|| {
                 for number in 0..MESSAGES {
                     assert_eq!(ports[0].receive_within(LONG).expect("a message").body::<u32>().expect("a number"), number);
@@ -96,14 +99,7 @@ fn two_runtimes_of_one_task_wake_each_others_futures(world: &World) {
     let rights: Vec<SendRight> = ports.iter().map(|port| right_of(world, port, &client)).collect();
     for (one, other) in [(Kind::Tokio, Kind::Smol), (Kind::Hand, Kind::TokioThreads)] {
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for number in 0..MESSAGES {
-                    if number % 8 == 0 {
-                        std::thread::sleep(Duration::from_micros(300));
-                    }
-                    rights.iter().for_each(|right| right.send_within(Message::new(1).body(&number), LONG).expect("send"));
-                }
-            });
+            scope.spawn(|| send_in_bursts(&rights, MESSAGES));
             for (kind, port) in [(one, &ports[0]), (other, &ports[1])] {
                 let server = &server;
                 scope.spawn(move || {
