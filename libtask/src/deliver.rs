@@ -24,9 +24,10 @@ use crate::exchange::{
     self, Answered, Called, Either, Exchange, Post, after, answer_frames, call_plain, delivered, doubted, drop_reply_port, exchange,
     is_receive_error, receive_soon, send_plain,
 };
+use crate::frame::{RawFrame, array_names, take_attached};
 use crate::message::{Message, Part, Reply};
 use crate::receive::{Next, ReceiveRight};
-use crate::received::{Answer, RawFrame, Received, ReplyRight, array_names, take_attached};
+use crate::received::{Answer, Received, ReplyRight};
 use crate::region::{Memory, Region};
 use crate::right::{Held, SendOnceRight, SendRight};
 use crate::task::Task;

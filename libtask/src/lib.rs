@@ -125,6 +125,7 @@ mod error;
 mod exchange;
 mod files;
 mod fork;
+mod frame;
 pub mod interface;
 mod lease;
 mod loan;

@@ -25,7 +25,8 @@ use umach_abi::{Code, Name};
 
 use crate::direct::{Frame, Room, Shortcut, Until};
 use crate::error::{Error, Result};
-use crate::received::{Frames, RawFrame, Received};
+use crate::frame::{Frames, RawFrame};
+use crate::received::Received;
 use crate::task::Task;
 use crate::transport::pool::Loan;
 use crate::transport::{Lane, Wait};

@@ -22,8 +22,9 @@ use crate::exchange::{
     send_plain,
 };
 use crate::files::Staged;
+use crate::frame::{RawFrame, array_bytes, names_of, take_attached};
 use crate::message::LEND_MAX;
-use crate::received::{RawFrame, Received, array_bytes, names_of, take_attached};
+use crate::received::Received;
 use crate::region::Memory;
 use crate::task::Task;
 use crate::transport::Wait;
