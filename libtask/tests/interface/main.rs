@@ -1,6 +1,6 @@
 //! Interfaces: what a trait says is what arrives.
 
-#![allow(missing_docs, unreachable_pub, clippy::too_many_arguments)] // the traits here are of nobody else's concern
+#![allow(missing_docs, unreachable_pub)] // the traits here are of nobody else's concern
 
 mod by_hand;
 mod evolve;

@@ -242,6 +242,7 @@ pub trait Names {
     #[allow(clippy::too_many_arguments)]
     fn all(&self, right: u8, message: u8, answer: u8, server: u8, reader: u8, result: u8, deadline: u8, arguments: u8) -> u32;
     #[id(2)]
+    #[allow(clippy::too_many_arguments)]
     fn more(&self, stream: u8, incoming: u8, later: u8, value: u8, why: u8, id: u8, who: &Caller) -> Result<u32, u8>;
 }
 
