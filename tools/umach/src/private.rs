@@ -85,8 +85,9 @@ impl Private {
         let pid = self.start_task(NAME_SERVER, command.bootstrap(&ready.bootstrap()?))?;
         let names = ready.wait(START).context("the name server did not start")?;
         self.task.set_bootstrap(names.right())?;
-        publish_name_server(&self.task, names.right())?;
-        self.names = Some(names.right().duplicate());
+        let right = names.right().duplicate().untyped();
+        publish_name_server(&self.task, &right)?;
+        self.names = Some(right);
         Ok(pid)
     }
     /// Starts a file server that exports `folder` as `name`, and waits for it. Returns its process id.

@@ -15,8 +15,6 @@ use crate::watch::Watch;
 #[derive(Debug)]
 pub struct Names {
     server: NameSpaceClient,
-    /// The same right.
-    right: SendRight,
 }
 
 impl Names {
@@ -30,12 +28,11 @@ impl Names {
     }
     /// The name space behind this bootstrap port.
     pub fn at<I: ?Sized>(right: SendRight<I>) -> Names {
-        let right = right.untyped();
-        Names { server: right.duplicate().typed::<dyn NameSpace>().client(), right }
+        Names { server: right.untyped().typed::<dyn NameSpace>().client() }
     }
     /// The bootstrap port: give it to a task that should see this name space.
-    pub fn right(&self) -> &SendRight {
-        &self.right
+    pub fn right(&self) -> &SendRight<dyn NameSpace> {
+        self.server.right()
     }
 
     /// Publishes `right` under `name`. The name vanishes when the right's port dies.

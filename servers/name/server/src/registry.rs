@@ -325,6 +325,10 @@ impl<S, R> Registry<S, R> {
         self.charge(who, |usage| usage.watches += 1);
         Ok(id)
     }
+    /// How many watches there are.
+    pub fn watches(&self) -> usize {
+        self.watches.len()
+    }
     /// Where to send the events of a watch.
     pub fn watcher(&self, id: WatchId) -> Option<&S> {
         self.watches.get(&id).map(|watch| &self.ports[&watch.key].right)

@@ -280,8 +280,10 @@ impl Server {
                 }
             }
         }
-        let registry = &self.registry;
-        self.watchers.retain(|watch, _| registry.watcher(*watch).is_some());
+        if self.watchers.len() > self.registry.watches() {
+            let registry = &self.registry;
+            self.watchers.retain(|watch, _| registry.watcher(*watch).is_some());
+        }
     }
 
     fn step(&mut self, id: ServiceId, step: Step) {

@@ -93,17 +93,17 @@ fn right_of(row: &HeldRow) -> Option<Right> {
 /// Asks the name server for every name that it lists, to see which port it stands for. Without one, ports have no names.
 fn name_ports(task: &Task, model: &mut Model) {
     let Ok(names) = crate::system::name_server(task).map(Names::at) else { return };
-    let mut add = |name: &str, right: &libtask::SendRight| {
-        let port = own_names(task).ok().and_then(|own| own.get(&right.name().0).copied());
+    let mut add = |name: &str, right: libtask::Name| {
+        let port = own_names(task).ok().and_then(|own| own.get(&right.0).copied());
         if let Some(port) = port.and_then(|port| model.ports.get_mut(&port)) {
             port.names.push(name.to_owned());
         }
     };
-    add("(name server)", names.right());
+    add("(name server)", names.right().name());
     for entry in names.list().unwrap_or_default() {
         // It may have vanished, or be kept from us.
         if let Ok(right) = names.look_up(&entry.name) {
-            add(&entry.name, &right);
+            add(&entry.name, right.name());
         }
     }
 }
