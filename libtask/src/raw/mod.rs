@@ -26,11 +26,13 @@
 //! ```
 
 mod aside;
+mod buffers;
 mod calls;
 mod message;
 mod msg;
 mod objects;
 mod program;
+mod wire;
 
 pub use aside::Aside;
 pub use calls::{PeekInfo, Space};
