@@ -19,6 +19,9 @@ pub enum Broken {
     /// Not text.
     #[error("a name in the description is not UTF-8")]
     Text,
+    /// No name: it would end a line, or a comment, of what is made of it.
+    #[error("{0:?} in the description is no name")]
+    Name(String),
     /// What stands there means nothing.
     #[error("the description has an unknown mark {0} in it")]
     Unknown(u8),
@@ -79,6 +82,12 @@ impl<'b> Reader<'b> {
         self.rest = rest;
         str::from_utf8(text).map(str::to_owned).map_err(|_| Broken::Text)
     }
+    /// Of an interface, a method, an argument, a type.
+    fn name(&mut self) -> Result<String, Broken> {
+        let name = self.text()?;
+        let breaks = name.contains(|c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
+        if breaks || name.contains("*/") { Err(Broken::Name(name)) } else { Ok(name) }
+    }
     /// So many of them as the next number says. Each takes a byte at least, so the end of the bytes ends this.
     fn some<T>(&mut self, mut read: impl FnMut(&mut Reader<'b>) -> Result<T, Broken>) -> Result<Vec<T>, Broken> {
         let count = self.number()?;
@@ -95,7 +104,7 @@ impl<'b> Reader<'b> {
             other => return Err(Broken::Version(other)),
         }
         Ok(Description {
-            name: self.text()?,
+            name: self.name()?,
             version: self.word()?,
             base: self.word()? as i32,
             docs: self.text()?,
@@ -107,28 +116,28 @@ impl<'b> Reader<'b> {
         if number > NUMBER_MAX {
             return Err(Broken::Number);
         }
-        let (name, docs, flags) = (self.text()?, self.text()?, self.byte()?);
+        let (name, docs, flags) = (self.name()?, self.text()?, self.byte()?);
         let known = flag::ONE_WAY | flag::DEADLINE | flag::STREAM | flag::ERROR;
         if flags & !known != 0 {
             return Err(Broken::Unknown(flags));
         }
         let has = |flag: u8| flags & flag != 0;
         let deadline_ms = if has(flag::DEADLINE) { Some(self.number()?) } else { None };
-        let arguments = self.some(|reader| Ok(Argument { name: reader.text()?, ty: reader.ty(0)? }))?;
+        let arguments = self.some(|reader| Ok(Argument { name: reader.name()?, ty: reader.ty(0)? }))?;
         let result = self.ty(0)?;
         let error = if has(flag::ERROR) { Some(self.ty(0)?) } else { None };
         let stream = if has(flag::STREAM) { Some(Stream { item: self.ty(0)?, queue: self.word()? }) } else { None };
         Ok(Method { number, name, docs, one_way: has(flag::ONE_WAY), deadline_ms, arguments, result, error, stream })
     }
     fn ty(&mut self, depth: u32) -> Result<Type, Broken> {
-        let name = self.text()?;
+        let name = self.name()?;
         Ok(Type { name, shape: self.shape(depth)? })
     }
     fn boxed(&mut self, depth: u32) -> Result<Box<Type>, Broken> {
         self.ty(depth).map(Box::new)
     }
     fn fields(&mut self, depth: u32) -> Result<Vec<Field>, Broken> {
-        self.some(|reader| Ok(Field { name: reader.text()?, ty: reader.ty(depth)? }))
+        self.some(|reader| Ok(Field { name: reader.name()?, ty: reader.ty(depth)? }))
     }
     fn shape(&mut self, depth: u32) -> Result<Shape, Broken> {
         if depth > DEPTH_MAX {
@@ -161,11 +170,11 @@ impl<'b> Reader<'b> {
             tag::TUPLE => Shape::Tuple(self.some(|reader| reader.ty(deeper))?),
             tag::MAP => Shape::Map(self.boxed(deeper)?, self.boxed(deeper)?),
             tag::STRUCT => Shape::Struct(self.fields(deeper)?),
-            tag::ENUM => Shape::Enum(self.some(|reader| Ok(Variant { name: reader.text()?, holds: reader.holds(deeper)? }))?),
+            tag::ENUM => Shape::Enum(self.some(|reader| Ok(Variant { name: reader.name()?, holds: reader.holds(deeper)? }))?),
             tag::RIGHT => {
                 let kind = self.byte()?;
                 let kind = Right::ALL.get(usize::from(kind)).copied().ok_or(Broken::Unknown(kind))?;
-                Shape::Right { kind, interface: self.text()? }
+                Shape::Right { kind, interface: self.name()? }
             }
             tag::POD => Shape::Pod { size: self.number()? },
             tag::SCHEMA => Shape::Schema,

@@ -152,6 +152,16 @@ fn deep_type_is_refused_and_not_followed() {
     assert_eq!(Description::read(&bytes), Err(Broken::Deep));
 }
 
+#[test]
+fn name_that_would_end_a_comment_or_a_line_is_refused() {
+    for name in ["a\nb", "a*/b", "\x1b[2J", "\u{202e}"] {
+        let mut bytes = vec![1, name.len() as u8];
+        bytes.extend(name.as_bytes());
+        bytes.extend([1, 0, 0, 0]);
+        assert_eq!(Description::read(&bytes), Err(Broken::Name(name.into())), "{name:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), change in any::<[(u16, u8); 4]>()) {

@@ -1,11 +1,14 @@
 //! Exit codes, in one place.
 
+use std::io::Write as _;
 use std::process::{ExitCode, ExitStatus};
 
 use std::os::unix::process::ExitStatusExt;
 
 use umach_abi::Explanation;
 use umach_file_api::FileError;
+
+use crate::foreign::lines;
 
 /// How `umach` ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +39,16 @@ impl Exit {
             return Exit::DONE;
         }
         match explanation(error) {
-            Some(known) => eprintln!("umach: {error:#} (umach explain {})", known.name),
-            None => eprintln!("umach: {error:#}"),
+            Some(known) => complain(&format!("{error:#} (umach explain {})", known.name)),
+            None => complain(&format!("{error:#}")),
         }
         if is_no_kernel(error) { Exit::NO_KERNEL } else { Exit::FAILED }
     }
+}
+
+/// Writes a line about ourselves to standard error. A terminal that is gone hears nothing.
+pub(crate) fn complain(what: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "umach: {}", lines(what));
 }
 
 /// What each exit code says, for `umach explain`.

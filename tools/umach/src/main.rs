@@ -2,7 +2,7 @@
 //!
 //! Each subcommand is a file under `cmd/`: its arguments, and a function from them to an [`Exit`]. What several of them need is beside them:
 //! [`system`] (find the kernel, or start a private one), [`view`] and [`plane`] (what it holds, and its links), [`text`] (tables, colours, JSON),
-//! [`ids`] (how tasks and ports are written).
+//! [`ids`] (how tasks and ports are written), [`foreign`] (text that others chose).
 //!
 //! Every listing has `--json`; the fields are documented in the command's help and only ever added to.
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@
 mod cmd;
 mod diagram;
 mod exit;
+mod foreign;
 mod ids;
 mod plane;
 mod private;

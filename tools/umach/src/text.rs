@@ -6,6 +6,9 @@ use std::io::{IsTerminal, Write as _};
 
 use anyhow::Result;
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::foreign;
 
 /// Writes text to standard output.
 pub(crate) fn print(text: &str) -> Result<()> {
@@ -17,7 +20,22 @@ pub(crate) fn print(text: &str) -> Result<()> {
 
 /// Writes one JSON document and a line end.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
-    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+    print(&json(value)?)
+}
+
+/// A JSON document for people and programs, and a line end.
+pub(crate) fn json(value: &impl Serialize) -> Result<String> {
+    Ok(foreign::json(format!("{}\n", serde_json::to_string_pretty(value)?)))
+}
+
+/// Writes one JSON document on a line of its own.
+pub(crate) fn print_json_line(value: &impl Serialize) -> Result<()> {
+    print(&json_line(value)?)
+}
+
+/// A JSON document as a line.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<String> {
+    Ok(foreign::json(format!("{}\n", serde_json::to_string(value)?)))
 }
 
 /// Rows of cells under a heading; columns as wide as they need to be. Numbers stand to the right.
@@ -30,15 +48,15 @@ impl Table {
     pub(crate) fn new(titles: &[&str]) -> Table {
         Table { rows: vec![titles.iter().map(|title| (*title).to_owned()).collect()] }
     }
-    /// Adds a row with a cell for each title.
+    /// Adds a row with a cell for each title. What others wrote stays in its cell.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        self.rows.push(cells.iter().map(|cell| foreign::line(cell).into_owned()).collect());
     }
     /// The table as text, one line a row.
     pub(crate) fn render(&self, paint: Paint) -> String {
         let columns = self.rows[0].len();
-        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let widest = |column: usize| self.rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(widest).collect();
         // A column of numbers, empty cells aside, is set to the right, title included.
         let numeric = |column: usize| {
             let mut cells = self.rows.iter().skip(1).map(|row| row[column].as_str()).filter(|cell| !matches!(*cell, "" | "-")).peekable();
@@ -49,7 +67,7 @@ impl Table {
         for (number, row) in self.rows.iter().enumerate() {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
-                let pad = " ".repeat(widths[column] - cell.chars().count());
+                let pad = " ".repeat(widths[column] - width(cell));
                 let (before, after) = if right[column] { (pad, String::new()) } else { (String::new(), pad) };
                 let _ = write!(line, "{before}{cell}{after}  ");
             }
@@ -120,13 +138,37 @@ impl Paint {
     }
 }
 
-/// Text broken at spaces into lines of at most `width` characters, the later ones indented.
-pub(crate) fn wrapped(text: &str, width: usize, indent: usize) -> String {
+/// Columns of a terminal that a text takes.
+pub(crate) fn width(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
+/// Text in so many columns: filled up with spaces, or cut, which `…` tells.
+pub(crate) fn fitted(text: &str, columns: usize) -> String {
+    let own = width(text);
+    if own <= columns {
+        return format!("{text}{}", " ".repeat(columns - own));
+    }
+    let (mut out, mut left) = (String::new(), columns.saturating_sub(1));
+    for letter in text.chars() {
+        let wide = letter.width().unwrap_or(0);
+        if wide > left {
+            break;
+        }
+        left -= wide;
+        out.push(letter);
+    }
+    out.push('…');
+    out + &" ".repeat(left)
+}
+
+/// Text broken at spaces into lines of so many columns at most, the later ones indented.
+pub(crate) fn wrapped(text: &str, columns: usize, indent: usize) -> String {
     let mut out = String::new();
     let mut column = indent;
     for word in text.split(' ') {
-        let length = word.chars().count();
-        if column > indent && column + 1 + length > width {
+        let length = width(word);
+        if column > indent && column + 1 + length > columns {
             let _ = write!(out, "\n{}", " ".repeat(indent));
             column = indent;
         } else if column > indent {
@@ -195,6 +237,16 @@ mod tests {
         table.row(vec!["a".into(), "7".into()]);
         table.row(vec!["long name".into(), "1234".into()]);
         assert_eq!(table.render(Paint { on: false }), "NAME       SIZE\na             7\nlong name  1234\n");
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns_and_what_steers_stays_in_its_cell() {
+        let mut table = Table::new(&["NAME", "KIND"]);
+        table.row(vec!["漢字".into(), "a".into()]);
+        table.row(vec!["x\n\x1b[2J".into(), "b".into()]);
+        let lines = table.render(Paint { on: false });
+        assert_eq!(lines, "NAME          KIND\n漢字          a\nx\\n\\u{1b}[2J  b\n");
+        assert_eq!([fitted("漢字", 5), fitted("漢字", 4), fitted("漢字x", 4), fitted("abc", 2)], ["漢字 ", "漢字", "漢… ", "a…"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use libtask::{HostControl, Task, TaskControl};
 use umach_abi::records::{HeldRow, PortRow, TaskRow, WaitRow};
 
+use crate::foreign::line;
 use crate::ids::{TaskNumber, Who};
 use crate::plane::Plane;
 use crate::system::At;
@@ -101,6 +102,6 @@ impl View {
     }
     /// `T3 name`, or `-` for no task.
     pub(crate) fn name(&self, id: u64) -> String {
-        format!("{} {}", TaskNumber(id), self.label(id)).trim_end().to_owned()
+        format!("{} {}", TaskNumber(id), line(self.label(id))).trim_end().to_owned()
     }
 }

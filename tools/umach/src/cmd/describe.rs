@@ -1,7 +1,7 @@
 //! `umach describe`: the interfaces that a binary has, or that a server serves.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +10,7 @@ use serde::Serialize;
 use umach_describe::{Change, Description, scan};
 
 use crate::exit::Exit;
+use crate::foreign::lines;
 use crate::system::At;
 use crate::text;
 
@@ -76,7 +77,7 @@ impl Describe {
         }
         let form = if self.c { Description::to_c } else { Description::to_rust };
         let all: Vec<String> = all.iter().map(form).collect();
-        io::stdout().lock().write_all(all.join("\n").as_bytes())?;
+        text::print(&lines(&all.join("\n")))?;
         Ok(Exit::DONE)
     }
 
@@ -127,9 +128,10 @@ impl Describe {
         if self.json {
             text::print_json(&broken)?;
         } else {
-            broken.iter().for_each(|Broken { interface, change }| println!("{interface}: {change}"));
+            let told = broken.iter().map(|Broken { interface, change }| format!("{interface}: {change}\n"));
+            text::print(&lines(&told.collect::<String>()))?;
             if broken.is_empty() {
-                println!("compatible with {}", saved.display());
+                text::print(&format!("compatible with {}\n", saved.display()))?;
             }
         }
         Ok(if broken.is_empty() { Exit::DONE } else { Exit::FAILED })

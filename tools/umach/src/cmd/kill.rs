@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::exit::Exit;
+use crate::foreign::line;
 use crate::ids::{TaskNumber, Who};
 use crate::system::At;
 use crate::text;
@@ -31,7 +32,7 @@ impl Kill {
         for who in self.who {
             for task in view.find(who)? {
                 view.control(task)?.terminate()?;
-                text::print(&format!("ended {} (process {}) {}\n", TaskNumber(task.row.task), task.row.pid, task.label))?;
+                text::print(&format!("ended {} (process {}) {}\n", TaskNumber(task.row.task), task.row.pid, line(&task.label)))?;
             }
         }
         Ok(Exit::DONE)

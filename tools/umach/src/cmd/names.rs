@@ -9,6 +9,7 @@ use serde::Serialize;
 use umach_name_api::{Entry, Event, Names};
 
 use crate::exit::Exit;
+use crate::foreign::line;
 use crate::system::At;
 use crate::text::{self, Paint, Table};
 
@@ -119,7 +120,7 @@ impl NamesCommand {
                 depth: row.map(|row| row.depth),
                 detail: row.map(|row| row.detail.as_str()),
             };
-            return text::print(&format!("{}\n", serde_json::to_string(&change)?));
+            return text::print_json_line(&change);
         }
         let paint = Paint::stdout();
         let word = match event {
@@ -131,7 +132,7 @@ impl NamesCommand {
             let pid = row.pid.map_or(String::new(), |pid| format!(", process {pid}"));
             format!("  {}{pid} {}", row.state, row.detail)
         });
-        text::print(&format!("{word}  {name}{}\n", server.trim_end()))
+        text::print(&format!("{word}  {}{}\n", line(name), line(server.trim_end())))
     }
 
     pub(crate) fn run(self) -> Result<Exit> {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::story::{Event, Kind, Message, Party};
 use crate::diagram::Diagram;
+use crate::foreign::{line, steers};
 use crate::text::{duration, grouped, plural};
 
 /// Steps that repeat together, at most.
@@ -62,7 +63,7 @@ impl Picture {
         }
         let label = if party.label.is_empty() { party.text() } else { party.label.clone() };
         // A label is its task's own words; it must not become something else in a picture.
-        self.labels.insert(party.task, label.chars().map(|c| if c.is_control() { '·' } else { c }).collect());
+        self.labels.insert(party.task, line(&label).into_owned());
     }
 
     fn message(&mut self, message: &Message) {
@@ -80,7 +81,7 @@ impl Picture {
                 format!("{name}{}{says} {rights}", if says.starts_with('(') { "" } else { " " })
             }
         };
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let text: String = text.chars().map(|c| if steers(c) { ' ' } else { c }).collect();
         let words = text.trim_end_matches([' ', ':']).split_whitespace().collect::<Vec<_>>().join(" ");
         let text = if words.chars().count() > TEXT { words.chars().take(TEXT - 1).chain(['…']).collect() } else { words };
         let next = self.keys.len() as u64;

@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use super::story::{Event, Kind, Message, Party};
-use crate::text::{Paint, bytes, duration, plural};
+use crate::foreign::steers;
+use crate::text::{Paint, bytes, duration, fitted, plural, width};
 
 /// Columns of names begin so wide, and grow up to this.
 const NAME: (usize, usize) = (18, 26);
@@ -87,10 +88,8 @@ impl Show {
 
     fn column(&mut self, which: usize, party: &Party) -> String {
         let text = party.text();
-        let length = text.chars().count();
-        self.names[which] = self.names[which].max(length).min(NAME.1);
-        let width = self.names[which];
-        if length > width { text.chars().take(width - 1).chain(['…']).collect() } else { format!("{text:<width$}") }
+        self.names[which] = self.names[which].max(width(&text)).min(NAME.1);
+        fitted(&text, self.names[which])
     }
 
     fn message(&mut self, message: &Message) -> Vec<Piece> {
@@ -142,15 +141,15 @@ impl Show {
     fn finish(&self, pieces: Vec<Piece>) -> String {
         let mut left = if self.width == 0 { usize::MAX } else { self.width.max(40) };
         let mut line = String::new();
-        let total: usize = pieces.iter().map(|piece| piece.1.chars().count()).sum();
+        let total: usize = pieces.iter().map(|piece| width(&piece.1)).sum();
         let cut = total > left;
         for Piece(paint, text) in pieces {
             // Nothing that a message says may move the cursor.
-            let clean: String = text.chars().map(|c| if c.is_control() { '·' } else { c }).collect();
-            let length = clean.chars().count();
+            let clean: String = text.chars().map(|c| if steers(c) { '·' } else { c }).collect();
+            let length = width(&clean);
             if cut && length >= left {
-                let part: String = clean.chars().take(left.saturating_sub(1)).collect();
-                line.push_str(&paint(self.paint, &format!("{part}…")));
+                // Longer than there is room, so that it is cut.
+                line.push_str(&paint(self.paint, &fitted(&format!("{clean}…"), left)));
                 break;
             }
             line.push_str(&paint(self.paint, if length == 0 { "" } else { &clean }));

@@ -14,7 +14,7 @@ use super::json;
 use super::picture::Picture;
 use super::show::Show;
 use super::story::{Event, Kind, Story};
-use crate::text::{Paint, duration, grouped, plural};
+use crate::text::{Paint, duration, grouped, json_line, plural};
 
 /// How a trace is shown: for `trace` and `replay`.
 #[derive(Args, Debug, Clone, Default)]
@@ -136,7 +136,7 @@ impl Sink {
                     self.to.write_all(line.as_bytes())?;
                 }
             }
-            Some(Lines::Json) => writeln!(self.to, "{}", json::object(&event))?,
+            Some(Lines::Json) => self.to.write_all(json_line(&json::object(&event))?.as_bytes())?,
             None => {}
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! What the tests of the command line share: a folder of their own, the built binary in a clean environment, and a deadline for everything.
 #![allow(dead_code, missing_docs)] // each test file uses a part of it, and it documents itself
 
+pub(crate) mod terminal;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};

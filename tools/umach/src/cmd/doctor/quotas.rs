@@ -6,6 +6,7 @@ use umach_abi::records::TaskRow;
 use umach_kernel::core::Limits;
 
 use super::{Finding, State};
+use crate::foreign::line;
 use crate::ids::TaskNumber;
 use crate::system::At;
 use crate::text::{bytes, grouped};
@@ -68,7 +69,7 @@ fn finding(tasks: &[&Labelled]) -> Finding {
         users.entry(task.row.uid).or_default().push(&task.row);
     }
     let of_tasks = tasks.iter().flat_map(|task| {
-        let name = format!("{} {}", TaskNumber(task.row.task), task.label);
+        let name = format!("{} {}", TaskNumber(task.row.task), line(&task.label));
         uses_of(&task.row).map(|used| (name.trim_end().to_owned(), used))
     });
     let of_users = users.iter().flat_map(|(uid, tasks)| uses_of_user(tasks).into_iter().map(move |used| (format!("user {uid}"), used)));

@@ -5,6 +5,7 @@ use umach_abi::Features;
 use umach_kernel::core::Direct;
 
 use super::{Finding, State};
+use crate::foreign::line;
 use crate::ids::{LinkNumber, TaskNumber};
 use crate::plane::{Counts, Plane, mode_of};
 use crate::system::At;
@@ -51,7 +52,7 @@ pub(super) fn checks(at: &At) -> Vec<Finding> {
 
 fn label(host: &HostControl, task: u64) -> String {
     let label = host.task(task).and_then(|control| control.label()).unwrap_or_default();
-    format!("{} {label}", TaskNumber(task)).trim_end().to_owned()
+    format!("{} {}", TaskNumber(task), line(&label)).trim_end().to_owned()
 }
 
 /// The side of a link that sent most messages the slow way: `T3 client to T1 server (link L2)`.

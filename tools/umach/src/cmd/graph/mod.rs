@@ -173,7 +173,7 @@ impl Graph {
             model = model.around(&chosen);
         }
         if self.json {
-            let text = format!("{}\n", serde_json::to_string_pretty(&everything(&model))?);
+            let text = output::json(&everything(&model))?;
             return self.put(&text);
         }
         let by_name = self.output.as_ref().and_then(|path| path.extension()).and_then(|extension| extension.to_str());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::foreign::line;
 use crate::ids::{PortNumber, TaskNumber};
 
 /// A system as it was.
@@ -118,7 +119,7 @@ impl Model {
     /// `T3 name`.
     pub(super) fn task(&self, id: u64) -> String {
         let label = self.tasks.get(&id).map_or("", |task| task.label.as_str());
-        format!("{} {label}", TaskNumber(id)).trim_end().to_owned()
+        format!("{} {}", TaskNumber(id), line(label)).trim_end().to_owned()
     }
     /// `P7 "files"`.
     pub(super) fn port(&self, id: u64) -> String {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::model::{Holder, Kind, Model};
+use crate::foreign::line;
 use crate::ids::{PortNumber, TaskNumber};
 
 /// A node's identity.
@@ -37,7 +38,7 @@ impl Picture {
     pub(super) fn new(model: &Model) -> Picture {
         let mut picture = Picture { nodes: BTreeMap::new(), arrows: BTreeMap::new() };
         for (id, task) in &model.tasks {
-            let title = if task.label.is_empty() { "(no label)".to_owned() } else { task.label.clone() };
+            let title = if task.label.is_empty() { "(no label)".to_owned() } else { line(&task.label).into_owned() };
             picture.nodes.insert(Key::Task(*id), vec![title, format!("{} · process {}", TaskNumber(*id), task.pid)]);
         }
         for right in &model.rights {

@@ -20,6 +20,10 @@ pub(super) enum Screen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     Quit,
+    /// Stop, until the shell says to go on.
+    Stop,
+    /// Take the terminal over again.
+    GoOn,
     Kill(u64),
     /// Draw again.
     Draw,
@@ -62,6 +66,9 @@ impl App {
     pub(super) fn key(&mut self, key: KeyEvent, frame: &Frame) -> Action {
         if key.modifiers.contains(KeyModifiers::CONTROL) && matches!(key.code, KeyCode::Char('c' | 'd')) {
             return Action::Quit;
+        }
+        if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('z') {
+            return Action::Stop;
         }
         self.said.clear();
         if self.typing {

@@ -1,5 +1,7 @@
 //! What the screen looks like. Draws frames and states; asks nobody anything.
 
+use std::time::Duration;
+
 use ratatui::Frame as Screenful;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
@@ -8,6 +10,7 @@ use ratatui::widgets::{Block, Borders, Clear, Paragraph, Row, Table, TableState}
 
 use super::app::{App, Screen};
 use super::model::{Frame, How, PortRow, TaskRow};
+use crate::foreign::line;
 use crate::ids::{PortNumber, TaskNumber};
 use crate::text;
 
@@ -17,6 +20,8 @@ pub(super) struct Header {
     pub(super) kernel: u32,
     pub(super) socket: String,
     pub(super) mode: String,
+    /// For how long the kernel process has not answered, if that is long.
+    pub(super) silent: Option<Duration>,
 }
 
 /// Draws everything. `detail` is the text about the task that is looked into.
@@ -54,7 +59,7 @@ s                       sort by messages, queue, names, id
 p, space                pause
 r                       look again now
 k                       end the task (asks first)
-q, Ctrl-C               leave
+q, Ctrl-C               leave; Ctrl-Z stops it, fg goes on
 
 DOES: serves (a thread waits for whatever comes), calls (waits for
 an answer), sends (waits for room), runs, stopped.
@@ -70,6 +75,9 @@ fn title(header: &Header, frame: &Frame, app: &App) -> Vec<Line<'static>> {
     ];
     if app.paused {
         first.push("  paused".yellow());
+    }
+    if let Some(silent) = header.silent {
+        first.push(format!("  has not answered for {} s", silent.as_secs()).red());
     }
     let second = Line::from(format!(
         "{}, {}, {} messages/s ({} direct), by {}{}",
@@ -117,7 +125,7 @@ fn hints(frame: &Frame) -> Vec<Line<'static>> {
 
 fn name_of(frame: &Frame, task: u64) -> String {
     let label = frame.labels.get(&task).map_or("", String::as_str);
-    format!("{} {label}", TaskNumber(task)).trim_end().to_owned()
+    format!("{} {}", TaskNumber(task), line(label)).trim_end().to_owned()
 }
 
 /// `0`, `7.5`, `1,234`.
@@ -170,7 +178,7 @@ fn draw_tasks(to: &mut Screenful<'_>, area: Rect, frame: &Frame, app: &App) {
         let part = row.queued_bytes as f64 / row.queued_bytes_limit.max(1) as f64;
         let mut cells = vec![
             Line::from(TaskNumber(row.task).to_string()),
-            Line::from(row.label.clone()),
+            Line::from(line(&row.label).into_owned()),
             Line::from(row.state.to_owned()),
             right(number(row.sent_per_second + row.received_per_second)),
             right(number(row.direct_per_second)),
@@ -311,7 +319,7 @@ mod tests {
     fn drawn(width: u16, height: u16, app: &App, detail: &str) -> String {
         let frame = Frame::new(Some(&sample(0.0, 0)), &sample(2.0, 5000), Sort::Messages, &app.filter);
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let header = Header { kernel: 99, socket: "/run/umach".into(), mode: "auto".into() };
+        let header = Header { kernel: 99, socket: "/run/umach".into(), mode: "auto".into(), silent: None };
         terminal.draw(|to| draw(to, &header, &frame, app, detail)).unwrap();
         let buffer = terminal.backend().buffer();
         let line = |y| (0..width).map(|x| buffer[(x, y)].symbol().to_owned()).collect::<String>().trim_end().to_owned();

@@ -4,6 +4,7 @@
 //! to do with time and the terminal.
 
 mod app;
+mod asker;
 mod draw;
 mod model;
 mod sample;
@@ -117,7 +118,7 @@ impl Watcher {
     fn header(&self, at: &At) -> Result<Header> {
         let host = self.view.own_task().host()?.info()?;
         let mode = mode_of(host.pid).map_or_else(|_| "?".to_owned(), |mode| mode.to_string());
-        Ok(Header { kernel: host.pid, socket: at.socket().display().to_string(), mode })
+        Ok(Header { kernel: host.pid, socket: at.socket().display().to_string(), mode, silent: None })
     }
 }
 
@@ -136,7 +137,7 @@ impl Top {
             return print_once(&header, &watcher.frame(self.sort, &self.filter), &app);
         }
         ensure!(std::io::IsTerminal::is_terminal(&std::io::stdout()), "standard output is no terminal; see --once and --json");
-        screen::run(&mut watcher, &header, app, interval)?;
+        screen::run(watcher, header, app, interval)?;
         Ok(Exit::DONE)
     }
 
@@ -157,7 +158,7 @@ impl Top {
                 waits: frame.waits.iter().map(wait).collect(),
                 circles: &frame.circles,
             };
-            text::print(&format!("{}\n", serde_json::to_string(&line)?))?;
+            text::print_json_line(&line)?;
             left = left.map(|left| left - 1);
         }
         Ok(Exit::DONE)

@@ -1,4 +1,7 @@
-//! The terminal: taken over, and given back however it ends. `ratatui` gives it back on a panic; signals end the loop in order.
+//! The terminal: taken over, and given back however it ends: by a key, a signal, an error, or a panic (for which `ratatui` has a hook). Ctrl-Z and SIGTSTP give it
+//! back too, until the shell lets the program go on.
+//!
+//! The system is asked by a thread of its own ([`super::asker`]), so that keys and signals are heard even while the kernel process does not answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,93 +9,160 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use crossterm::event::{Event, KeyEventKind, poll, read};
+use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, enable_raw_mode};
 use ratatui::DefaultTerminal;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use ratatui::backend::CrosstermBackend;
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 use super::Watcher;
 use super::app::{Action, App, Screen};
+use super::asker::{Ask, Asker};
 use super::draw::{Header, draw};
-use crate::cmd::rights;
-use crate::ids::{TaskNumber, Who};
+use super::model::Frame;
+use crate::ids::TaskNumber;
 
 /// How soon a signal is seen.
 const GLANCE: Duration = Duration::from_millis(200);
+/// How soon an answer is.
+const SOON: Duration = Duration::from_millis(10);
+/// A kernel process that takes longer than this is said to be silent.
+const SILENT: Duration = Duration::from_secs(2);
+
+/// Signals that came and were not looked at yet.
+#[derive(Debug, Clone, Default)]
+struct Signals {
+    end: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    go_on: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals> {
+        let signals = Signals::default();
+        for signal in [SIGTERM, SIGINT, SIGHUP] {
+            signal_hook::flag::register(signal, signals.end.clone())?;
+        }
+        signal_hook::flag::register(SIGTSTP, signals.stop.clone())?;
+        signal_hook::flag::register(SIGCONT, signals.go_on.clone())?;
+        Ok(signals)
+    }
+    fn action(&self) -> Option<Action> {
+        let came = |flag: &AtomicBool| flag.swap(false, Ordering::Relaxed);
+        match () {
+            () if self.end.load(Ordering::Relaxed) => Some(Action::Quit),
+            () if came(&self.stop) => Some(Action::Stop),
+            () if came(&self.go_on) => Some(Action::GoOn),
+            () => None,
+        }
+    }
+}
 
 /// Shows it until the user leaves.
-pub(super) fn run(watcher: &mut Watcher, header: &Header, app: App, interval: Duration) -> Result<()> {
-    let ended = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT, SIGHUP] {
-        signal_hook::flag::register(signal, ended.clone())?;
-    }
+pub(super) fn run(watcher: Watcher, header: Header, app: App, interval: Duration) -> Result<()> {
+    let signals = Signals::listen()?;
+    let asker = Asker::start(watcher)?;
     let mut terminal = ratatui::try_init().context("take over the terminal")?;
-    let outcome = show(&mut terminal, watcher, header, app, interval, &ended);
+    let outcome = show(&mut terminal, asker, header, app, interval, &signals);
     ratatui::try_restore().context("give the terminal back")?;
     outcome
 }
 
 fn show(
     terminal: &mut DefaultTerminal,
-    watcher: &mut Watcher,
-    header: &Header,
+    mut asker: Asker,
+    mut header: Header,
     mut app: App,
     interval: Duration,
-    ended: &AtomicBool,
+    signals: &Signals,
 ) -> Result<()> {
     // The first rates come soon.
     let mut next = Instant::now() + interval.min(GLANCE);
-    while !ended.load(Ordering::Relaxed) {
-        let frame = watcher.frame(app.sort, &app.filter);
-        let detail = if let Screen::Task(task) = app.screen { detail(watcher, task) } else { String::new() };
-        terminal.draw(|to| draw(to, header, &frame, &app, &detail))?;
-        let action = loop {
-            if ended.load(Ordering::Relaxed) {
-                break Action::Quit;
+    loop {
+        header.silent = asker.waits_since().map(|since| since.elapsed()).filter(|waited| *waited >= SILENT);
+        let frame = asker.frame(app.sort, &app.filter);
+        let detail = if let Screen::Task(task) = app.screen { asker.detail(task) } else { "" };
+        terminal.draw(|to| draw(to, &header, &frame, &app, detail))?;
+        let screen = app.screen;
+        match wait(&mut app, &frame, &mut asker, signals, next)? {
+            Action::Quit => return Ok(()),
+            Action::Stop => {
+                // Who leaves for good shows the cursor by dropping the terminal.
+                terminal.show_cursor()?;
+                ratatui::try_restore().context("give the terminal back")?;
+                signal_hook::low_level::emulate_default_handler(SIGTSTP).context("stop")?;
+                // Its way back is SIGCONT.
             }
-            let left = next.saturating_duration_since(Instant::now());
-            if left.is_zero() && !app.paused {
-                break Action::Sample;
-            }
-            let patience = if app.paused { GLANCE } else { left.min(GLANCE) };
-            match poll(patience) {
-                Ok(false) => continue,
-                // A signal; the flag says which.
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                other => other.map(drop).context("read the keyboard")?,
-            }
-            match read().context("read the keyboard")? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => break app.key(key, &frame),
-                Event::Resize(..) => break Action::Draw,
-                _ => {}
-            }
-        };
-        match action {
-            Action::Quit => break,
+            Action::GoOn => take_again(terminal)?,
             Action::Draw => {}
-            Action::Kill(task) => {
-                app.said = match kill(watcher, task) {
-                    Ok(()) => format!("{} was ended", TaskNumber(task)),
-                    Err(error) => format!("{error:#}"),
-                };
-                next = Instant::now();
-            }
+            Action::Kill(task) => asker.ask(Ask::Kill(task)),
             Action::Sample => {
-                watcher.look()?;
+                asker.ask(Ask::Look(if let Screen::Task(task) = app.screen { Some(task) } else { None }));
                 next = Instant::now() + interval;
             }
         }
+        match app.screen {
+            // What it holds is wanted now.
+            Screen::Task(task) if app.screen != screen => asker.ask(Ask::Look(Some(task))),
+            _ => {}
+        }
     }
-    Ok(())
 }
 
-fn kill(watcher: &Watcher, task: u64) -> Result<()> {
-    for task in watcher.view.find(Who::Task(task))? {
-        watcher.view.control(task)?.terminate()?;
+/// Waits until there is something to do: a signal, a key, an answer, or the time to look again.
+fn wait(app: &mut App, frame: &Frame, asker: &mut Asker, signals: &Signals, next: Instant) -> Result<Action> {
+    // A second that passes in silence is shown.
+    let drawn = Instant::now();
+    loop {
+        if let Some(action) = signals.action() {
+            return Ok(action);
+        }
+        if let Some(answer) = asker.answer() {
+            if let Some((task, outcome)) = answer?.ended.take() {
+                app.said = match outcome {
+                    Ok(()) => format!("{} was ended", TaskNumber(task)),
+                    Err(error) => format!("{error:#}"),
+                };
+                return Ok(Action::Sample);
+            }
+            return Ok(Action::Draw);
+        }
+        let waits = asker.waits_since();
+        let left = next.saturating_duration_since(Instant::now());
+        if left.is_zero() && !app.paused && waits.is_none() {
+            return Ok(Action::Sample);
+        }
+        let patience = match waits {
+            Some(since) if since.elapsed() >= GLANCE => {
+                if drawn.elapsed() >= Duration::from_secs(1) {
+                    return Ok(Action::Draw);
+                }
+                GLANCE
+            }
+            Some(_) => SOON,
+            None if app.paused => GLANCE,
+            None => left.min(GLANCE),
+        };
+        match poll(patience) {
+            Ok(false) => continue,
+            // A signal; the flags say which.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            other => other.map(drop).context("read the keyboard")?,
+        }
+        match read().context("read the keyboard")? {
+            Event::Key(key) if key.kind != KeyEventKind::Release => return Ok(app.key(key, frame)),
+            Event::Resize(..) => return Ok(Action::Draw),
+            _ => {}
+        }
     }
-    Ok(())
 }
 
-/// The rights of a task, as `umach rights` lists them.
-fn detail(watcher: &Watcher, task: u64) -> String {
-    let listed = watcher.view.find(Who::Task(task)).and_then(|tasks| rights::listing(&watcher.view, &tasks));
-    listed.unwrap_or_else(|error| format!("{error:#}\n"))
+/// Takes the terminal over again, whatever the shell has done with it meanwhile.
+fn take_again(terminal: &mut DefaultTerminal) -> Result<()> {
+    // If nobody gave it back (SIGSTOP asks nobody), the modes are not as crossterm believes.
+    let _ = crossterm::terminal::disable_raw_mode();
+    enable_raw_mode().context("take over the terminal again")?;
+    crossterm::execute!(std::io::stdout(), EnterAlternateScreen, Clear(ClearType::All))?;
+    // One that believes that nothing is drawn yet. (`Terminal::clear` would ask where the cursor is, and wait for an answer.)
+    *terminal = DefaultTerminal::new(CrosstermBackend::new(std::io::stdout()))?;
+    Ok(())
 }
