@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use umach_abi::Explanation;
 use umach_file_api::FileError;
 
+use crate::cmd::Usage;
 use crate::foreign::lines;
 
 /// How `umach` ends.
@@ -19,7 +20,9 @@ impl Exit {
     pub(crate) const DONE: Exit = Exit(0);
     /// Something failed, or a check did.
     pub(crate) const FAILED: Exit = Exit(1);
-    /// No kernel is running where we looked. (2 is clap's: wrong usage.)
+    /// Wrong usage. (Most of it is clap's to find.)
+    pub(crate) const USAGE: Exit = Exit(2);
+    /// No kernel is running where we looked.
     pub(crate) const NO_KERNEL: Exit = Exit(3);
     /// `run`: the command was found and could not be started.
     pub(crate) const NOT_STARTED: Exit = Exit(126);
@@ -42,7 +45,11 @@ impl Exit {
             Some(known) => complain(&format!("{error:#} (umach explain {})", known.name)),
             None => complain(&format!("{error:#}")),
         }
-        if is_no_kernel(error) { Exit::NO_KERNEL } else { Exit::FAILED }
+        match () {
+            () if is_no_kernel(error) => Exit::NO_KERNEL,
+            () if error.downcast_ref::<Usage>().is_some() => Exit::USAGE,
+            () => Exit::FAILED,
+        }
     }
 }
 

@@ -38,6 +38,12 @@ pub(crate) fn json_line(value: &impl Serialize) -> Result<String> {
     Ok(foreign::json(format!("{}\n", serde_json::to_string(value)?)))
 }
 
+/// Writes text that others chose, and a line end: exactly, unless a terminal would obey it.
+pub(crate) fn print_of_others(text: &str) -> Result<()> {
+    let text = if std::io::stdout().is_terminal() { foreign::lines(text) } else { text.into() };
+    print(&format!("{text}\n"))
+}
+
 /// Rows of cells under a heading; columns as wide as they need to be. Numbers stand to the right.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,

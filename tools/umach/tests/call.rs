@@ -2,13 +2,16 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, Write};
 use std::process::Stdio;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use common::{Background, Place, eventually, wait};
-use libtask::interface::Sink;
-use libtask::{ReceiveRight, SendRight, Task};
+use common::{Background, Place, eventually, finish, wait};
+use libtask::interface::{Later, OpenFile, Sink};
+use libtask::{Memory, ReceiveRight, Region, SendRight, Task};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use umach_name_api::Names;
@@ -45,6 +48,52 @@ trait Sample {
     /// Nothing comes of it.
     #[id(7)]
     fn poke(&self);
+    /// Gives it back.
+    #[id(8)]
+    fn echo(&self, nest: Nest) -> Nest;
+    /// How many bytes these are.
+    #[id(9)]
+    fn length(&self, data: Vec<u8>, more: Option<Vec<u8>>) -> u64;
+    /// The memory, backwards.
+    #[id(10)]
+    fn reverse(&self, memory: Memory) -> Memory;
+    /// What is in an open file.
+    #[id(11)]
+    fn read(&self, file: OpenFile) -> String;
+    /// A file with this text.
+    #[id(12)]
+    fn write(&self, text: String) -> OpenFile;
+    /// Is never answered.
+    #[id(13)]
+    fn never(&self, answer: Later<u32>);
+    /// Takes a right to such a service only.
+    #[id(14)]
+    fn same(&self, other: SendRight<dyn Sample>) -> bool;
+    /// How many bytes a region has.
+    #[id(15)]
+    fn measure(&self, region: Region) -> u64;
+    /// Sizes up to there.
+    #[id(16)]
+    fn sizes(&self, to: u32, sink: Sink<Size>);
+}
+
+/// Everything in everything.
+#[libtask::data]
+#[derive(Debug, PartialEq)]
+struct Nest {
+    kind: Kind,
+    counts: BTreeMap<String, Vec<Option<u32>>>,
+    pairs: BTreeMap<u32, (bool, char)>,
+    bytes: Vec<u8>,
+    inner: Option<Size>,
+}
+
+#[libtask::data]
+#[derive(Debug, PartialEq)]
+enum Kind {
+    Plain,
+    Sized(Size),
+    Named { x: i8, y: f64 },
 }
 
 struct Server(SendRight<dyn Sample>);
@@ -69,6 +118,53 @@ impl Sample for Server {
         other.name() == self.0.name()
     }
     fn poke(&self) {}
+    fn echo(&self, nest: Nest) -> Nest {
+        nest
+    }
+    fn length(&self, data: Vec<u8>, more: Option<Vec<u8>>) -> u64 {
+        (data.len() + more.map_or(0, |more| more.len())) as u64
+    }
+    fn reverse(&self, memory: Memory) -> Memory {
+        memory.iter().rev().copied().collect::<Vec<u8>>().into()
+    }
+    fn read(&self, file: OpenFile) -> String {
+        std::io::read_to_string(File::from(file.into_fd().unwrap())).unwrap()
+    }
+    fn write(&self, text: String) -> OpenFile {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        file.into()
+    }
+    fn never(&self, answer: Later<u32>) {
+        thread::spawn(move || {
+            thread::sleep(common::DEADLINE);
+            drop(answer);
+        });
+    }
+    fn same(&self, other: SendRight<dyn Sample>) -> bool {
+        other.name() == self.0.name()
+    }
+    fn measure(&self, region: Region) -> u64 {
+        region.len()
+    }
+    fn sizes(&self, to: u32, sink: Sink<Size>) {
+        thread::spawn(move || (1..=to).all(|n| sink.send(Size { width: n, height: 0 }).is_ok()));
+    }
+}
+
+/// Another one.
+#[libtask::interface]
+trait Other {
+    /// Does nothing.
+    #[id(1)]
+    fn nothing(&self);
+}
+
+struct Nothing;
+
+impl Other for Nothing {
+    fn nothing(&self) {}
 }
 
 struct World {
@@ -88,7 +184,11 @@ fn world() -> World {
     task.set_label("sample").unwrap();
     let port: ReceiveRight<dyn Sample> = task.new_port_of::<dyn Sample>().unwrap();
     let right = port.make_send().unwrap();
-    Names::at(task.bootstrap().unwrap()).register("sample", right.duplicate()).unwrap();
+    let registry = Names::at(task.bootstrap().unwrap());
+    registry.register("sample", right.duplicate()).unwrap();
+    let other = task.new_port_of::<dyn Other>().unwrap();
+    registry.register("other", other.make_send().unwrap()).unwrap();
+    thread::spawn(move || other.serve(Nothing));
     thread::spawn(move || port.serve(Server(right)));
     World { place, _kernel: kernel, _names: names }
 }
@@ -130,15 +230,104 @@ fn errors_of_the_interface_and_wrong_arguments_are_told_apart() {
     assert_eq!((refused.code(), refused.out.trim()), (Some(1), r#"{"error":"no width"}"#));
     for (arguments, says) in [
         (&["sample", "subtract", "1"][..], "there are: add, repeat"),
-        (&["sample", "add", "1"], "b"),
-        (&["sample", "add", "1", "2", "3"], "3 arguments are given"),
-        (&["sample", "add", "1", "x"], "b"),
-        (&["nobody", "add", "1", "2"], "look up nobody"),
+        (&["sample", "add", "1"], "fn add(a: i64, b: i64) -> i64: b: it is missing"),
+        (&["sample", "add", "1", "2", "3"], "fn add(a: i64, b: i64) -> i64: 3 are given, and it takes 2"),
+        (&["sample", "add", "1", "x"], "fn add(a: i64, b: i64) -> i64: b: \"x\" is no whole number"),
+        (&["sample", "add", r#"{"a": 1, "c": 2}"#], "there is no argument \"c\"; there are: a, b"),
+        (&["sample", "turn", r#"{"width": 1}"#], "fn turn(size: Size) -> Result<Size, String>: size.height: it is missing"),
+        (&["sample", "echo", r#"{"kind": "Odd"}"#], "there is no variant \"Odd\"; there are: Plain, Sized, Named"),
+    ] {
+        let output = run(arguments);
+        assert!(output.code() == Some(2) && output.err.contains(says), "{arguments:?}: {output:#?}");
+    }
+    for (arguments, says) in [
+        (&["nobody", "add", "1", "2"][..], "look up nobody"),
+        (&["sample", "length", "@nowhere"], "read nowhere"),
+        (&["sample", "read", "nowhere"], "open nowhere"),
+        (&["sample", "who", "nobody"], "look up nobody, to hand on the right"),
+        (&["sample", "same", "other"], "other serves Other, and a right to Sample is wanted"),
+        (&["sample", "add", "1", "2", "--save", "out"], "neither memory nor an open file"),
     ] {
         let output = run(arguments);
         assert!(output.code() == Some(1) && output.err.contains(says), "{arguments:?}: {output:#?}");
     }
     assert_eq!(run(&["sample"]).code(), Some(2));
+}
+
+#[test]
+fn what_is_nested_comes_back_as_it_was_given() {
+    let world = world();
+    let nests = [
+        json!({ "kind": "Plain", "counts": {}, "pairs": [], "bytes": "", "inner": null }),
+        json!({ "kind": { "Sized": { "width": 1, "height": 2 } }, "counts": { "a": [1, null] }, "pairs": [[7, [true, "ß"]]], "bytes": { "hex": "00ff" }, "inner": { "width": 3, "height": 4 } }),
+        json!({ "kind": { "Named": { "x": -8, "y": 0.5 } }, "counts": { "": [] }, "pairs": [], "bytes": { "text": "text" }, "inner": null }),
+    ];
+    for mut nest in nests {
+        let said = world.place.run(&["call", "sample", "echo", &nest.to_string(), "--json"]).ok().json();
+        if nest["bytes"] == "" {
+            nest["bytes"] = json!({ "text": "" });
+        }
+        assert_eq!(said["result"], nest);
+    }
+    // The one argument by its name, too.
+    let named = json!({ "nest": { "kind": "Plain", "counts": {}, "pairs": [], "bytes": "@", "inner": null } }).to_string();
+    assert_eq!(world.place.run(&["call", "sample", "echo", &named, "--json"]).ok().json()["result"]["bytes"], json!({ "text": "@" }));
+}
+
+#[test]
+fn files_and_standard_input_take_the_place_of_values() {
+    let world = world();
+    let place = &world.place;
+    std::fs::write(place.join("bytes"), [0, 159, 146, 150, 7]).unwrap();
+    std::fs::write(place.join("size.json"), r#"{"width": 3, "height": 4}"#).unwrap();
+    std::fs::write(place.join("both.json"), r#"{"a": 3, "b": 4}"#).unwrap();
+    let ok = |arguments: &[&str]| place.run(&[&["call", "sample"], arguments].concat()).ok().out;
+    assert_eq!(ok(&["length", "@bytes"]), "5\n");
+    assert_eq!(ok(&["length", "@bytes", "@bytes"]), "10\n");
+    assert_eq!(ok(&["length", "@@bytes"]), "6\n");
+    assert_eq!(ok(&["length", "bytes"]), "5\n");
+    assert_eq!(ok(&["repeat", "@bytes"]), "@bytes\n", "text is as it is");
+    assert!(ok(&["turn", "@size.json"]).contains("\"width\": 4"));
+    assert_eq!(ok(&["add", "@both.json"]), "7\n");
+    let piped = |arguments: &[&str], input: &str| {
+        std::fs::write(place.join("input"), input).unwrap();
+        let mut command = place.umach(&[&["call", "sample"], arguments].concat());
+        finish({
+            command.stdin(File::open(place.join("input")).unwrap());
+            command
+        })
+    };
+    assert_eq!(piped(&["length", "@-"], "seven b").ok().out, "7\n");
+    assert_eq!(piped(&["add", "@-"], r#"{"a": 1, "b": 1}"#).ok().out, "2\n");
+    let twice = piped(&["length", "@-", "@-"], "x");
+    assert!(twice.code() == Some(1) && twice.err.contains("once only"), "{twice:#?}");
+
+    // Memory and open files, there and back.
+    assert_eq!(ok(&["reverse", "abc"]), "cba\n");
+    assert_eq!(ok(&["reverse", "@size.json"]), r#"}4 :"thgieh" ,3 :"htdiw"{"#.to_owned() + "\n");
+    let memory = place.run(&["call", "sample", "reverse", "@bytes", "--json"]).ok().json();
+    assert_eq!(memory["result"], json!({ "part": 0, "is": "memory", "bytes": 5, "hex": "0796929f00" }));
+    ok(&["reverse", "@bytes", "--save", "saved"]);
+    assert_eq!(std::fs::read(place.join("saved")).unwrap(), [7, 150, 146, 159, 0]);
+    assert_eq!(ok(&["measure", "@bytes"]), "5\n");
+    assert!(ok(&["read", "both.json"]).contains("\"a\": 3"));
+    ok(&["write", "into a file", "--save", "saved"]);
+    assert_eq!(std::fs::read_to_string(place.join("saved")).unwrap(), "into a file");
+}
+
+#[test]
+fn rights_are_given_by_name_and_what_takes_too_long_is_given_up() {
+    let world = world();
+    let run = |arguments: &[&str]| world.place.run(&[&["call", "sample"], arguments].concat());
+    assert_eq!(run(&["same", "sample"]).ok().out, "true\n");
+    assert_eq!(run(&["who", "other"]).ok().out, "false\n");
+    let began = Instant::now();
+    let late = run(&["never", "--timeout", "200ms"]);
+    assert!(late.code() == Some(1) && began.elapsed() < Duration::from_secs(60), "{late:#?}");
+    assert!(late.err.contains("umach explain"), "{late:#?}");
+    assert_eq!(run(&["add", "1", "1", "--timeout", "soon"]).code(), Some(2));
+    let sizes = run(&["sizes", "2"]).ok().out;
+    assert_eq!(sizes, "{\"height\":0,\"width\":1}\n{\"height\":0,\"width\":2}\n", "an item a line");
 }
 
 #[test]

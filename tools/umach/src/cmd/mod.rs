@@ -28,6 +28,8 @@ use clap::Subcommand;
 
 use crate::exit::Exit;
 
+pub(crate) use call::Usage;
+
 macro_rules! commands {
     ($($(#[$attribute:meta])* $Variant:ident($Arguments:ty),)*) => {
         #[derive(Subcommand)]
