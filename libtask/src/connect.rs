@@ -110,7 +110,7 @@ pub(crate) fn private_kernel() -> Result<Task> {
     }
     // Ctrl-C at the terminal is for its tasks; it ends with the last of them.
     command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).env_remove(LANE_VARIABLE).env_remove(LANE_INODE_VARIABLE);
-    sys::process::inherit(&mut command, &theirs);
+    sys::process::inherit(&mut command, &theirs, false);
     let failed = |why: String| Error::NoKernel { why: format!("{}: {why}", program.display()) };
     let mut child = command.spawn().map_err(|e| failed(e.to_string()))?;
     drop(theirs);

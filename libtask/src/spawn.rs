@@ -34,6 +34,7 @@ pub struct Command {
     registered: Option<[Option<SendRight>; 3]>,
     inherit: bool,
     kill_on_drop: bool,
+    new_session: bool,
 }
 
 /// A spawned task and its process. Dropping it leaves both running, unless [`Command::kill_on_drop`] was set.
@@ -94,6 +95,11 @@ impl Command {
         self.inherit = false;
         self
     }
+    /// Starts it in a session of its own, without a controlling terminal.
+    pub fn new_session(mut self) -> Command {
+        self.new_session = true;
+        self
+    }
     /// Ends the task when its [`Child`] is dropped.
     pub fn kill_on_drop(mut self) -> Command {
         self.kill_on_drop = true;
@@ -103,7 +109,7 @@ impl Command {
 
 impl From<process::Command> for Command {
     fn from(command: process::Command) -> Command {
-        Command { command, label: None, bootstrap: None, registered: None, inherit: true, kill_on_drop: false }
+        Command { command, label: None, bootstrap: None, registered: None, inherit: true, kill_on_drop: false, new_session: false }
     }
 }
 
@@ -116,7 +122,7 @@ impl fmt::Debug for Command {
 impl Task {
     /// Starts a program as a new task, whose control right comes back.
     pub fn spawn(&self, command: Command) -> Result<Child> {
-        let Command { mut command, label, bootstrap, registered, inherit, kill_on_drop } = command;
+        let Command { mut command, label, bootstrap, registered, inherit, kill_on_drop, new_session } = command;
         let label = label.unwrap_or_else(|| default_label(command.get_program()));
         let (control, lane) = self.create_task(&label, inherit)?;
         let Attached::Fd(lane) = lane else {
@@ -133,7 +139,7 @@ impl Task {
             }
             let inode = sys::process::inode(&lane).map_err(|e| Error::io("looking at a new task's lane", e))?;
             command.env(LANE_VARIABLE, lane.as_raw_fd().to_string()).env(LANE_INODE_VARIABLE, inode.to_string());
-            sys::process::inherit(&mut command, &lane);
+            sys::process::inherit(&mut command, &lane, new_session);
             command.spawn().map_err(|e| Error::io("starting a task's program", e))
         })();
         match started {

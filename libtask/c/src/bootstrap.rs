@@ -4,12 +4,14 @@ use std::ffi::{CStr, c_char, c_int};
 
 use libtask::raw::Space;
 use libtask::{Code, Name, RightKind, SendRight};
-use umach_name_api::{Error, Names};
+use umach_name_api::{DeclaredServer, Error, Names, NewServer};
 
 use crate::process::{check_out, code, current, put};
 
 /// Room for a name, with its zero.
 const NAME_MAX: usize = 128;
+/// Longest command: `BOOTSTRAP_MAX_CMD_LEN` without its zero.
+const COMMAND_MAX: usize = 511;
 
 /// A name server's refusal as bootstrap programs know it.
 fn refusal(error: Error) -> Code {
@@ -19,6 +21,14 @@ fn refusal(error: Error) -> Code {
         // Of a name that cannot be one.
         Code::KERN_INVALID_ARGUMENT => Code::BOOTSTRAP_UNKNOWN_SERVICE,
         other => other,
+    }
+}
+
+/// The same of what is no name's.
+fn refusal_of_server(error: Error) -> Code {
+    match error.code() {
+        Code::KERN_INVALID_ARGUMENT => Code::KERN_INVALID_ARGUMENT,
+        _ => refusal(error),
     }
 }
 
@@ -38,14 +48,22 @@ fn with_names<T>(port: u32, f: impl FnOnce(&Space<'static>, &Names) -> Result<T,
 /// # Safety
 /// `name` is null or a string.
 unsafe fn name_of<'a>(name: *const c_char) -> Result<&'a str, Code> {
-    check_out(name)?;
-    // SAFETY: at most `NAME_MAX` bytes, up to the string's zero.
-    let len = unsafe { libc::strnlen(name, NAME_MAX + 1) };
-    if len > NAME_MAX {
-        return Err(Code::BOOTSTRAP_UNKNOWN_SERVICE);
+    // SAFETY: passed on.
+    unsafe { text_of(name, NAME_MAX) }?.ok_or(Code::BOOTSTRAP_UNKNOWN_SERVICE)
+}
+
+/// A string of at most `max` bytes; none if it is longer, or not UTF-8.
+///
+/// # Safety
+/// `text` is null or a string.
+unsafe fn text_of<'a>(text: *const c_char, max: usize) -> Result<Option<&'a str>, Code> {
+    check_out(text)?;
+    // SAFETY: at most so many bytes, up to the string's zero.
+    if unsafe { libc::strnlen(text, max + 1) } > max {
+        return Ok(None);
     }
     // SAFETY: there is a zero within.
-    unsafe { CStr::from_ptr(name) }.to_str().map_err(|_| Code::BOOTSTRAP_UNKNOWN_SERVICE)
+    Ok(unsafe { CStr::from_ptr(text) }.to_str().ok())
 }
 
 /// # Safety
@@ -125,20 +143,74 @@ unsafe extern "C" fn bootstrap_subset(bp: u32, _requestor: u32, subset: *mut u32
     })())
 }
 
-/// Programs to be started by the name server are declared in its configuration, not by tasks.
+/// A server that the name server starts, as this process's user: its server port. `cmd` is split into words at white space, but for what stands in double quotes; a
+/// backslash takes the next character as it is.
 #[unsafe(no_mangle)]
-extern "C" fn bootstrap_create_server(_bp: u32, _cmd: *const c_char, _uid: u32, _on_demand: c_int, _port: *mut u32) -> i32 {
-    Code::KERN_NOT_SUPPORTED.0 as i32
+unsafe extern "C" fn bootstrap_create_server(bp: u32, cmd: *const c_char, uid: u32, on_demand: c_int, port: *mut u32) -> i32 {
+    code((|| {
+        check_out(port)?;
+        // SAFETY: the caller's word.
+        let words = words(unsafe { text_of(cmd, COMMAND_MAX) }?.ok_or(Code::KERN_INVALID_ARGUMENT)?);
+        let new = NewServer::new(words).uid(uid);
+        let new = if on_demand == 0 { new.keep_running() } else { new };
+        let server = with_names(bp, |_, names| names.create_server(new).map_err(refusal_of_server))?;
+        let right = server.into_right().into_raw().map_err(|error| error.code())?;
+        // SAFETY: the caller's word.
+        unsafe { put(port, right.0) }
+    })())
 }
 
-/// Names of services are declared there too.
+/// A service of the server whose port this is.
 #[unsafe(no_mangle)]
-extern "C" fn bootstrap_create_service(_bp: u32, _name: *const c_char, _port: *mut u32) -> i32 {
-    Code::KERN_NOT_SUPPORTED.0 as i32
+unsafe extern "C" fn bootstrap_create_service(bp: u32, name: *const c_char, port: *mut u32) -> i32 {
+    code((|| {
+        check_out(port)?;
+        // SAFETY: the caller's word.
+        let name = unsafe { name_of(name) }?;
+        let make = |_: &Space<'static>, names: &Names| DeclaredServer::at(names.right().duplicate()).create_service(name).map_err(refusal);
+        let right = with_names(bp, make)?.into_raw().map_err(|error| error.code())?;
+        // SAFETY: the caller's word.
+        unsafe { put(port, right.0) }
+    })())
+}
+
+/// The words of a command.
+fn words(command: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = None::<String>;
+    let mut quoted = false;
+    let mut left = command.chars();
+    while let Some(c) = left.next() {
+        match c {
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            c if c.is_ascii_whitespace() && !quoted => words.extend(word.take()),
+            '\\' => word.get_or_insert_default().extend(left.next()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
 }
 
 /// A name space has no parent that its holder may reach.
 #[unsafe(no_mangle)]
 extern "C" fn bootstrap_parent(_bp: u32, _parent: *mut u32) -> i32 {
     Code::BOOTSTRAP_NOT_PRIVILEGED.0 as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn command_is_split_into_words() {
+        assert_eq!(words("  /bin/a  b\tc\n"), ["/bin/a", "b", "c"]);
+        assert_eq!(words(r#"/a "b c" d\ e "" "f\"g"h"#), ["/a", "b c", "d e", "", "f\"gh"]);
+        assert_eq!(words(r#""open"#), ["open"]);
+        assert_eq!(words("a\\"), ["a"]);
+        assert_eq!(words(" "), [""; 0]);
+    }
 }

@@ -27,6 +27,7 @@ macro_rules! programs {
 }
 
 programs! {
+    bootstrap,
     calls,
     carried,
     dispositions,

@@ -10,8 +10,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// Lets the child keep `fd` under its number, and gives it an empty signal mask: it must not inherit what this process blocks to wait for. The
-/// descriptor stays owned by, and close-on-exec in, this process.
-pub(crate) fn inherit(command: &mut Command, fd: &OwnedFd) {
+/// descriptor stays owned by, and close-on-exec in, this process. With `new_session` the child leaves this process's session.
+pub(crate) fn inherit(command: &mut Command, fd: &OwnedFd, new_session: bool) {
     let fd = fd.as_raw_fd();
     let keep = move || {
         // SAFETY: sigemptyset initialises the set before it is read; both calls are async-signal-safe.
@@ -19,6 +19,10 @@ pub(crate) fn inherit(command: &mut Command, fd: &OwnedFd) {
             let mut none = std::mem::MaybeUninit::uninit();
             libc::sigemptyset(none.as_mut_ptr());
             libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+        }
+        // SAFETY: no arguments; async-signal-safe.
+        if new_session && unsafe { libc::setsid() } == -1 {
+            return Err(io::Error::last_os_error());
         }
         // SAFETY: fcntl on a number; async-signal-safe.
         match unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } {

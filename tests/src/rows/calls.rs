@@ -110,6 +110,10 @@ pub(super) const TASKS: Section = Section {
             &["s1_10_self_ports", "s1_10_special_ports"],
         ),
         elsewhere("Bootstrap: register, check in, look up, and their errors 1100 to 1106", "the name server's tests"),
+        elsewhere(
+            "Bootstrap: servers declared at run time, started on demand or again at once, with services of theirs",
+            "the name server's tests (`declared`)",
+        ),
         later(
             "mach_reply_port, thread_get_special_reply_port as calls of their own",
             "with the C interface; libtask keeps a reply port per lane",

@@ -38,6 +38,16 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("allocate_qos, allocate_full", &["ports: allocate_under_a_chosen_name"]),
     ("assert_attributes", &["ports: guards_hold"]),
     ("Bootstrap: register, check in, look up, and their errors 1100 to 1106", &["traps: names_are_found"]),
+    (
+        "Bootstrap: servers declared at run time, started on demand or again at once, with services of theirs",
+        &[
+            "bootstrap: first_message_starts_a_declared_server",
+            "bootstrap: server_that_dies_is_started_again",
+            "bootstrap: server_port_is_the_privilege",
+            "bootstrap: declaration_dies_with_its_declarer",
+            "bootstrap: servers_that_cannot_be_are_refused",
+        ],
+    ),
     ("mach_reply_port, thread_get_special_reply_port as calls of their own", &["traps: self_traps_give_references"]),
     ("X: a forked child has none of its parent's rights", &["traps: forked_child_is_a_task_of_its_own"]),
     ("thread_self, host_self give a new reference each call", &["traps: self_traps_give_references"]),
@@ -99,7 +109,6 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("MIG_NO_REPLY", "a demultiplexer's word for no answer (`servers: server_answers_once`), never a result"),
     ("BOOTSTRAP_BAD_COUNT", "of calls of launchd's that are not in the headers"),
     ("BOOTSTRAP_NO_CHILDREN", "of calls of launchd's that are not in the headers"),
-    ("BOOTSTRAP_NO_MEMORY", "the name server's own limits, too large to be met here; its tests do"),
 ];
 
 /// All cases of all programs, by program.

@@ -191,7 +191,6 @@ static void names_are_found(void)
     memset(longest, 'a', sizeof longest);
     longest[sizeof longest - 1] = 0;
     EXPECT_CODE(bootstrap_look_up(bootstrap_port, longest, &found), BOOTSTRAP_UNKNOWN_SERVICE);
-    EXPECT_CODE(bootstrap_create_server(bootstrap_port, longest, 0, FALSE, &found), KERN_NOT_SUPPORTED);
     EXPECT_CODE(bootstrap_parent(bootstrap_port, &found), BOOTSTRAP_NOT_PRIVILEGED);
     EXPECT_CODE(bootstrap_check_in(bootstrap_port, "org.umach.test.one", &found), BOOTSTRAP_SERVICE_ACTIVE);
     EXPECT_CODE(bootstrap_register(bootstrap_port, "org.umach.test.three", NOTHING), KERN_INVALID_NAME);

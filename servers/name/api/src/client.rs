@@ -14,7 +14,7 @@ use crate::watch::Watch;
 /// The root and a subset are used in the same way; which one it is depends on the right.
 #[derive(Debug)]
 pub struct Names {
-    server: NameSpaceClient,
+    pub(crate) server: NameSpaceClient,
 }
 
 impl Names {
@@ -33,6 +33,11 @@ impl Names {
     /// The bootstrap port: give it to a task that should see this name space.
     pub fn right(&self) -> &SendRight<dyn NameSpace> {
         self.server.right()
+    }
+
+    /// The bootstrap port, in place of this.
+    pub fn into_right(self) -> SendRight<dyn NameSpace> {
+        self.server.into_right()
     }
 
     /// Publishes `right` under `name`. The name vanishes when the right's port dies.
@@ -112,7 +117,7 @@ impl Names {
 }
 
 /// What a call came to, with what was asked.
-fn done<T>(call: &'static str, name: Option<&str>, done: std::result::Result<T, CallError<Refusal>>) -> Result<T> {
+pub(crate) fn done<T>(call: &'static str, name: Option<&str>, done: std::result::Result<T, CallError<Refusal>>) -> Result<T> {
     done.map_err(|failed| match failed {
         CallError::Refused(refusal) => Error::refused(call, name, refusal),
         CallError::Call(error) if error.is_server_died() || error.is_dead() => Error::ServerGone { call, name: name.map(str::to_owned) },

@@ -30,12 +30,14 @@ mod client;
 mod error;
 pub mod protocol;
 mod ready;
+mod server;
 mod watch;
 
 pub use client::Names;
 pub use error::{Error, Result};
-pub use protocol::{Entry, Event, Kind, NameSpace, NameSpaceClient};
+pub use protocol::{Declarer, Entry, Event, Kind, NameSpace, NameSpaceClient, ServerSpec};
 pub use ready::Ready;
+pub use server::{DeclaredServer, NewServer};
 pub use watch::Watch;
 
 /// Environment variable by which a service that was started on demand learns the name to check in.

@@ -39,6 +39,16 @@ pub trait NameSpace {
     /// Makes a private name space that falls back to this one. It ends with the last right to it.
     #[id(6)]
     fn subset(&mut self, caller: &Caller) -> Result<SendRight<dyn NameSpace>, Refusal>;
+    /// Declares a server: a command to be started when one of its services is needed. Gives its *server port*, a bootstrap port to this name space with which services
+    /// are made and checked in; the started process has it as its own. The server ends when nobody holds it and nothing of the server runs.
+    #[id(7)]
+    fn create_server(&mut self, spec: ServerSpec, caller: &Caller) -> Result<SendRight<dyn NameSpace>, Refusal>;
+    /// On a server port: makes a service of that server and gives the right that a look-up finds. Messages wait until its server has checked in.
+    #[id(8)]
+    fn create_service(&mut self, name: &str, caller: &Caller) -> Result<SendRight, Refusal>;
+    /// On a server port: ends the server at once. Its names are gone, and its process is killed.
+    #[id(9)]
+    fn undo_server(&mut self, caller: &Caller) -> Result<(), Refusal>;
 }
 
 /// Who starts a name server.
@@ -71,6 +81,18 @@ impl Refusal {
     }
 }
 
+/// What to start.
+#[libtask::data]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSpec {
+    /// The program by its full path, and its arguments.
+    pub command: Vec<String>,
+    /// The user to run it as: the caller's own.
+    pub uid: u32,
+    /// Started by messages only; else also whenever its process has ended.
+    pub on_demand: bool,
+}
+
 /// A page of the list, sorted by name.
 #[libtask::data]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +119,18 @@ pub struct Entry {
     pub depth: u32,
     /// For people: why a service is not running, and when it is started next. Often empty.
     pub detail: String,
+    /// The task that declared its server, if one did: not the configuration.
+    pub declared_by: Option<Declarer>,
+}
+
+/// The task that declared a server.
+#[libtask::data]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Declarer {
+    /// Its process, which may have ended.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
 }
 
 /// What stands behind a name.

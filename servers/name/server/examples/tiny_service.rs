@@ -7,7 +7,8 @@
 //! * `leave`: answers one message and exits with status 0;
 //! * `crash`: exits with status 1 before it checks in;
 //! * `hang`: never checks in;
-//! * `register NAME`: publishes a port under NAME instead of checking in.
+//! * `register NAME`: publishes a port under NAME instead of checking in;
+//! * `declare NAME COMMAND..`: declares a server that runs COMMAND, with a service NAME, and stays; exits with status 3 if that is refused.
 //!
 //! If `TINY_LOG` names a file, it appends its process id there when it starts.
 
@@ -15,7 +16,7 @@ use std::io::Write;
 use std::process::exit;
 
 use libtask::{Message, Next, Task};
-use umach_name_api::{Names, SERVICE_VARIABLE};
+use umach_name_api::{Names, NewServer, SERVICE_VARIABLE};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(path) = std::env::var_os("TINY_LOG") {
@@ -40,6 +41,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         names.register(name, port.make_send()?)?;
         port.serve(|request| answer(request.bytes()))?;
         return Ok(());
+    }
+    if let ["declare", name, command @ ..] = &arguments[..] {
+        let Ok(server) = names.create_server(NewServer::new(command.iter().copied())) else { exit(3) };
+        let _right = server.create_service(name)?;
+        loop {
+            std::thread::park();
+        }
     }
     let port = names.check_in(&std::env::var(SERVICE_VARIABLE)?)?;
     match arguments[..] {

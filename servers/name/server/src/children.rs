@@ -1,4 +1,4 @@
-//! Processes of services: started, seen dying, reaped.
+//! Processes of jobs: started, seen dying, reaped.
 //!
 //! A child is a task, so its death is a dead-name notification of its control right. The kernel process ends a task when its process
 //! is dead, or when it broke the protocol or hung up; in the latter cases the process may still run, and is killed. Either way it is waited for
@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 
 use libtask::spawn::{Child, Command};
 use libtask::{ReceiveRight, SendRight, Task};
+use std::os::unix::process::CommandExt;
 use umach_abi::Name;
 use umach_abi::limits::LABEL_MAX;
 use umach_name_api::SERVICE_VARIABLE;
 
-use crate::config::ServiceConfig;
-use crate::registry::ServiceId;
-use crate::service::Ending;
+use crate::config::{Identity, JobConfig};
+use crate::job::Ending;
+use crate::registry::jobs::JobId;
 
+/// What other users' commands find programs in.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Pause between looks at a process that is dying.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What services get to end by themselves when the name server ends.
@@ -25,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 struct Running {
-    service: ServiceId,
+    job: JobId,
     child: Child,
     /// Its task is gone; since then it must be reaped.
     dying: bool,
@@ -39,38 +42,45 @@ pub(crate) struct Children {
 }
 
 impl Children {
-    /// Spawns a service; gives its task and process.
+    /// Spawns a job's command; gives its task and process.
     pub(crate) fn start(
         &mut self,
         task: &Task,
         bootstrap: &SendRight,
         notify: &ReceiveRight,
-        service: ServiceId,
+        job: JobId,
         name: &str,
-        config: &ServiceConfig,
+        config: &JobConfig,
     ) -> Result<(u64, u32), String> {
         let (program, arguments) = config.command.split_first().ok_or("its command is empty")?;
         let cannot = |error: &dyn std::fmt::Display| format!("cannot run {program:?}: {error}");
         let mut command = std::process::Command::new(program);
+        if let Identity::OtherUser { uid, gid } = config.identity {
+            // Without supplementary groups: std clears them when root changes the user.
+            command.env_clear().env("PATH", PATH).uid(uid).gid(gid).stdout(Stdio::null()).stderr(Stdio::null());
+        }
         command.args(arguments).envs(&config.env).env(SERVICE_VARIABLE, name).stdin(Stdio::null());
         if let Some(directory) = &config.directory {
             command.current_dir(directory);
         }
-        let command = Command::from(command).label(label(name)).bootstrap(bootstrap);
+        let mut command = Command::from(command).label(label(name)).bootstrap(bootstrap);
+        if config.identity != Identity::NameServer {
+            command = command.registered([None, None, None]).new_session();
+        }
         let child = task.spawn(command).map_err(|error| cannot(&error))?;
         // A child that is dead already cannot be asked about; it is reaped all the same.
         let watched = child.control().right().notify_dead(notify).and_then(|_request| child.control().info());
         let dying = watched.is_err();
         let started = (watched.map_or(0, |info| info.task), child.pid());
-        self.running.push(Running { service, child, dying });
+        self.running.push(Running { job, child, dying });
         if dying {
             self.next_look = Some(Duration::ZERO);
         }
         Ok(started)
     }
-    /// Kills a service's process.
-    pub(crate) fn kill(&mut self, service: ServiceId) {
-        for running in self.running.iter_mut().filter(|running| running.service == service) {
+    /// Kills a job's process.
+    pub(crate) fn kill(&mut self, job: JobId) {
+        for running in self.running.iter_mut().filter(|running| running.job == job) {
             // Its death is noticed like any other.
             let _ = running.child.process.kill();
         }
@@ -89,7 +99,7 @@ impl Children {
         self.next_look
     }
     /// Reaps what has ended.
-    pub(crate) fn reap(&mut self, now: Duration) -> Vec<(ServiceId, Ending)> {
+    pub(crate) fn reap(&mut self, now: Duration) -> Vec<(JobId, Ending)> {
         let mut ended = Vec::new();
         if self.next_look.is_none_or(|at| at > now) {
             return ended;
@@ -105,11 +115,11 @@ impl Children {
                     true
                 }
                 Ok(Some(status)) => {
-                    ended.push((running.service, Ending { clean: status.success(), how: how(status) }));
+                    ended.push((running.job, Ending { clean: status.success(), how: how(status) }));
                     false
                 }
                 Err(error) => {
-                    ended.push((running.service, Ending { clean: false, how: format!("was lost: {error}") }));
+                    ended.push((running.job, Ending { clean: false, how: format!("was lost: {error}") }));
                     false
                 }
             }

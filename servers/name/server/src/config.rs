@@ -6,11 +6,16 @@
 //! watchers = 64                   # watches of one task
 //! user_watchers = 512             # watches of one user
 //! subsets = 256                   # subsets that one user may have made
+//! servers = 16                    # servers that one task may have declared (`create_server`)
+//! user_servers = 64               # servers that one user may have declared
+//! services = 16                   # services of one declared server; they count as names of its user, too
 //!
 //! [policy]                        # for names that nothing below speaks of
 //! look_up = "any"                 # "any", "owner" (the name server's user), "nobody", or a list of uids
 //! register = "owner"
 //! check_in = "owner"
+//! create_server = "nobody"        # whose commands the name server starts; see below
+//! servers_stay = false            # whether a server that has served outlives all rights to its server port
 //!
 //! [names."org.example.*"]         # a name, or a prefix and `*`; the most specific one counts
 //! register = [1000, 1001]
@@ -27,6 +32,17 @@
 //! ```
 //!
 //! Whatever is wrong is reported with its line and with what to try; nothing unknown is skipped.
+//!
+//! # Whose commands
+//!
+//! A task that may declare servers makes the name server start commands, outside of whatever that task itself is confined to. So this is off unless `create_server`
+//! says otherwise, and then:
+//!
+//! * A command runs as the user of the task that declared it, never as anybody else. For `owner` this is as the name server itself runs: do not allow it where
+//!   tasks of the name server's user are confined (seccomp, Landlock, namespaces) and can reach it, for it leads out of there.
+//! * Other users' commands take a name server that runs as root. It becomes that user (uid, gid, no other groups) before the command starts, in a session of its own,
+//!   with nothing of the name server's environment, terminal or output. A name server that is not root refuses them, and so does one that was started set-uid.
+//! * Commands are started by their full path, in `/`, without a shell.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,53 +81,94 @@ pub struct Limits {
     pub subsets: u32,
     /// How deep subsets may be nested.
     pub depth: u32,
+    /// Servers that one task may have declared.
+    pub servers: u32,
+    /// Servers that one user may have declared.
+    pub user_servers: u32,
+    /// Services of one declared server.
+    pub services: u32,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { names: 4096, watchers: 64, user_watchers: 512, subsets: 256, depth: 16 }
+        Limits { names: 4096, watchers: 64, user_watchers: 512, subsets: 256, depth: 16, servers: 16, user_servers: 64, services: 16 }
     }
 }
 
-/// A section `[services.NAME]`. The rules for look-up and check-in are in the policy.
+/// A section `[services.NAME]`: a job with one service. The rules for look-up and check-in are in the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceConfig {
+    /// What to start, and how.
+    pub job: JobConfig,
+    /// Queue limit of its port.
+    pub queue: u32,
+}
+
+impl ServiceConfig {
+    /// A service with this command and defaults for the rest.
+    pub fn new<S: Into<String>>(command: impl IntoIterator<Item = S>) -> ServiceConfig {
+        ServiceConfig { job: JobConfig::new(command), queue: QLIMIT_DEFAULT }
+    }
+}
+
+/// A command that the name server starts, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobConfig {
     /// Program and arguments.
     pub command: Vec<String>,
     /// Working directory; the name server's own if none.
     pub directory: Option<PathBuf>,
     /// Environment, added to the name server's own.
     pub env: BTreeMap<String, String>,
-    /// Queue limit of its port.
-    pub queue: u32,
+    /// Started only by a message; else also whenever it has ended.
+    pub on_demand: bool,
+    /// As whom.
+    pub identity: Identity,
     /// A child that has not checked in after this is killed.
     pub check_in_within: Duration,
     /// Delays between starts.
     pub backoff: Backoff,
 }
 
-impl ServiceConfig {
-    /// A service with this command and defaults for the rest.
-    pub fn new<S: Into<String>>(command: impl IntoIterator<Item = S>) -> ServiceConfig {
-        ServiceConfig {
+impl JobConfig {
+    /// A job with this command and defaults for the rest.
+    pub fn new<S: Into<String>>(command: impl IntoIterator<Item = S>) -> JobConfig {
+        JobConfig {
             command: command.into_iter().map(Into::into).collect(),
             directory: None,
             env: BTreeMap::new(),
-            queue: QLIMIT_DEFAULT,
+            on_demand: true,
+            identity: Identity::NameServer,
             check_in_within: Duration::from_secs(30),
             backoff: Backoff::default(),
         }
     }
 }
 
-/// Delays between the starts of a service that keeps dying.
+/// As whom a command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// As the name server, with its environment, terminal and output.
+    NameServer,
+    /// As the name server's user, in a session of its own.
+    SameUser,
+    /// As another user, with nothing of the name server's.
+    OtherUser {
+        /// The user.
+        uid: u32,
+        /// The only group.
+        gid: u32,
+    },
+}
+
+/// Delays between the starts of a job that keeps dying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// After the first failure; doubled after each further one.
     pub first: Duration,
     /// Never longer.
     pub max: Duration,
-    /// A service that checked in and ran for so long is forgiven its failures.
+    /// A process that checked in and ran for so long is forgiven its failures.
     pub healthy_after: Duration,
 }
 
@@ -199,14 +256,17 @@ fn advise(problem: &str) -> &'static str {
 #[serde(default, deny_unknown_fields)]
 struct File {
     limits: Limits,
-    policy: RulesText,
+    policy: PolicyText,
     names: BTreeMap<NameText, RulesText>,
     services: BTreeMap<NameText, ServiceText>,
 }
 
 impl File {
     fn into_config(self) -> Config {
-        let mut policy = Policy::new(0, self.policy.over(&Rules::default()));
+        let PolicyText { look_up, register, check_in, create_server, servers_stay } = self.policy;
+        let mut policy = Policy::new(0, RulesText { look_up, register, check_in }.over(&Rules::default()));
+        policy.create_server = create_server.unwrap_or(policy.create_server);
+        policy.servers_stay = servers_stay;
         let otherwise = policy.otherwise.clone();
         for (NameText(pattern), rules) in self.names {
             policy.add(&pattern, rules.over(&otherwise));
@@ -217,18 +277,27 @@ impl File {
             // What a section leaves open comes from the pattern that the name would have had.
             let rules = rules.over(policy.rules(&name));
             policy.add(&name, rules);
-            let config = ServiceConfig {
+            let job = JobConfig {
                 directory: service.directory,
                 env: service.env,
-                queue: service.queue.map_or(QLIMIT_DEFAULT, |queue| queue.0),
                 check_in_within: service.check_in_within.map_or(Duration::from_secs(30), |time| time.0),
                 backoff: service.backoff.unwrap_or_default().over(Backoff::default()),
-                ..ServiceConfig::new(service.command.0)
+                ..JobConfig::new(service.command.0)
             };
-            services.insert(name, config);
+            services.insert(name, ServiceConfig { job, queue: service.queue.map_or(QLIMIT_DEFAULT, |queue| queue.0) });
         }
         Config { limits: self.limits, policy, services }
     }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct PolicyText {
+    look_up: Option<Allow>,
+    register: Option<Allow>,
+    check_in: Option<Allow>,
+    create_server: Option<Allow>,
+    servers_stay: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -388,8 +457,9 @@ mod tests {
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.policy.otherwise, Rules::default());
         let files = &config.services["org.example.files"];
-        assert_eq!(files.command, ["umach", "serve", "file", "/srv"]);
-        assert_eq!((files.queue, files.backoff, files.check_in_within), (64, Backoff::default(), Duration::from_secs(30)));
+        assert_eq!(files.job.command, ["umach", "serve", "file", "/srv"]);
+        assert_eq!((files.queue, files.job.backoff, files.job.check_in_within), (64, Backoff::default(), Duration::from_secs(30)));
+        assert_eq!((&config.policy.create_server, config.policy.servers_stay), (&Allow::Nobody, false));
         assert!(config.policy.allows(Right::Register, "org.example.x", 1001));
         assert!(!config.policy.allows(Right::Register, "org.example.x", 0));
     }
@@ -428,6 +498,7 @@ mod tests {
                 "\"3 weeks\" is not a duration",
                 "250ms",
             ),
+            ("[names.x]\ncreate_server = \"any\"\n", "names.toml:2:1", "unknown field `create_server`", "spelling"),
             ("[policy]\nregister = \"root\"\n", "names.toml:2:12", "string \"root\"", "list of uids"),
             ("[policy]\nregister = [-1]\n", "names.toml:2:", "-1", ""),
             ("[services.\"a b\"]\ncommand = [\"a\"]\n", "names.toml:1:", "contains ' '", "without white space"),

@@ -4,9 +4,10 @@
 //! finds it; from then on they talk to each other alone. What can be asked is in [`umach_name_api`], the client's crate.
 //!
 //! * A name belongs to a port and vanishes with it, by the kernel's dead-name notification, however its task dies.
-//! * A *declared* service (see [`config`]) has a port from the start. While nobody serves it the name server holds the receive right: messages
+//! * A *service* of a job (see [`config`]) has a port from the start. While nobody serves it the name server holds the receive right: messages
 //!   queue up, the first one starts the service, check-in hands the right over with what is queued, and when the service dies the
 //!   right comes back with what it had not received. A service that keeps dying is started more and more rarely.
+//! * A *server* is a job that a task declares at run time, if the configuration lets it: it names the command and makes the services.
 //! * A *subset* is a private name space that falls back to the one it was made from: for a child that should see other names.
 //! * A *watcher* is told of names that come and go. One that does not read is dropped when its queue is full.
 //! * Who may look up, register and serve which names is a matter of uids, which come from the kernel's trailer and cannot be faked
@@ -37,7 +38,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! In reading order: [`config`] and [`policy`], [`service`] (one declared service), [`registry`] (everything else that is pure), [`Server`].
+//! In reading order: [`config`] and [`policy`], [`job`] (one command and its services), [`registry`] (everything else that is pure), [`Server`].
 //!
 //! What is not done: services that put themselves into the background (the process that was started must be the one that serves, or its
 //! parent), and ending the services of a name server that was killed with SIGKILL: they live on without it.
@@ -45,11 +46,11 @@
 
 mod children;
 pub mod config;
+pub mod job;
 pub mod policy;
 pub mod registry;
 mod requests;
 mod server;
-pub mod service;
 
 pub use config::{Config, ServiceConfig};
 pub use server::{Server, ServerError, Stop};

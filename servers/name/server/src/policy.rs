@@ -4,8 +4,12 @@
 //! different patterns are never mixed, so that reading one table of the configuration says everything about a name. Nobody is
 //! exempt, not even root: `owner` is the user that the name server runs as.
 //!
+//! Whose commands the name server starts is one rule for all names ([`Policy::run_for`]); [`crate::config`] says what that means.
+//!
 //! Subsets have no policy of their own. Holding a subset's bootstrap port is the permission to use it, and a name registered there
 //! deceives nobody outside; the way up to the root's names goes through the root's policy.
+
+use crate::config::Identity;
 
 /// Who is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,20 +75,30 @@ impl Rules {
 }
 
 /// All the rules.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Policy {
     /// The name server's own user.
     pub owner: u32,
     /// For names that no pattern matches.
     pub otherwise: Rules,
+    /// Who may declare servers.
+    pub create_server: Allow,
+    /// A declared server that has served stays when nobody holds its server port any more.
+    pub servers_stay: bool,
     /// Patterns: a name, or a prefix followed by `*`.
     patterns: Vec<(String, Rules)>,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy::new(0, Rules::default())
+    }
 }
 
 impl Policy {
     /// A policy with only the rules for any name.
     pub fn new(owner: u32, otherwise: Rules) -> Policy {
-        Policy { owner, otherwise, patterns: Vec::new() }
+        Policy { owner, otherwise, create_server: Allow::Nobody, servers_stay: false, patterns: Vec::new() }
     }
     /// Adds the rules of a pattern; they replace earlier ones of the same pattern.
     pub fn add(&mut self, pattern: &str, rules: Rules) {
@@ -100,6 +114,21 @@ impl Policy {
             None => name == pattern,
         };
         self.patterns.iter().find(|(pattern, _)| matches(pattern)).map_or(&self.otherwise, |(_, rules)| rules)
+    }
+    /// As whom to start a command that a task of this user declares; or why not at all.
+    pub fn run_for(&self, uid: u32, gid: u32) -> Result<Identity, String> {
+        // Of messages whose sender nobody can vouch for, and not a user in Linux either.
+        if uid == u32::MAX {
+            return Err("the kernel process cannot say whose request this is".to_owned());
+        }
+        if !self.create_server.includes(uid, self.owner) {
+            return Err(format!("this name server starts no commands for uid {uid} (create_server in [policy] of its configuration)"));
+        }
+        match uid == self.owner {
+            true => Ok(Identity::SameUser),
+            false if self.owner == 0 => Ok(Identity::OtherUser { uid, gid }),
+            false => Err(format!("the name server runs as uid {} and can start nothing as uid {uid}", self.owner)),
+        }
     }
     /// Whether `uid` has `right` to `name`.
     pub fn allows(&self, right: Right, name: &str, uid: u32) -> bool {
@@ -140,5 +169,19 @@ mod tests {
         }
         assert!(policy.allows(Right::CheckIn, "y", 0));
         assert!(!policy.allows(Right::CheckIn, "y", 1));
+    }
+
+    #[test]
+    fn command_runs_as_its_own_user_or_not_at_all() {
+        let policy = |owner, create_server| Policy { create_server, ..Policy::new(owner, Rules::default()) };
+        assert!(policy(7, Policy::default().create_server).run_for(7, 7).is_err(), "off unless it is allowed");
+        assert_eq!(policy(7, Allow::Owner).run_for(7, 8), Ok(Identity::SameUser));
+        assert!(policy(7, Allow::Owner).run_for(0, 0).is_err(), "nor for root");
+        assert!(policy(7, Allow::Any).run_for(8, 8).unwrap_err().contains("can start nothing as uid 8"));
+        assert_eq!(policy(0, Allow::Any).run_for(8, 9), Ok(Identity::OtherUser { uid: 8, gid: 9 }));
+        assert_eq!(policy(0, Allow::Users(vec![8])).run_for(8, 9), Ok(Identity::OtherUser { uid: 8, gid: 9 }));
+        assert!(policy(0, Allow::Users(vec![8])).run_for(0, 0).is_err());
+        // Whoever is not known is nobody, whatever is allowed.
+        assert!(policy(0, Allow::Any).run_for(u32::MAX, u32::MAX).is_err());
     }
 }

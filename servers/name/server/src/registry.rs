@@ -2,26 +2,31 @@
 //! are values of the types `S` (something that sends) and `R` (a receive right) that are only kept and handed out, time is passed
 //! in, and what the server must do next is appended to a list of [`Effect`]s.
 //!
-//! *Name spaces* form a tree. The root holds the declared services; a subset holds what was registered through its own bootstrap port, hides
+//! *Name spaces* form a tree. The root holds the configured services; a subset holds what was registered through its own bootstrap port, hides
 //! an equal name further up, and falls back to its parent for the rest. A subset ends when nobody can send to its bootstrap port
-//! any more and no subset of it is left.
+//! any more and no subset of it and no server that was declared in it is left.
+//!
+//! *Services* are names that belong to jobs ([`jobs`]).
 //!
 //! *Ports* are known by a key: the server's name for them, which is one per port, however many rights it has been sent. All uses of a
 //! port (names that it was published under, watches that it gets events on) hang on one entry, so that one dead-name request per port
 //! is enough and its death removes them all.
 //!
-//! Invariants ([`Registry::check`]): each registered name and each watch is a use of a known port, and each port has a use; counts of names,
-//! watches and subsets per user are those of the tables; every space but the root has a parent, which counts it.
+//! Invariants ([`Registry::check`]): each registered name and each watch is a use of a known port, and each port has a use; each service is what its name is bound
+//! to, and one of its job's; counts of names, watches, subsets and servers per user are those of the tables; every space but the root has a parent, which counts it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use umach_abi::Code;
-use umach_name_api::protocol::{DETAIL_MAX, Entry, Event, Kind, ListPage, PAGE, Refusal, check_name};
+use umach_name_api::protocol::{DETAIL_MAX, Declarer, Entry, Event, Kind, ListPage, PAGE, Refusal, check_name};
 
 use crate::config::Limits;
+use crate::job::{ServiceId, Step, Who};
 use crate::policy::{Policy, Right};
-use crate::service::{Ending, Service, Step, Who};
+use jobs::JobId;
+
+pub mod jobs;
 
 /// The server's name for a port.
 pub type Key = u32;
@@ -37,17 +42,17 @@ pub const ROOT: SpaceId = SpaceId(0);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchId(u64);
 
-/// A declared service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServiceId(pub usize);
-
 /// What the server should do next, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Send this event, without waiting; report [`Registry::end_watch`] if the watcher's queue is full.
     Tell(WatchId, Event),
-    /// A service's next step.
-    Service(ServiceId, Step),
+    /// A job's next step.
+    Job(JobId, Step),
+    /// The service with this port is gone, and its receive right with it, or as soon as that comes back.
+    ServiceGone(Key),
+    /// This declared server is gone: destroy its server port.
+    ServerGone(JobId),
     /// This subset is gone: destroy its bootstrap port.
     SpaceGone(SpaceId),
 }
@@ -62,10 +67,10 @@ enum Binding {
 struct Space {
     parent: Option<SpaceId>,
     depth: u32,
-    /// Subsets of it.
-    children: u32,
+    /// Subsets of it, and servers that were declared in it.
+    users: u32,
     /// Nobody can send to its bootstrap port.
-    ended: bool,
+    closed: bool,
     maker: Who,
     names: BTreeMap<String, Binding>,
 }
@@ -95,12 +100,13 @@ struct Usage {
     names: u32,
     watches: u32,
     subsets: u32,
+    servers: u32,
 }
 
 /// What a check-in gave.
 #[derive(Debug, PartialEq, Eq)]
 pub enum CheckedIn<R> {
-    /// The port of a declared service. It must come back to [`Registry::service_returned`] when its server is done.
+    /// The port of a job's service. It must come back to [`Registry::service_returned`] when its server is done.
     Declared(ServiceId, R),
     /// A port made for a name that nobody declared; it lives as long as its server.
     Fresh(R),
@@ -114,7 +120,8 @@ pub struct Registry<S, R> {
     spaces: HashMap<SpaceId, Space>,
     ports: HashMap<Key, Port<S>>,
     watches: BTreeMap<WatchId, Watch>,
-    services: Vec<(String, S, Service<R>)>,
+    services: BTreeMap<ServiceId, jobs::Service<S>>,
+    jobs: BTreeMap<JobId, jobs::Entry<R>>,
     usage: HashMap<u32, Usage>,
     /// Ids given out so far; none is used twice.
     last_id: u64,
@@ -129,69 +136,18 @@ fn refuse<T>(code: Code, reason: String) -> Answer<T> {
 impl<S, R> Registry<S, R> {
     /// An empty root.
     pub fn new(limits: Limits, policy: Policy) -> Registry<S, R> {
-        let root = Space { parent: None, depth: 0, children: 0, ended: false, maker: Who::default(), names: BTreeMap::new() };
+        let root = Space { parent: None, depth: 0, users: 0, closed: false, maker: Who::default(), names: BTreeMap::new() };
         Registry {
             limits,
             policy,
             spaces: HashMap::from([(ROOT, root)]),
             ports: HashMap::new(),
             watches: BTreeMap::new(),
-            services: Vec::new(),
+            services: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             usage: HashMap::new(),
             last_id: 0,
         }
-    }
-
-    // Declared services.
-
-    /// Adds a declared service to the root: its send right to hand out, and the machine that holds its receive right.
-    pub fn declare(&mut self, name: &str, send: S, service: Service<R>, fx: &mut Vec<Effect>) -> Answer<ServiceId> {
-        self.check_free(ROOT, name)?;
-        let id = ServiceId(self.services.len());
-        self.services.push((name.to_owned(), send, service));
-        self.bind(ROOT, name, Binding::Service(id), fx);
-        self.service(id, fx, |service, steps| service.settle(steps));
-        Ok(id)
-    }
-    /// A declared service's name and machine.
-    pub fn declared(&self, id: ServiceId) -> (&str, &Service<R>) {
-        let (name, _, service) = &self.services[id.0];
-        (name, service)
-    }
-    fn service<T>(&mut self, id: ServiceId, fx: &mut Vec<Effect>, change: impl FnOnce(&mut Service<R>, &mut Vec<Step>) -> T) -> T {
-        let mut steps = Vec::new();
-        let result = change(&mut self.services[id.0].2, &mut steps);
-        fx.extend(steps.into_iter().map(|step| Effect::Service(id, step)));
-        result
-    }
-    /// A message waits on the port of a service that is listened to.
-    pub fn service_demanded(&mut self, id: ServiceId, now: Duration, fx: &mut Vec<Effect>) {
-        self.service(id, fx, |service, steps| service.demanded(now, steps));
-    }
-    /// Its command was spawned as this task and process, or could not be.
-    pub fn service_started(&mut self, id: ServiceId, child: Result<(u64, u32), String>, now: Duration, fx: &mut Vec<Effect>) {
-        self.service(id, fx, |service, steps| match child {
-            Ok((task, pid)) => service.started(task, pid, now, steps),
-            Err(why) => service.start_failed(why, now, steps),
-        });
-    }
-    /// Its receive right came back.
-    pub fn service_returned(&mut self, id: ServiceId, right: R, fx: &mut Vec<Effect>) {
-        self.service(id, fx, |service, steps| service.returned(right, steps));
-    }
-    /// Its process is dead and reaped.
-    pub fn service_ended(&mut self, id: ServiceId, ending: Ending, now: Duration, fx: &mut Vec<Effect>) {
-        self.service(id, fx, |service, steps| service.child_ended(ending, now, steps));
-    }
-    /// Time has passed.
-    pub fn tick(&mut self, now: Duration, fx: &mut Vec<Effect>) {
-        for index in 0..self.services.len() {
-            self.service(ServiceId(index), fx, |service, steps| service.tick(now, steps));
-        }
-    }
-    /// When [`Registry::tick`] has something to do.
-    pub fn deadline(&self) -> Option<Duration> {
-        self.services.iter().filter_map(|(_, _, service)| service.deadline()).min()
     }
 
     // Calls of clients.
@@ -206,7 +162,7 @@ impl<S, R> Registry<S, R> {
         }
         Ok(match binding {
             Binding::Registered { key, .. } => &self.ports[key].right,
-            Binding::Service(id) => &self.services[id.0].1,
+            Binding::Service(id) => &self.services[id].send,
         })
     }
     /// Publishes the port `key`. `right` makes the value to keep; it is called only if the port is not known yet and nothing else is in the way.
@@ -223,30 +179,47 @@ impl<S, R> Registry<S, R> {
         if let Some(binding) = self.spaces[&space].names.get(name) {
             let by = match binding {
                 Binding::Registered { who, .. } => format!("by process {}", who.pid),
-                Binding::Service(_) => "as a declared service; its server checks in instead".to_owned(),
+                Binding::Service(_) => "as a service; its server checks in instead".to_owned(),
             };
             return refuse(Code::BOOTSTRAP_NAME_IN_USE, format!("{name:?} is taken {by}"));
         }
         self.publish(space, name, key, who, right, fx)
     }
-    /// Makes `who` the server of `name`. `fresh` makes a port for a name that is not declared: key, value to keep, and receive right.
+    /// Makes `who` the server of `name`: with the server port of `server`, if the request came there. `fresh` makes a port for a name that is not declared: key, value
+    /// to keep, and receive right.
     pub fn check_in(
         &mut self,
         space: SpaceId,
+        server: Option<JobId>,
         name: &str,
         who: Who,
         fresh: impl FnOnce() -> Answer<(Key, S, R)>,
         fx: &mut Vec<Effect>,
     ) -> Answer<CheckedIn<R>> {
+        let active = |who: Who| refuse(Code::BOOTSTRAP_SERVICE_ACTIVE, format!("{name:?} is served by process {}", who.pid));
+        let binding = self.spaces.get(&space).and_then(|space| space.names.get(name));
+        if let Some(&Binding::Service(id)) = binding {
+            let job = self.services[&id].job;
+            if self.jobs[&job].declared.is_some() {
+                // To hold the server port is the permission.
+                if server != Some(job) {
+                    return refuse(
+                        Code::BOOTSTRAP_NOT_PRIVILEGED,
+                        format!("{name:?} is checked in through the server port that it was made with"),
+                    );
+                }
+            } else {
+                self.check_publish(space, name, who, Right::CheckIn)?;
+            }
+            return match self.job(job, fx, |job, steps| job.check_in(id, who, steps)) {
+                Some(Ok(right)) => Ok(CheckedIn::Declared(id, right)),
+                Some(Err(server)) => active(server),
+                None => unreachable!("a service's job is known"),
+            };
+        }
         self.check_publish(space, name, who, Right::CheckIn)?;
         match self.spaces[&space].names.get(name) {
-            Some(Binding::Registered { who, .. }) => {
-                refuse(Code::BOOTSTRAP_SERVICE_ACTIVE, format!("{name:?} is served by process {}", who.pid))
-            }
-            Some(&Binding::Service(id)) => match self.service(id, fx, |service, steps| service.check_in(who, steps)) {
-                Ok(right) => Ok(CheckedIn::Declared(id, right)),
-                Err(server) => refuse(Code::BOOTSTRAP_SERVICE_ACTIVE, format!("{name:?} is served by process {}", server.pid)),
-            },
+            Some(binding) => active(self.served_by(binding).unwrap_or_default()),
             None => {
                 self.check_names_quota(who)?;
                 let (key, send, receive) = fresh()?;
@@ -255,12 +228,22 @@ impl<S, R> Registry<S, R> {
             }
         }
     }
-    /// Takes a registered name away. Its own user and the name server's may.
-    pub fn unregister(&mut self, space: SpaceId, name: &str, who: Who, fx: &mut Vec<Effect>) -> Answer<()> {
+    /// Takes a registered name away. Its own user and the name server's may. A declared server's service is taken away through its server port, and ends.
+    pub fn unregister(&mut self, space: SpaceId, server: Option<JobId>, name: &str, who: Who, fx: &mut Vec<Effect>) -> Answer<()> {
         match self.spaces.get(&space).and_then(|space| space.names.get(name)) {
             None => refuse(Code::BOOTSTRAP_UNKNOWN_SERVICE, format!("there is no {name:?} in this name space")),
-            Some(Binding::Service(_)) => {
-                refuse(Code::BOOTSTRAP_NOT_PRIVILEGED, format!("{name:?} is declared in the name server's configuration"))
+            Some(Binding::Service(id)) => {
+                let job = self.services[id].job;
+                match &self.jobs[&job].declared {
+                    None => refuse(Code::BOOTSTRAP_NOT_PRIVILEGED, format!("{name:?} is declared in the name server's configuration")),
+                    Some(_) if server != Some(job) => {
+                        refuse(Code::BOOTSTRAP_NOT_PRIVILEGED, format!("{name:?} is undone through the server port that it was made with"))
+                    }
+                    Some(_) => {
+                        self.unbind(space, name, fx);
+                        Ok(())
+                    }
+                }
             }
             Some(Binding::Registered { who: owner, .. }) if who.uid != owner.uid && who.uid != self.policy.owner => {
                 refuse(Code::BOOTSTRAP_NOT_PRIVILEGED, format!("{name:?} was registered by uid {}, not by uid {}", owner.uid, who.uid))
@@ -289,14 +272,16 @@ impl<S, R> Registry<S, R> {
         let name = name.to_owned();
         match binding {
             Binding::Registered { who, .. } => {
-                Entry { name, kind: Kind::Registered, pid: who.pid, uid: who.uid, depth, detail: String::new() }
+                Entry { name, kind: Kind::Registered, pid: who.pid, uid: who.uid, depth, detail: String::new(), declared_by: None }
             }
             Binding::Service(id) => {
-                let service = &self.services[id.0].2;
-                let (kind, pid, mut detail) = service.describe(now);
+                let jobs::Entry { job, declared, .. } = &self.jobs[&self.services[id].job];
+                let (kind, pid, mut detail) = job.describe(*id, now);
                 detail.truncate(detail.floor_char_boundary(DETAIL_MAX));
-                let uid = service.server().map_or(self.policy.owner, |who| who.uid);
-                Entry { name, kind, pid, uid, depth, detail }
+                let declared_by = declared.as_ref().map(|declared| Declarer { pid: declared.who.pid, uid: declared.who.uid });
+                let runs_as = declared_by.map_or(self.policy.owner, |declarer| declarer.uid);
+                let uid = job.server(*id).map_or(runs_as, |who| who.uid);
+                Entry { name, kind, pid, uid, depth, detail, declared_by }
             }
         }
     }
@@ -353,8 +338,8 @@ impl<S, R> Registry<S, R> {
         }
         self.last_id += 1;
         let id = SpaceId(self.last_id);
-        self.spaces.insert(id, Space { parent: Some(space), depth, children: 0, ended: false, maker: who, names: BTreeMap::new() });
-        self.spaces.get_mut(&space).expect("looked up above").children += 1;
+        self.spaces.insert(id, Space { parent: Some(space), depth, users: 0, closed: false, maker: who, names: BTreeMap::new() });
+        self.spaces.get_mut(&space).expect("looked up above").users += 1;
         self.charge(who, |usage| usage.subsets += 1);
         Ok(id)
     }
@@ -374,26 +359,30 @@ impl<S, R> Registry<S, R> {
     }
     /// Nobody can send to the subset's bootstrap port any more.
     pub fn space_ended(&mut self, id: SpaceId, fx: &mut Vec<Effect>) {
-        let mut next = Some(id).filter(|id| *id != ROOT);
-        if let Some(space) = next.and_then(|id| self.spaces.get_mut(&id)) {
-            space.ended = true;
+        if let Some(space) = self.spaces.get_mut(&id).filter(|_| id != ROOT) {
+            space.closed = true;
+            self.forget_space(id, fx);
         }
-        // An ended space stays while a subset of it is in use: that one's names fall back to it.
-        while let Some(id) = next {
-            if !self.spaces.get(&id).is_some_and(|space| space.ended && space.children == 0) {
-                break;
-            }
-            let watches: Vec<WatchId> = self.watches.iter().filter(|(_, watch)| watch.space == id).map(|(id, _)| *id).collect();
-            watches.into_iter().for_each(|watch| self.end_watch(watch));
-            let names: Vec<String> = self.spaces[&id].names.keys().cloned().collect();
-            names.iter().for_each(|name| self.unbind(id, name, fx));
-            let space = self.spaces.remove(&id).expect("looked up above");
-            self.charge(space.maker, |usage| usage.subsets -= 1);
-            fx.push(Effect::SpaceGone(id));
-            let parent = space.parent.expect("only the root has none");
-            self.spaces.get_mut(&parent).expect("a parent outlives its subsets").children -= 1;
-            next = Some(parent).filter(|id| *id != ROOT);
+    }
+    /// A subset of it, or a server that was declared in it, is gone.
+    fn release_space(&mut self, id: SpaceId, fx: &mut Vec<Effect>) {
+        self.spaces.get_mut(&id).expect("a space outlives what is in it").users -= 1;
+        self.forget_space(id, fx);
+    }
+    /// A closed space stays while a subset of it is in use, whose names fall back to it, or a server.
+    fn forget_space(&mut self, id: SpaceId, fx: &mut Vec<Effect>) {
+        if !self.spaces.get(&id).is_some_and(|space| space.closed && space.users == 0) {
+            return;
         }
+        let watches: Vec<WatchId> = self.watches.iter().filter(|(_, watch)| watch.space == id).map(|(id, _)| *id).collect();
+        watches.into_iter().for_each(|watch| self.end_watch(watch));
+        let names: Vec<String> = self.spaces[&id].names.keys().cloned().collect();
+        names.iter().for_each(|name| self.unbind(id, name, fx));
+        let space = self.spaces.remove(&id).expect("looked up above");
+        self.charge(space.maker, |usage| usage.subsets -= 1);
+        fx.push(Effect::SpaceGone(id));
+        // No deeper than subsets may be nested.
+        self.release_space(space.parent.expect("only the root has none"), fx);
     }
 
     // Parts.
@@ -453,15 +442,20 @@ impl<S, R> Registry<S, R> {
         self.spaces.get_mut(&space).expect("checked by the caller").names.insert(name.to_owned(), binding);
         self.tell(space, name, || Event::Appeared(name.to_owned()), fx);
     }
-    /// Removes a registered name, if it is there.
+    /// Removes a name, if it is there; a service ends with it.
     fn unbind(&mut self, space: SpaceId, name: &str, fx: &mut Vec<Effect>) {
-        let Some(Binding::Registered { key, who }) = self.spaces.get(&space).and_then(|space| space.names.get(name)).cloned() else {
+        let Some(binding) = self.spaces.get(&space).and_then(|space| space.names.get(name)).cloned() else {
             return;
         };
         self.tell(space, name, || Event::Vanished(name.to_owned()), fx);
         self.spaces.get_mut(&space).expect("looked up above").names.remove(name);
-        self.detach(key, &Use::Name(space, name.to_owned()));
-        self.charge(who, |usage| usage.names -= 1);
+        match binding {
+            Binding::Registered { key, who } => {
+                self.detach(key, &Use::Name(space, name.to_owned()));
+                self.charge(who, |usage| usage.names -= 1);
+            }
+            Binding::Service(id) => self.drop_service(id, fx),
+        }
         // Those who could see it may now see what it hid.
         if let Some((above, _)) = self.resolve(space, name) {
             let inside = |watch: &Watch| self.path(watch.space).any(|(id, _)| id == space);
@@ -511,20 +505,33 @@ impl<S, R> Registry<S, R> {
     pub fn check(&self) -> Result<(), String> {
         let mut usage: HashMap<u32, Usage> = HashMap::new();
         let mut uses: HashMap<Key, BTreeSet<Use>> = HashMap::new();
-        let mut children: HashMap<SpaceId, u32> = HashMap::new();
+        let mut users: HashMap<SpaceId, u32> = HashMap::new();
+        for declared in self.jobs.values().filter_map(|entry| entry.declared.as_ref()) {
+            *users.entry(declared.space).or_default() += 1;
+            usage.entry(declared.who.uid).or_default().servers += 1;
+        }
         for (&id, space) in &self.spaces {
             match space.parent {
                 Some(parent) => {
-                    *children.entry(parent).or_default() += 1;
+                    *users.entry(parent).or_default() += 1;
                     usage.entry(space.maker.uid).or_default().subsets += 1;
                 }
                 None if id == ROOT => {}
                 None => return Err(format!("{id:?} has no parent")),
             }
             for (name, binding) in &space.names {
-                if let Binding::Registered { key, who } = binding {
+                let payer = match binding {
+                    Binding::Registered { key, who } => {
+                        uses.entry(*key).or_default().insert(Use::Name(id, name.clone()));
+                        Some(who)
+                    }
+                    Binding::Service(service) => {
+                        let job = self.job_of(*service).ok_or_else(|| format!("{name:?} is bound to {service:?}, which is gone"))?;
+                        self.jobs[&job].declared.as_ref().map(|declared| &declared.who)
+                    }
+                };
+                if let Some(who) = payer {
                     usage.entry(who.uid).or_default().names += 1;
-                    uses.entry(*key).or_default().insert(Use::Name(id, name.clone()));
                 }
             }
         }
@@ -543,12 +550,12 @@ impl<S, R> Registry<S, R> {
             return Err(format!("ports {kept:?} but the tables hold {uses:?}"));
         }
         for (&id, space) in &self.spaces {
-            let counted = children.get(&id).copied().unwrap_or(0);
-            if space.children != counted || (space.ended && counted == 0) {
-                return Err(format!("{id:?} with {} subsets, ended {}, has {counted}", space.children, space.ended));
+            let counted = users.get(&id).copied().unwrap_or(0);
+            if space.users != counted || (space.closed && counted == 0) {
+                return Err(format!("{id:?} with {} users, closed {}, has {counted}", space.users, space.closed));
             }
         }
-        Ok(())
+        self.check_jobs()
     }
 }
 

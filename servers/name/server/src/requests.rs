@@ -5,23 +5,31 @@
 
 use libtask::{Caller, Name, ReceiveRight, SendRight, Sink};
 use umach_abi::Code;
-use umach_name_api::protocol::{Event, ListPage, NameSpace, Refusal};
+use umach_name_api::protocol::{Event, ListPage, NameSpace, Refusal, ServerSpec};
 
+use crate::job::Who;
+use crate::registry::jobs::JobId;
 use crate::registry::{CheckedIn, SpaceId};
 use crate::server::{Role, Server, new_bootstrap};
-use crate::service::Who;
 
 type Answer<T> = Result<T, Refusal>;
 
-/// A request on the bootstrap port of `space`.
+/// A request on the bootstrap port of `space`, or on the server port of `job`, which was declared there.
 pub(crate) struct Requests<'s> {
     pub(crate) server: &'s mut Server,
     pub(crate) space: SpaceId,
+    pub(crate) job: Option<JobId>,
+}
+
+impl Requests<'_> {
+    fn own_job(&self) -> Answer<JobId> {
+        self.job.ok_or_else(|| Refusal::new(Code::BOOTSTRAP_NOT_PRIVILEGED, "this is a bootstrap port and not a server port"))
+    }
 }
 
 fn who(caller: &Caller) -> Who {
     let sender = caller.sender();
-    Who { task: sender.task, pid: sender.pid, uid: sender.uid }
+    Who { task: sender.task, pid: sender.pid, uid: sender.uid, gid: sender.gid }
 }
 
 fn told<T>(caller: &Caller, answer: Answer<T>) -> Answer<T> {
@@ -32,10 +40,10 @@ fn told<T>(caller: &Caller, answer: Answer<T>) -> Answer<T> {
 
 impl NameSpace for Requests<'_> {
     fn check_in(&mut self, name: &str, caller: &Caller) -> Answer<ReceiveRight> {
-        told(caller, self.server.check_in(self.space, name, who(caller)))
+        told(caller, self.server.check_in(self.space, self.job, name, who(caller)))
     }
     fn register(&mut self, name: &str, right: SendRight, caller: &Caller) -> Answer<()> {
-        let Requests { server, space } = self;
+        let Requests { server, space, .. } = self;
         let register = || {
             let right = server.foreign(right)?;
             let key = right.name().0;
@@ -47,13 +55,13 @@ impl NameSpace for Requests<'_> {
         told(caller, self.server.registry.look_up(self.space, name, who(caller)).map(SendRight::duplicate))
     }
     fn unregister(&mut self, name: &str, caller: &Caller) -> Answer<()> {
-        told(caller, self.server.registry.unregister(self.space, name, who(caller), &mut self.server.effects))
+        told(caller, self.server.registry.unregister(self.space, self.job, name, who(caller), &mut self.server.effects))
     }
     fn list(&mut self, after: Option<&str>, caller: &Caller) -> Answer<ListPage> {
         Ok(self.server.registry.list(self.space, after, who(caller), self.server.now()))
     }
     fn watch(&mut self, only: Option<&str>, caller: &Caller, events: Sink<Event>) -> Answer<()> {
-        let Requests { server, space } = self;
+        let Requests { server, space, .. } = self;
         let watch = || {
             let right = server.foreign(events.right().duplicate())?;
             let key = right.name().0;
@@ -66,16 +74,25 @@ impl NameSpace for Requests<'_> {
     fn subset(&mut self, caller: &Caller) -> Answer<SendRight<dyn NameSpace>> {
         told(caller, self.server.subset(self.space, who(caller)))
     }
+    fn create_server(&mut self, spec: ServerSpec, caller: &Caller) -> Answer<SendRight<dyn NameSpace>> {
+        told(caller, self.server.create_server(self.space, spec, who(caller)))
+    }
+    fn create_service(&mut self, name: &str, caller: &Caller) -> Answer<SendRight> {
+        told(caller, self.own_job().and_then(|job| self.server.create_service(job, name, who(caller))))
+    }
+    fn undo_server(&mut self, caller: &Caller) -> Answer<()> {
+        told(caller, self.own_job().map(|job| self.server.registry.undo_server(job, &mut self.server.effects)))
+    }
 }
 
 impl Server {
-    fn check_in(&mut self, space: SpaceId, name: &str, who: Who) -> Answer<ReceiveRight> {
+    fn check_in(&mut self, space: SpaceId, job: Option<JobId>, name: &str, who: Who) -> Answer<ReceiveRight> {
         let fresh = || {
             let port = self.task.new_port().map_err(unable)?;
             let right = port.make_send().map_err(unable)?;
             Ok((port.name().0, kept(right, &self.notify)?, port))
         };
-        match self.registry.check_in(space, name, who, fresh, &mut self.effects)? {
+        match self.registry.check_in(space, job, name, who, fresh, &mut self.effects)? {
             CheckedIn::Fresh(port) => Ok(port),
             // If the answer cannot be sent the right is dropped with it, and comes back like every other.
             CheckedIn::Declared(id, port) => match port.on_destroyed(&self.notify) {
@@ -105,12 +122,41 @@ impl Server {
         })
     }
 
+    fn create_server(&mut self, space: SpaceId, spec: ServerSpec, who: Who) -> Answer<SendRight<dyn NameSpace>> {
+        let program = spec.command.first().cloned().unwrap_or_default();
+        let job = self.registry.create_server(space, spec, who)?;
+        let mut opened = || {
+            let port = new_bootstrap(&self.task)?;
+            port.on_no_senders(&port)?;
+            let right = port.make_send()?;
+            self.open_server(job, port)?;
+            Ok(right.typed())
+        };
+        let right = opened().map_err(|error| {
+            self.registry.undo_server(job, &mut self.effects);
+            unable(error)
+        })?;
+        tracing::info!(program, uid = who.uid, pid = who.pid, "server declared");
+        Ok(right)
+    }
+
+    fn create_service(&mut self, job: JobId, name: &str, who: Who) -> Answer<SendRight> {
+        let fresh = || {
+            let port = self.task.new_port().map_err(unable)?;
+            let right = port.make_send().map_err(unable)?;
+            Ok((port.name().0, right, port))
+        };
+        let (id, right) = self.registry.create_service(job, name, who, fresh, &mut self.effects)?;
+        self.roles.insert(right.name(), Role::Service(id));
+        Ok(right.duplicate())
+    }
+
     /// A send right that came with a request. The server's own ports cannot be published or sent events to: a bootstrap port that
     /// the server itself held a right to would never end.
     fn foreign(&self, right: SendRight) -> Answer<SendRight> {
         let wrong = |what: &str| Err(Refusal::new(Code::KERN_INVALID_CAPABILITY, what));
         match self.roles.get(&right.name()) {
-            Some(Role::Space(_) | Role::Notify | Role::Stop) => wrong("the right is to a port of the name server itself"),
+            Some(Role::Space(_) | Role::Server(_) | Role::Notify | Role::Stop) => wrong("the right is to a port of the name server itself"),
             _ if right.name() == Name::DEAD => wrong("the right that came along is dead"),
             Some(Role::Service(_)) | None => Ok(right),
         }

@@ -1,7 +1,7 @@
 //! The server: one thread, one loop, ports and processes around the pure [`Registry`].
 //!
-//! Three kinds of port are received on: bootstrap ports (the root's and one per subset), a port for the kernel's notifications, and the
-//! held ports of declared services, whose messages are *not* the server's to read. So the loop waits on a set of all of them with a
+//! Three kinds of port are received on: bootstrap ports (the root's, one per subset, and the server ports of declared servers), a port for the kernel's notifications, and the
+//! held ports of services, whose messages are *not* the server's to read. So the loop waits on a set of all of them with a
 //! receive that takes nothing: a buffer of no size and `RCV_LARGE` leave the message queued and tell which port has it. If it is a service's
 //! port, the service is started; else messages are received from a second set, which holds the server's own ports only.
 //!
@@ -20,14 +20,17 @@ use std::time::{Duration, Instant};
 use libtask::interface::handle;
 use libtask::raw::{MsgBuffer, Options, special};
 use libtask::{Message, Notification, PortOptions, PortSet, ReceiveRight, Received, SendRight, Sink, Task};
+use umach_abi::limits::QLIMIT_DEFAULT;
 use umach_abi::{Code, Name};
 use umach_name_api::protocol::{Event, NameSpace, Spawner};
 
 use crate::children::Children;
 use crate::config::{Config, ServiceConfig};
-use crate::registry::{Effect, ROOT, Registry, ServiceId, SpaceId, WatchId};
+use crate::job::{ServiceId, Step};
+use crate::policy::Allow;
+use crate::registry::jobs::JobId;
+use crate::registry::{Effect, ROOT, Registry, SpaceId, WatchId};
 use crate::requests::Requests;
-use crate::service::{Service, Step};
 
 /// Messages handled before anything else gets a turn.
 const BATCH: usize = 32;
@@ -38,6 +41,7 @@ const STOP: i32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Space(SpaceId),
+    Server(JobId),
     Notify,
     Stop,
     Service(ServiceId),
@@ -55,8 +59,12 @@ pub struct Server {
     stop: ReceiveRight,
     /// Bootstrap ports.
     spaces: HashMap<SpaceId, ReceiveRight>,
+    /// Server ports.
+    servers: HashMap<JobId, ReceiveRight>,
     /// A send right to the root's bootstrap port.
     root: SendRight,
+    /// Queue limits of services that do not have the usual one.
+    queues: HashMap<ServiceId, u32>,
     pub(crate) roles: HashMap<Name, Role>,
     pub(crate) registry: Registry<SendRight, ReceiveRight>,
     /// Where the events of the registry's watches go.
@@ -103,6 +111,10 @@ impl Server {
     pub fn new(task: &Task, config: Config) -> Result<Server> {
         let Config { limits, mut policy, services } = config;
         policy.owner = rustix::process::geteuid().as_raw();
+        if rustix::process::getuid().as_raw() != policy.owner || rustix::process::getgid() != rustix::process::getegid() {
+            // Whoever started it so has lent it rights that commands of others would inherit.
+            policy.create_server = Allow::Nobody;
+        }
         let bootstrap = new_bootstrap(task)?;
         let root = bootstrap.make_send()?;
         let (notify, stop) = (task.new_port()?, task.new_port()?);
@@ -110,6 +122,7 @@ impl Server {
             task: task.clone(),
             all: task.new_set()?,
             ours: task.new_set()?,
+            queues: HashMap::new(),
             roles: HashMap::new(),
             registry: Registry::new(limits, policy),
             watchers: HashMap::new(),
@@ -118,6 +131,7 @@ impl Server {
             started: Instant::now(),
             stopping: false,
             spaces: HashMap::new(),
+            servers: HashMap::new(),
             root,
             notify,
             stop,
@@ -129,7 +143,7 @@ impl Server {
         }
         server.open_space(ROOT, bootstrap)?;
         for (name, config) in services {
-            server.declare(&name, config)?;
+            server.configure(&name, config)?;
         }
         server.settle();
         Ok(server)
@@ -189,7 +203,7 @@ impl Server {
         let now = self.now();
         self.registry.tick(now, &mut self.effects);
         for (id, ending) in self.children.reap(now) {
-            self.registry.service_ended(id, ending, now, &mut self.effects);
+            self.registry.job_ended(id, ending, now, &mut self.effects);
         }
         self.settle();
         Ok(())
@@ -230,6 +244,7 @@ impl Server {
     fn message(&mut self, mut message: Received) {
         match (self.roles.get(&message.port()).copied(), message.take_notification()) {
             (Some(Role::Space(space)), Some(Notification::NoSenders { .. })) => self.registry.space_ended(space, &mut self.effects),
+            (Some(Role::Server(job)), Some(Notification::NoSenders { .. })) => self.server_unheld(job),
             (Some(Role::Notify), Some(Notification::DeadName(dead))) => {
                 if !self.children.task_died(dead.name()) {
                     self.registry.port_died(dead.name().0, &mut self.effects);
@@ -239,7 +254,11 @@ impl Server {
             (Some(Role::Stop), None) if message.id() == STOP => self.stopping = true,
             (Some(Role::Space(space)), None) => {
                 // Whether a method asks to stop is nothing that this interface's methods do.
-                let _ = handle::<dyn NameSpace, _>(&mut Requests { server: self, space }, message);
+                let _ = handle::<dyn NameSpace, _>(&mut Requests { server: self, space, job: None }, message);
+            }
+            (Some(Role::Server(job)), None) => {
+                let Some(space) = self.registry.space_of(job) else { return };
+                let _ = handle::<dyn NameSpace, _>(&mut Requests { server: self, space, job: Some(job) }, message);
             }
             // Send-once rights that were replaced or dropped, names that were deleted: nothing to do.
             (_, notification) => tracing::debug!(?notification, ?message, "ignored"),
@@ -252,7 +271,7 @@ impl Server {
         let Ok(right) = message.take_receive(0) else { return };
         let Some(&Role::Service(id)) = self.roles.get(&right.name()) else { return };
         // Its server may have changed this.
-        let queue = self.registry.declared(id).1.config.queue;
+        let queue = self.queues.get(&id).copied().unwrap_or(QLIMIT_DEFAULT);
         if let Err(error) = right.set_queue_limit(queue) {
             tracing::warn!(%error, "the queue limit of a service that came back");
         }
@@ -271,7 +290,13 @@ impl Server {
                             self.registry.end_watch(watch);
                         }
                     }
-                    Effect::Service(id, step) => self.step(id, step),
+                    Effect::Job(id, step) => self.step(id, step),
+                    Effect::ServiceGone(key) => drop(self.roles.remove(&Name(key))),
+                    Effect::ServerGone(job) => {
+                        if let Some(port) = self.servers.remove(&job) {
+                            self.roles.remove(&port.name());
+                        }
+                    }
                     Effect::SpaceGone(space) => {
                         if let Some(port) = self.spaces.remove(&space) {
                             self.roles.remove(&port.name());
@@ -286,40 +311,70 @@ impl Server {
         }
     }
 
-    fn step(&mut self, id: ServiceId, step: Step) {
-        let (name, service) = self.registry.declared(id);
+    fn step(&mut self, id: JobId, step: Step) {
+        // It may be gone since this was wanted.
+        let Some((name, job)) = self.registry.look_at(id) else { return };
         match step {
-            Step::Listen | Step::Ignore => {
-                let Some(port) = service.held() else { return };
-                let done = if step == Step::Listen { self.all.insert(port) } else { self.all.remove(port) };
+            Step::Listen(service) | Step::Ignore(service) => {
+                let Some(port) = job.held(service) else { return };
+                let done = if matches!(step, Step::Listen(_)) { self.all.insert(port) } else { self.all.remove(port) };
                 if let Err(error) = done {
                     tracing::warn!(%error, name, ?step, "the port of a service");
                 }
             }
             Step::Start => {
-                let child = self.children.start(&self.task, &self.root, &self.notify, id, name, &service.config);
+                let right = bootstrap_of(self.servers.get(&id), &self.root);
+                let held = right.is_ok();
+                let child = match right {
+                    Ok(right) => self.children.start(&self.task, &right, &self.notify, id, name, &job.config),
+                    Err(error) => Err(format!("cannot make its bootstrap port: {error}")),
+                };
                 match &child {
                     Ok((task, pid)) => tracing::info!(name, task, pid, "service started"),
                     Err(why) => tracing::warn!(name, why, "service not started"),
                 }
                 let now = self.now();
-                self.registry.service_started(id, child, now, &mut self.effects);
+                if held {
+                    self.registry.server_held(id);
+                }
+                self.registry.job_started(id, child, now, &mut self.effects);
             }
             Step::Kill => {
-                tracing::warn!(name, "service killed: it did not check in in time");
+                tracing::warn!(name, "service killed: it did not check in in time, or its server is gone");
                 self.children.kill(id);
             }
         }
     }
 
-    fn declare(&mut self, name: &str, config: ServiceConfig) -> Result<()> {
-        let port = self.task.new_port_with(PortOptions { queue_limit: Some(config.queue), ..PortOptions::default() })?;
+    /// The last right to a server port is gone; or it was, and another one has been made since.
+    fn server_unheld(&mut self, job: JobId) {
+        let Some(port) = self.servers.get(&job) else { return };
+        if port.status().is_ok_and(|status| status.has_send_rights) {
+            // Who made it asked to be told again.
+            return;
+        }
+        self.registry.server_unheld(job, &mut self.effects);
+    }
+
+    fn configure(&mut self, name: &str, config: ServiceConfig) -> Result<()> {
+        let queue = config.queue;
+        let port = self.task.new_port_with(PortOptions { queue_limit: Some(queue), ..PortOptions::default() })?;
         let (send, key) = (port.make_send()?, port.name());
         let id = self
             .registry
-            .declare(name, send, Service::new(config, port), &mut self.effects)
+            .configure(name, key.0, send, config, port, &mut self.effects)
             .map_err(|refusal| ServerError::Declare { name: name.to_owned(), reason: refusal.reason })?;
         self.roles.insert(key, Role::Service(id));
+        self.queues.insert(id, queue);
+        Ok(())
+    }
+
+    /// Starts to serve a server port.
+    pub(crate) fn open_server(&mut self, job: JobId, port: ReceiveRight) -> libtask::Result<()> {
+        self.all.insert(&port)?;
+        self.ours.insert(&port)?;
+        self.roles.insert(port.name(), Role::Server(job));
+        self.servers.insert(job, port);
         Ok(())
     }
 
@@ -331,6 +386,15 @@ impl Server {
         self.spaces.insert(space, port);
         Ok(())
     }
+}
+
+/// What a job's process finds its name space through: the server port, if there is one.
+fn bootstrap_of(server: Option<&ReceiveRight>, root: &SendRight) -> libtask::Result<SendRight> {
+    let Some(port) = server else { return Ok(root.duplicate()) };
+    let right = port.make_send()?;
+    // That nobody held the port any more may have been told already.
+    port.on_no_senders(port)?;
+    Ok(right)
 }
 
 /// A port that many clients may send to at once.

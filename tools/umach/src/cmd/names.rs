@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use umach_name_api::{Entry, Event, Names};
+use umach_name_api::{Declarer, Entry, Event, Names};
 
 use crate::exit::Exit;
 use crate::foreign::line;
@@ -17,10 +17,10 @@ use crate::text::{self, Paint, Table};
 #[derive(Args)]
 #[command(after_help = "\
 STATE: registered (a task published it), on demand (starts with its first message), starting, active, backing off.
-JSON: an array of {name, state, pid, uid, depth, detail}; pid and uid are null if nobody serves it now; depth counts the name \
-spaces up to the one that has it.
+JSON: an array of {name, state, pid, uid, depth, detail, declared_by}; pid and uid are null if nobody serves it now; depth counts the \
+name spaces up to the one that has it; declared_by is {pid, uid} of the task that declared its server at run time, else null.
 With --watch: a line for each name that is there, then one for each that appears or vanishes, at once, until interrupted. \
-JSON: one object a line, {event: \"there\"|\"appeared\"|\"vanished\", time, name, state, pid, uid, depth, detail}; time is in seconds since \
+JSON: one object a line, {event: \"there\"|\"appeared\"|\"vanished\", time, name, state, pid, uid, depth, detail, declared_by}; time is in seconds since \
 1970; the rest is null for a name that has vanished. Exit code 1 if the name server ends.
 
 Examples:
@@ -50,6 +50,14 @@ struct Row {
     uid: Option<u32>,
     depth: u32,
     detail: String,
+    declared_by: Option<By>,
+}
+
+/// The task that declared a service's server.
+#[derive(Clone, Copy, Serialize)]
+struct By {
+    pid: u32,
+    uid: u32,
 }
 
 impl Row {
@@ -61,7 +69,13 @@ impl Row {
             name: entry.name,
             depth: entry.depth,
             detail: entry.detail,
+            declared_by: entry.declared_by.map(|Declarer { pid, uid }| By { pid, uid }),
         }
+    }
+    /// The detail for people.
+    fn told(&self) -> String {
+        let by = self.declared_by.map(|by| format!("declared by process {}, uid {}", by.pid, by.uid));
+        by.into_iter().chain((!self.detail.is_empty()).then(|| self.detail.clone())).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -76,6 +90,7 @@ struct Change<'a> {
     uid: Option<u32>,
     depth: Option<u32>,
     detail: Option<&'a str>,
+    declared_by: Option<By>,
 }
 
 impl NamesCommand {
@@ -119,6 +134,7 @@ impl NamesCommand {
                 uid: row.and_then(|row| row.uid),
                 depth: row.map(|row| row.depth),
                 detail: row.map(|row| row.detail.as_str()),
+                declared_by: row.and_then(|row| row.declared_by),
             };
             return text::print_json_line(&change);
         }
@@ -130,7 +146,7 @@ impl NamesCommand {
         };
         let server = row.map_or(String::new(), |row| {
             let pid = row.pid.map_or(String::new(), |pid| format!(", process {pid}"));
-            format!("  {}{pid} {}", row.state, row.detail)
+            format!("  {}{pid} {}", row.state, row.told())
         });
         text::print(&format!("{word}  {}{}\n", line(name), line(server.trim_end())))
     }
@@ -148,7 +164,8 @@ impl NamesCommand {
         let mut table = Table::new(&["NAME", "STATE", "PID", "UID", "DETAIL"]);
         for row in rows {
             let number = |value: Option<u32>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-            table.row(vec![row.name, row.state.to_owned(), number(row.pid), number(row.uid), row.detail]);
+            let told = row.told();
+            table.row(vec![row.name, row.state.to_owned(), number(row.pid), number(row.uid), told]);
         }
         table.print()?;
         Ok(Exit::DONE)

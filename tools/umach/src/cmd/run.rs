@@ -86,8 +86,8 @@ impl Run {
         }
         let mut private = Private::start("umach run")?;
         let config = private.folder().join("names.toml");
-        let services = (!self.name.is_empty()).then(|| std::fs::write(&config, services(&self.name))).transpose()?;
-        private.start_name_server(services.map(|()| config.as_path()))?;
+        std::fs::write(&config, configuration(&self.name)).context("write the name server's configuration")?;
+        private.start_name_server(Some(&config))?;
         for text in &self.export {
             let (name, folder) = parse_export(text);
             private.start_file_server(&name, &folder)?;
@@ -98,15 +98,15 @@ impl Run {
     }
 }
 
-/// The name server's configuration for these services.
-fn services(list: &[(String, Vec<String>)]) -> String {
+/// The name server's configuration for these services. All tasks come from the command here, which runs as the name server does, so they may declare servers too.
+fn configuration(list: &[(String, Vec<String>)]) -> String {
     // A JSON string is a TOML string too.
     let quote = |text: &String| serde_json::Value::from(text.as_str()).to_string();
     let section = |(name, command): &(String, Vec<String>)| {
         let words: Vec<String> = command.iter().map(quote).collect();
         format!("[services.{}]\ncommand = [{}]\n", quote(name), words.join(", "))
     };
-    list.iter().map(section).collect()
+    "[policy]\ncreate_server = \"owner\"\n".to_owned() + &list.iter().map(section).collect::<String>()
 }
 
 /// Runs the command to its end. Ctrl-C and Ctrl-\ at the terminal reach it by themselves; what is sent to us is passed on.
@@ -164,8 +164,9 @@ mod tests {
 
     #[test]
     fn services_are_written_as_the_name_server_reads_them() {
-        let text = services(&[("a.b".into(), vec!["x".into(), "q\"uo\\te".into()])]);
+        let text = configuration(&[("a.b".into(), vec!["x".into(), "q\"uo\\te".into()])]);
         let config = umach_name_server::config::Config::parse(&text, "test").unwrap();
-        assert_eq!(config.services["a.b"].command, ["x", "q\"uo\\te"]);
+        assert_eq!(config.services["a.b"].job.command, ["x", "q\"uo\\te"]);
+        assert_eq!(config.policy.create_server, umach_name_server::policy::Allow::Owner);
     }
 }

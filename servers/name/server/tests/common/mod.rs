@@ -1,6 +1,8 @@
 //! A name server on a thread of its own, and clients: tasks that were made by the server's task, and so have its bootstrap port.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its own part
 
+pub mod world;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
