@@ -526,7 +526,12 @@ impl Plane {
         if slot::give_up(&*link.memory, link.mine, open.slot, open.generation) && !answered && !link.is_down() {
             link.ring(Bell::Kernel);
         }
-        self.end_call(open);
+        slot::stop_waiting(&*link.memory, link.mine, open.slot);
+        let call = link.calls.lock().end(open.slot);
+        if let Some(Call { fate: Fate::Moved(port), .. }) = call {
+            // Nobody has looked there yet. Whoever holds the send-once right is told.
+            self.drop_port(task, port);
+        }
         self.ring_due(task);
     }
 
