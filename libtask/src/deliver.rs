@@ -336,7 +336,7 @@ pub(crate) fn call(held: &Held, message: Message, timeout: Option<Duration>) -> 
     call_staged(held, message, timeout).map_err(given_back)
 }
 
-const CALLING: &str = "calling";
+pub(crate) const CALLING: &str = "calling";
 
 /// The exchange of a call, its message not yet given.
 fn calling(timeout: Option<Duration>) -> Exchange<'static> {

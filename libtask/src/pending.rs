@@ -61,6 +61,16 @@ impl PendingCall {
     }
 }
 
+impl PendingCall {
+    /// Nobody waits any more: it is over, unless it is already. Says whether the request was sent.
+    pub(crate) fn give_up(&mut self) -> bool {
+        let Some(begun) = self.begun.take() else { return true };
+        deliver::give_up_call(&self.right.held, &begun);
+        self.polled = Polled::default();
+        !matches!(begun, Begun::Full(_) | Begun::Again(..))
+    }
+}
+
 impl Drop for PendingCall {
     fn drop(&mut self) {
         if let Some(begun) = &self.begun {

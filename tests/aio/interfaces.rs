@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use futures_util::future::{join, join_all};
 use libtask::interface::{Caller, Later, Sink};
-use libtask::tokio::WithDeadline;
 use umach_tests::world_tests;
 
 use super::*;
@@ -61,17 +60,17 @@ fn typed_calls_are_futures_and_slow_methods_overlap(world: &World) {
     for kind in [Kind::Tokio, Kind::TokioThreads] {
         let calling = async {
             for number in 0..50 {
-                let pending = desk.begin().add(number, 2).expect("begin");
+                let pending = desk.begin().add(number, 2);
                 assert_eq!(pending.with_deadline(LONG).await.expect("an answer"), number + 2);
             }
             let start = Instant::now();
-            let calls: Vec<_> = (0..60).map(|number| desk.begin().slow(number).expect("begin")).collect();
+            let calls: Vec<_> = (0..60).map(|number| desk.begin().slow(number)).collect();
             for (number, answer) in join_all(calls).await.into_iter().enumerate() {
                 assert_eq!(answer.expect("an answer"), number as u32 + 1);
             }
             // One after the other it would be three seconds.
             assert!(start.elapsed() < Duration::from_millis(2500), "{kind:?}: {:?}", start.elapsed());
-            desk.begin().stop().expect("begin").await.expect("an answer");
+            desk.begin().stop().await.expect("an answer");
         };
         let (served, ()) = kind.run(&[&server, &client], soon(kind, "calls", join(port.serve_async(Server), calling)));
         served.expect("served");
@@ -83,12 +82,12 @@ fn streams_are_read_and_written_without_threads(world: &World) {
     let (server, port, client, desk) = desk(world);
     for kind in [Kind::Tokio, Kind::TokioThreads] {
         let calling = async {
-            let mut items = desk.begin().count(ITEMS).expect("begin").await.expect("a stream");
+            let mut items = desk.begin().count(ITEMS).await.expect("a stream");
             for number in 0..ITEMS {
                 assert_eq!(items.next_async().await.expect("an item"), Some(number), "{kind:?}");
             }
             assert_eq!(items.next_async().await.expect("the end"), None);
-            desk.begin().stop().expect("begin").await.expect("an answer");
+            desk.begin().stop().await.expect("an answer");
         };
         let (served, ()) = kind.run(&[&server, &client], soon(kind, "items", join(port.serve_async(Server), calling)));
         served.expect("served");

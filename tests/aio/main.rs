@@ -2,6 +2,7 @@
 //! `cargo xtask test` runs all of it with links from the first message on, without any, and with chance deciding.
 #![forbid(unsafe_code)]
 
+mod at_once;
 mod calls;
 mod drops;
 mod interfaces;

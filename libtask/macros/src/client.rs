@@ -19,7 +19,7 @@ pub(crate) fn generate(interface: &Interface) -> TokenStream {
     let about = format!("Calls [`{ident}`] in another task: from a `SendRight<dyn {ident}>`.");
     let about_begin = format!("Starts calls of [`{ident}`] without waiting for their answers: what [`{client}::begin`] gives.");
     let calling = interface.methods.iter().map(|method| calling(interface, method));
-    let beginning = interface.methods.iter().filter(|method| !method.one_way).map(|method| beginning(interface, method));
+    let beginning = interface.methods.iter().map(|method| beginning(interface, method));
     local! {
         #[doc = #about]
         #[derive(::core::fmt::Debug)]
@@ -85,7 +85,9 @@ pub(crate) fn generate(interface: &Interface) -> TokenStream {
 struct Parts {
     /// `a: u64, b: &str`
     parameters: TokenStream,
-    /// Makes `stream`, if there is one, and `message`; `right` is in scope.
+    /// Makes the port of the stream, if there is one: a `Result`. `right` is in scope.
+    open: Option<TokenStream>,
+    /// The message; `right` is in scope, and the port as `stream`.
     message: TokenStream,
     /// What the caller gets.
     gives: TokenStream,
@@ -107,7 +109,7 @@ fn parts(interface: &Interface, method: &Method) -> Parts {
         None => local!(::libtask::CALL_TIMEOUT),
     };
     let label = format!("{}.{}", ident, method.ident);
-    let open = method.sink().map(|(_, queue)| local!(let stream = ::libtask::interface::runtime::open_stream(right, #queue)?;));
+    let open = method.sink().map(|(_, queue)| local!(::libtask::interface::runtime::open_stream(right, #queue)));
     let write = match method.pod() {
         Some((parameter, how)) => {
             let name = &parameter.ident;
@@ -135,7 +137,8 @@ fn parts(interface: &Interface, method: &Method) -> Parts {
     };
     Parts {
         parameters: local!(#(#names: #types),*),
-        message: local!(#open let message = #write;),
+        open,
+        message: write,
         gives: gives(method),
         deadline,
         read: read(method, &id, &label),
@@ -182,7 +185,8 @@ fn read(method: &Method, id: &TokenStream, label: &str) -> TokenStream {
 
 fn calling(interface: &Interface, method: &Method) -> TokenStream {
     let (vis, ident, attributes) = (&interface.item.vis, &method.ident, &method.attributes);
-    let Parts { parameters, message, gives, deadline, label, read } = parts(interface, method);
+    let Parts { parameters, open, message, gives, deadline, label, read } = parts(interface, method);
+    let open = open.map(|open| local!(let stream = #open?;));
     let body = if method.one_way {
         local!(::libtask::interface::runtime::send(right, message, self.deadline.unwrap_or(#deadline)))
     } else {
@@ -198,7 +202,8 @@ fn calling(interface: &Interface, method: &Method) -> TokenStream {
         #note
         #vis fn #ident(&self, #parameters) -> #gives {
             let right = &self.right;
-            #message
+            #open
+            let message = #message;
             #body
         }
     }
@@ -206,21 +211,36 @@ fn calling(interface: &Interface, method: &Method) -> TokenStream {
 
 fn beginning(interface: &Interface, method: &Method) -> TokenStream {
     let (vis, ident, attributes) = (&interface.item.vis, &method.ident, &method.attributes);
-    let Parts { parameters, message, gives, deadline, label, read } = parts(interface, method);
-    let (passed, taken) = match method.sink() {
-        Some(_) => {
-            let taken = local!(let stream = stream.expect("it was given along"););
-            (local!(::core::option::Option::Some(stream)), taken)
-        }
-        None => (local!(::core::option::Option::None), local!()),
+    let Parts { parameters, open, message, gives, deadline, label, read } = parts(interface, method);
+    let deadline = local!(self.client.deadline.unwrap_or(#deadline));
+    if method.one_way {
+        return local! {
+            #(#attributes)*
+            #vis fn #ident(&self, #parameters) -> ::libtask::interface::PendingSend {
+                let right = &self.client.right;
+                let message = #message;
+                ::libtask::interface::runtime::begin_send(right, message, #deadline)
+            }
+        };
+    }
+    let (message, taken) = match open {
+        Some(open) => (
+            local! {
+                let (message, stream) = match #open {
+                    ::core::result::Result::Ok(stream) => (::core::result::Result::Ok(#message), ::core::option::Option::Some(stream)),
+                    ::core::result::Result::Err(why) => (::core::result::Result::Err(why), ::core::option::Option::None),
+                };
+            },
+            local!(let stream = stream.expect("it was given along");),
+        ),
+        None => (local!(let (message, stream) = (::core::result::Result::Ok(#message), ::core::option::Option::None);), local!()),
     };
     local! {
         #(#attributes)*
-        #vis fn #ident(&self, #parameters) -> ::libtask::Result<::libtask::interface::Pending<#gives>> {
+        #vis fn #ident(&self, #parameters) -> ::libtask::interface::Pending<#gives> {
             let right = &self.client.right;
             #message
-            let deadline = self.client.deadline.unwrap_or(#deadline);
-            ::libtask::interface::runtime::begin(right, message, deadline, #label, #passed, |answer, stream| -> #gives {
+            ::libtask::interface::runtime::begin(right, message, #deadline, #label, stream, |answer, stream| -> #gives {
                 let answer = answer?;
                 #taken
                 let _ = &stream;

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use proc_macro2::{Span, TokenStream};
-use quote::ToTokens;
+use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::{
     Attribute, Error, Expr, ExprLit, FnArg, GenericArgument, Ident, ItemTrait, Lit, LitInt, LitStr, Meta, Pat, PathArguments, ReceiverKind,
-    Result, ReturnType, Safety, TraitItem, TraitItemFn, Type,
+    Result, ReturnType, Safety, TraitItem, TraitItemFn, Type, parse_quote, parse_quote_spanned,
 };
 
 /// The highest number of a method.
@@ -40,6 +40,7 @@ pub(crate) struct Method {
     /// Its `#[doc]` and `#[deprecated]`, for the client's methods.
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) by_ref: bool,
+    pub(crate) is_async: bool,
     pub(crate) one_way: bool,
     pub(crate) deadline_ms: Option<u64>,
     /// In the order of the trait.
@@ -88,6 +89,13 @@ pub(crate) struct Output {
     pub(crate) bytes: bool,
 }
 
+impl Interface {
+    /// Whether some method is an `async fn`, so that many calls are in progress at once.
+    pub(crate) fn has_async(&self) -> bool {
+        self.methods.iter().any(|method| method.is_async)
+    }
+}
+
 impl Output {
     pub(crate) fn is_unit(&self) -> bool {
         matches!(&self.value, Type::Tuple(tuple) if tuple.elems.is_empty())
@@ -106,6 +114,10 @@ impl Method {
             Kind::Sink { item, queue } => Some((item, *queue)),
             _ => None,
         })
+    }
+    /// Whether it is answered before it runs: it sends items as long as it likes, and then has nothing to say.
+    pub(crate) fn is_answered_first(&self) -> bool {
+        self.is_async && self.sink().is_some() && self.result.is_unit() && self.result.error.is_none() && !self.result.pod
     }
     pub(crate) fn later(&self) -> bool {
         self.parameters.iter().any(|parameter| matches!(parameter.kind, Kind::Later))
@@ -174,6 +186,20 @@ pub(crate) fn interface(arguments: TokenStream, item: TokenStream) -> std::resul
                 interface.methods.push(method);
             }
             other => mistakes.at(other, "an interface has methods only"),
+        }
+    }
+    if let Some(method) = interface.methods.iter().find(|method| method.is_async) {
+        for changes in &item.items {
+            if let TraitItem::Fn(TraitItemFn { sig, .. }) = changes
+                && let Some(FnArg::Receiver(receiver)) = sig.inputs.first()
+                && matches!(receiver.kind, ReceiverKind::Reference(_, None, Some(_)))
+            {
+                let text = format!(
+                    "`{}` is an `async fn`, so many calls are in progress at once and share the server: take `&self`, and keep what changes in a `Mutex`",
+                    method.ident
+                );
+                mistakes.at(receiver, &text);
+            }
         }
     }
     interface.methods.sort_by_key(|method| method.number);
@@ -316,10 +342,6 @@ fn method(function: &mut TraitItemFn, mistakes: &mut Mistakes) -> Option<Method>
     }
     for (token, what) in [
         (sig.constness.as_ref().map(Spanned::span), "a method of an interface cannot be const: it is carried out elsewhere"),
-        (
-            sig.asyncness.as_ref().map(Spanned::span),
-            "a method of an interface is not async: the client's `begin()` gives something to await, and a server answers later with a parameter `Later<T>`",
-        ),
         (sig.abi.as_ref().map(Spanned::span), "a method of an interface has no ABI"),
     ] {
         if let Some(span) = token {
@@ -373,17 +395,47 @@ fn method(function: &mut TraitItemFn, mistakes: &mut Mistakes) -> Option<Method>
                 .at(attribute, "`#[pod]` on a method is about its result, which is then one value of plain old data, and not a `Result`");
         }
     }
+    let is_async = sig.asyncness.is_some();
+    if is_async {
+        if let Some(parameter) = parameters.iter().find(|parameter| matches!(parameter.kind, Kind::Later)) {
+            mistakes.at(
+                &parameter.ty,
+                "an `async fn` may take as long as it likes and returns its result: `Later` is for a method that is none",
+            );
+        }
+        give_future(function);
+    }
+    let TraitItemFn { attrs, .. } = function;
     Some(Method {
         docs: docs(attrs),
         attributes: attrs.iter().filter(|one| one.path().is_ident("doc") || one.path().is_ident("deprecated")).cloned().collect(),
         ident,
         number: number?,
         by_ref,
+        is_async,
         one_way: one_way.is_some(),
         deadline_ms: deadline,
         parameters,
         result,
     })
+}
+
+/// Makes an `async fn` one that gives a future that may go from thread to thread; whoever implements it may write `async fn`.
+fn give_future(function: &mut TraitItemFn) {
+    let TraitItemFn { attrs, sig, default, .. } = function;
+    let asyncness = sig.asyncness.take().map_or_else(Span::call_site, |token| token.span);
+    let output = match &sig.output {
+        ReturnType::Default => quote!(()),
+        ReturnType::Type(_, ty) => quote!(#ty),
+    };
+    sig.output = parse_quote_spanned!(asyncness=> -> impl ::core::future::Future<Output = #output> + ::core::marker::Send);
+    // Without this, `dyn Trait` would be no type.
+    sig.generics.make_where_clause().predicates.push(parse_quote!(Self: ::core::marker::Sized));
+    if let Some(block) = default {
+        sig.generics.make_where_clause().predicates.push(parse_quote!(Self: ::core::marker::Sync));
+        attrs.push(parse_quote!(#[allow(clippy::manual_async_fn)]));
+        *block = parse_quote!({ async move #block });
+    }
 }
 
 /// Whether it is `&self`.
@@ -515,6 +567,9 @@ fn kind(ty: &Type, pod: Option<&Attribute>) -> Result<Kind> {
 /// What a method gives, from its type.
 fn output(ty: &Type) -> Result<Output> {
     match ty {
+        Type::ImplTrait(future) if names_future(future) => {
+            return Err(Error::new_spanned(ty, "write `async fn`, and the type that the future gives"));
+        }
         Type::ImplTrait(_) => return Err(Error::new_spanned(ty, "a result has one type: it has one form in messages")),
         Type::Reference(_) => return Err(Error::new_spanned(ty, "a result goes to another task, so it is owned: return it by value")),
         _ => {}
@@ -526,6 +581,13 @@ fn output(ty: &Type) -> Result<Output> {
         [value, error] => Ok(Output { value: (*value).clone(), error: Some((*error).clone()), pod: false, bytes: is_bytes(value) }),
         _ => Err(Error::new_spanned(ty, "write both types of the `Result`: the error is a part of the interface")),
     }
+}
+
+fn names_future(ty: &syn::TypeImplTrait) -> bool {
+    ty.bounds.iter().any(|bound| match bound {
+        syn::TypeParamBound::Trait(bound) => bound.path.segments.last().is_some_and(|segment| segment.ident == "Future"),
+        _ => false,
+    })
 }
 
 fn is_bytes(ty: &Type) -> bool {

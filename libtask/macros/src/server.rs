@@ -8,22 +8,86 @@ use crate::describe::{answer_parts, request_parts};
 use crate::parse::{How, Interface, Kind, Method};
 
 pub(crate) fn generate(interface: &Interface) -> TokenStream {
+    let dispatch = if interface.has_async() { at_once(interface) } else { in_turn(interface) };
+    let forwards = forwards(interface);
+    local! {
+        #dispatch
+        #forwards
+    }
+}
+
+/// From a message's number to the method.
+fn matching(interface: &Interface) -> TokenStream {
     let ident = &interface.item.ident;
     let arms = interface.methods.iter().map(|method| arm(interface, method));
-    let forwards = forwards(interface);
+    local! {
+        const BASE: i32 = <dyn #ident as ::libtask::interface::Interface>::BASE;
+        match ::libtask::interface::runtime::number(caller, BASE) {
+            #(#arms)*
+            _ => ::libtask::interface::runtime::other::<dyn #ident>(caller),
+        }
+    }
+}
+
+/// Without an `async fn`: one call after the other.
+fn in_turn(interface: &Interface) -> TokenStream {
+    let ident = &interface.item.ident;
+    let matching = matching(interface);
     local! {
         #[allow(deprecated)]
         impl<S: #ident + ?::core::marker::Sized> ::libtask::interface::Serve<S> for dyn #ident {
             #[allow(unused_variables, clippy::too_many_lines)]
             fn dispatch(server: &mut S, caller: &mut ::libtask::interface::Caller) -> ::core::option::Option<::libtask::Message> {
-                const BASE: i32 = <dyn #ident as ::libtask::interface::Interface>::BASE;
-                match ::libtask::interface::runtime::number(caller, BASE) {
-                    #(#arms)*
-                    _ => ::libtask::interface::runtime::other::<dyn #ident>(caller),
-                }
+                #matching
             }
         }
-        #forwards
+        #[allow(deprecated)]
+        impl<'d, S: #ident> ::libtask::interface::ServeAsync<S> for dyn #ident + 'd {
+            fn serve_async(
+                port: ::libtask::interface::runtime::Port<'_>,
+                mut server: S,
+                _: usize,
+            ) -> impl ::core::future::Future<Output = ::libtask::Result<()>> {
+                ::libtask::interface::runtime::serve_in_turn(port, move |caller| {
+                    <dyn #ident as ::libtask::interface::Serve<S>>::dispatch(&mut server, caller)
+                })
+            }
+        }
+    }
+}
+
+/// With one: many calls at once. (For any lifetime of the object: else the compiler does not see that the future that serves may go from thread to thread.)
+fn at_once(interface: &Interface) -> TokenStream {
+    let ident = &interface.item.ident;
+    let matching = matching(interface);
+    local! {
+        #[allow(deprecated)]
+        impl<S: #ident + ::libtask::interface::runtime::NeedsNoFuture> ::libtask::interface::Serve<S> for dyn #ident {
+            fn dispatch(server: &mut S, _: &mut ::libtask::interface::Caller) -> ::core::option::Option<::libtask::Message> {
+                ::libtask::interface::runtime::NeedsNoFuture::none(server)
+            }
+        }
+        #[allow(deprecated)]
+        impl<'d, S: #ident + ::core::marker::Sync> ::libtask::interface::ServeAsync<S> for dyn #ident + 'd {
+            fn serve_async(
+                port: ::libtask::interface::runtime::Port<'_>,
+                server: S,
+                at_once: usize,
+            ) -> impl ::core::future::Future<Output = ::libtask::Result<()>> {
+                ::libtask::interface::runtime::serve_at_once::<Self, S>(port, server, at_once)
+            }
+        }
+        #[allow(deprecated)]
+        impl<'d, S: #ident + ::core::marker::Sync> ::libtask::interface::ServeAtOnce<S> for dyn #ident + 'd {
+            #[allow(unused_variables, clippy::too_many_lines)]
+            async fn dispatch(
+                server: &S,
+                caller: &mut ::libtask::interface::Caller,
+                course: &::libtask::interface::runtime::Course,
+            ) -> ::core::option::Option<::libtask::Message> {
+                #matching
+            }
+        }
     }
 }
 
@@ -35,20 +99,24 @@ fn arm(interface: &Interface, method: &Method) -> TokenStream {
     let id = local!(const { BASE + #number });
     let none = local!(::core::option::Option::None);
     let wanted = (!method.one_way).then(|| local!(if !::libtask::interface::runtime::wants_answer(caller) { return #none; }));
-    let later = method.later().then(|| local!(let later = ::libtask::interface::runtime::later(caller, #id, #label);));
+    let first = method.is_answered_first();
+    let later = if first {
+        Some(local!(let later: ::libtask::Later<()> = ::libtask::interface::runtime::later(caller, #id, #label);))
+    } else {
+        method.later().then(|| local!(let later = ::libtask::interface::runtime::later(caller, #id, #label);))
+    };
     // Who is to answer later has the right to answer, for a refusal too; and a one-way call has no answer.
-    let refuse = |refusal: TokenStream| match (method.one_way, method.later()) {
+    let refuse = |refusal: TokenStream| match (method.one_way, method.later() || first) {
         (true, _) => local!({ let _ = #refusal; return #none; }),
         (_, true) => local!(return later.refuse(#refusal)),
         _ => local!(return #refusal),
     };
     let parts = request_parts(method);
+    let sink = method.parameters.iter().find(|parameter| matches!(parameter.kind, Kind::Sink { .. })).map(|parameter| &parameter.ident);
     let read_sink = method.sink().map(|(item, _)| {
         let refuse = refuse(local!(::libtask::interface::runtime::bad(caller, incoming.as_ref(), #label, "the stream", &why)));
-        let parameter =
-            method.parameters.iter().find(|parameter| matches!(parameter.kind, Kind::Sink { .. })).map(|parameter| &parameter.ident);
         local! {
-            let #parameter = match ::libtask::interface::runtime::read_sink::<#item>(&mut reader, #id) {
+            let #sink = match ::libtask::interface::runtime::read_sink::<#item>(&mut reader, #id) {
                 ::core::result::Result::Ok(value) => value,
                 ::core::result::Result::Err(why) => #refuse,
             };
@@ -99,8 +167,11 @@ fn arm(interface: &Interface, method: &Method) -> TokenStream {
             Kind::Sink { .. } | Kind::Value(_) => local!(#name),
         }
     });
-    let call = local!(<S as #trait_ident>::#ident(server, #(#passed),*));
-    let answer = if method.one_way || method.later() {
+    let wait = method.is_async.then(|| local!(.await));
+    let call = local!(<S as #trait_ident>::#ident(server, #(#passed),*) #wait);
+    let answer = if first {
+        local!({ let last = course.answer_first(later, &#sink); #call; ::libtask::interface::runtime::answer_last(last) })
+    } else if method.one_way || method.later() {
         local!({ #call; #none })
     } else if method.result.pod {
         local!(::libtask::interface::runtime::answer_pod(#id, &#call))
@@ -134,6 +205,8 @@ fn forwards(interface: &Interface) -> TokenStream {
     }
     let ident = &interface.item.ident;
     let by_ref = interface.methods.iter().all(|method| method.by_ref);
+    // A method that is async is none of an object's.
+    let bounds = if interface.has_async() { local!(+ ::core::marker::Sync) } else { local!(+ ?::core::marker::Sized) };
     let signatures: Vec<_> = interface
         .item
         .items
@@ -152,7 +225,7 @@ fn forwards(interface: &Interface) -> TokenStream {
         });
         local! {
             #[allow(deprecated)]
-            impl<T: #ident + ?::core::marker::Sized> #ident for #place {
+            impl<T: #ident #bounds> #ident for #place {
                 #(#methods)*
             }
         }

@@ -26,6 +26,8 @@ pub(crate) struct Polled {
     room: Option<Room>,
     /// Since when it waits to be woken, if it looked for a while before.
     asleep: Option<Instant>,
+    /// It is polled again by then.
+    pub(crate) until: Option<Instant>,
 }
 
 impl Polled {
@@ -96,7 +98,7 @@ impl PendingCall {
                     None => {
                         let name = port.name();
                         self.begun = Some(Begun::Port(port));
-                        let seat = self.polled.seat.get_or_insert_with(|| Seat::new(&task));
+                        let seat = self.polled.seat.get_or_insert_with(|| Seat::until(&task, self.polled.until));
                         if seat.wait(&task, Wish::Message(name), cx, epoch)? {
                             return Poll::Pending;
                         }
@@ -108,7 +110,7 @@ impl PendingCall {
                         Started::Send(message, port) => self.begun = Some(Begun::Again(Box::new(message), port)),
                         Started::Full(message) => {
                             self.begun = Some(Begun::Full(Box::new(message)));
-                            let room = self.polled.room.get_or_insert_with(|| Room::new(&task));
+                            let room = self.polled.room.get_or_insert_with(|| Room::new(&task, self.polled.until));
                             if room.wait(&self.right.held, cx, epoch)? {
                                 return Poll::Pending;
                             }
@@ -118,7 +120,7 @@ impl PendingCall {
                     self.polled.room = None;
                 }
                 Begun::Again(message, port) => {
-                    let sending = self.polled.sending.get_or_insert_with(|| Sending::new(&self.right, None));
+                    let sending = self.polled.sending.get_or_insert_with(|| Sending::new(&self.right, None, self.polled.until));
                     sending.set(*message);
                     match sending.poll(cx) {
                         Poll::Pending => {
@@ -140,7 +142,7 @@ impl PendingCall {
     /// Has the answer rung for. `false`: look again.
     fn wait_for_slot(&mut self, task: &crate::Task, begun: Begun, seated: bool, cx: &mut Context<'_>, epoch: u64) -> Result<bool> {
         let Begun::Slot(open, _) = &begun else { unreachable!("a call in a slot") };
-        let seat = self.polled.seat.get_or_insert_with(|| Seat::new(task));
+        let seat = self.polled.seat.get_or_insert_with(|| Seat::until(task, self.polled.until));
         let waits = if seated {
             seat.wait_on(task, cx, epoch)
         } else {

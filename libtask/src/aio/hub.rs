@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -10,11 +11,10 @@ use slab::Slab;
 use smallvec::SmallVec;
 use umach_abi::Name;
 
-use super::reactor::Reactor;
+use super::reactor::{Bell, Reactor};
 use super::send::Notice;
 use crate::direct::{AnswerWatch, CallerWatch, RoomWatch};
 use crate::error::{Error, Result};
-use crate::poller::PollCore;
 use crate::right::Held;
 use crate::task::{Inner, Task};
 
@@ -60,6 +60,8 @@ pub(crate) struct Hub {
 
 struct Sitting {
     wish: Wish,
+    /// It is woken by then in any case.
+    until: Option<Instant>,
     /// Taken when it is woken.
     waker: Option<Waker>,
 }
@@ -68,7 +70,7 @@ type Wakers = SmallVec<[Waker; 8]>;
 
 /// A runtime that watches the task's doorbell.
 struct Driver {
-    core: Arc<PollCore>,
+    bell: Arc<Bell>,
     reactor: Box<dyn Reactor>,
     waker: Waker,
     /// Held by who looks after it; `again`: there is more to do.
@@ -98,13 +100,14 @@ impl Wake for Ringer {
 pub(crate) struct Seat {
     hub: Arc<Hub>,
     at: Option<usize>,
+    until: Option<Instant>,
 }
 
 impl Hub {
-    pub(super) fn add(&self, task: &Task, core: Arc<PollCore>, reactor: Box<dyn Reactor>) {
+    pub(super) fn add(&self, task: &Task, bell: Arc<Bell>, reactor: Box<dyn Reactor>) {
         let driver = Arc::new_cyclic(|driver| {
             let ringer = Arc::new(Ringer { task: Arc::downgrade(&task.0), driver: driver.clone() });
-            Driver { core, reactor, waker: ringer.into(), turning: Mutex::default(), again: AtomicBool::new(false) }
+            Driver { bell, reactor, waker: ringer.into(), turning: Mutex::default(), again: AtomicBool::new(false) }
         });
         self.drivers.write().push(driver.clone());
         self.turn(task, &driver);
@@ -131,19 +134,19 @@ impl Hub {
     /// One look of [`ReceiveRight::poll_receive`](crate::ReceiveRight::poll_receive) has found nothing.
     pub(super) fn wait_polled(self: &Arc<Hub>, task: &Task, name: Name, cx: &Context<'_>, epoch: u64) -> Result<bool> {
         let mut polled = self.polled.lock();
-        let mut seat = Seat { hub: self.clone(), at: polled.get(&name).copied() };
+        let mut seat = Seat { hub: self.clone(), at: polled.get(&name).copied(), until: None };
         let waits = seat.wait_unarmed(Some(Wish::Message(name)), cx, epoch);
         if let Some(at) = seat.at.take() {
             polled.insert(name, at);
         }
         drop(polled);
-        if waits { self.arm(task).map(|()| true) } else { Ok(false) }
+        if waits { self.arm(task, None).map(|()| true) } else { Ok(false) }
     }
 
     /// It has found something, or the name is no more.
     pub(crate) fn leave_polled(self: &Arc<Hub>, name: Name) {
         let at = self.polled.lock().remove(&name);
-        drop(Seat { hub: self.clone(), at });
+        drop(Seat { hub: self.clone(), at, until: None });
     }
 
     /// The notification that there is room for this right: the one that others wait for, if there is one.
@@ -163,11 +166,14 @@ impl Hub {
         self.notices.lock().remove(&name);
     }
 
-    /// Every runtime hears the bell from now on, and what is there by now has been looked at.
-    fn arm(&self, task: &Task) -> Result<()> {
+    /// Every runtime hears the bell from now on, by `until` at the latest, and what is there by now has been looked at.
+    fn arm(&self, task: &Task, until: Option<Instant>) -> Result<()> {
         let drivers: SmallVec<[Arc<Driver>; 2]> = self.drivers.read().iter().cloned().collect();
         for driver in drivers {
-            if !driver.core.is_armed() {
+            if let Some(until) = until {
+                driver.bell.ring_by(until)?;
+            }
+            if !driver.bell.core.is_armed() {
                 self.turn(task, &driver);
             }
         }
@@ -191,9 +197,9 @@ impl Hub {
             {
                 self.drivers.write().retain(|other| !Arc::ptr_eq(other, driver));
                 self.gone.fetch_or(matches!(error, Some(Error::KernelGone)), Ordering::Relaxed);
-                driver.core.disarm(task);
+                driver.bell.core.disarm(task);
                 // Each finds out for itself whether it can go on.
-                self.take_wakers(|_| true, &mut wakers);
+                self.take_wakers(|_| true, None, &mut wakers);
             }
             drop(turning);
             fence(Ordering::SeqCst);
@@ -209,32 +215,47 @@ impl Hub {
                 tracing::debug!(task = task.id(), %why, "a runtime that was attached is over");
                 return Err(None);
             }
-            let mail = driver.core.drain(task)?;
+            let mail = driver.bell.core.drain(task)?;
+            let now = driver.bell.time_has_come();
             task.0.plane.look(task)?;
-            self.take_wakers(|wish| wish.is_due(task, mail), wakers);
+            let next = self.take_wakers(|wish| wish.is_due(task, mail), now, wakers);
+            if let (Some(_), Some(next)) = (now, next) {
+                driver.bell.ring_by(next)?;
+            }
         }
         if self.waits() {
-            let mail = driver.core.arm(task)?;
-            self.take_wakers(|wish| wish.is_due(task, mail), wakers);
+            let mail = driver.bell.core.arm(task)?;
+            self.take_wakers(|wish| wish.is_due(task, mail), None, wakers);
         }
         Ok(())
     }
 
-    fn take_wakers(&self, due: impl Fn(&Wish) -> bool, wakers: &mut Wakers) {
+    /// Of those whose time has come, by `now` if a time has. Gives the earliest of the others' times.
+    fn take_wakers(&self, due: impl Fn(&Wish) -> bool, now: Option<Instant>, wakers: &mut Wakers) -> Option<Instant> {
         let mut list = self.list.lock();
         self.epoch.fetch_add(1, Ordering::AcqRel);
-        for (_, seat) in list.iter_mut() {
-            if seat.waker.is_some() && due(&seat.wish) {
+        let mut next: Option<Instant> = None;
+        for (_, seat) in list.iter_mut().filter(|(_, seat)| seat.waker.is_some()) {
+            let late = seat.until.is_some_and(|until| now.is_some_and(|now| until <= now));
+            if late || due(&seat.wish) {
                 wakers.extend(seat.waker.take());
                 self.waiting.fetch_sub(1, Ordering::SeqCst);
+            } else if let Some(until) = seat.until {
+                next = Some(next.map_or(until, |next| next.min(until)));
             }
         }
+        next
     }
 }
 
 impl Seat {
     pub(crate) fn new(task: &Task) -> Seat {
-        Seat { hub: task.0.hub.clone(), at: None }
+        Seat::until(task, None)
+    }
+
+    /// Whoever sits there is woken by then, if that is given, whether its wish is due or not.
+    pub(crate) fn until(task: &Task, until: Option<Instant>) -> Seat {
+        Seat { hub: task.0.hub.clone(), at: None, until }
     }
 
     /// Has the future woken once its wish is due. `false`: something has happened since `epoch`, so it must look again.
@@ -242,7 +263,7 @@ impl Seat {
         if !self.wait_unarmed(Some(wish), cx, epoch) {
             return Ok(false);
         }
-        self.hub.arm(task).map(|()| true)
+        self.hub.arm(task, self.until).map(|()| true)
     }
 
     /// The same for the wish that it has.
@@ -250,7 +271,7 @@ impl Seat {
         if !self.wait_unarmed(None, cx, epoch) {
             return Ok(false);
         }
-        self.hub.arm(task).map(|()| true)
+        self.hub.arm(task, self.until).map(|()| true)
     }
 
     fn wait_unarmed(&mut self, wish: Option<Wish>, cx: &Context<'_>, epoch: u64) -> bool {
@@ -260,7 +281,7 @@ impl Seat {
         }
         let Some(seat) = self.at.and_then(|at| list.get_mut(at)) else {
             let wish = wish.expect("what is waited for first");
-            self.at = Some(list.insert(Sitting { wish, waker: Some(cx.waker().clone()) }));
+            self.at = Some(list.insert(Sitting { wish, until: self.until, waker: Some(cx.waker().clone()) }));
             self.hub.waiting.fetch_add(1, Ordering::SeqCst);
             return true;
         };

@@ -58,3 +58,5 @@ pub(crate) use hub::Hub;
 pub use reactor::{Doorbell, Reactor};
 pub use receive::{Incoming, ReceiveFuture};
 pub use send::SendFuture;
+pub(crate) use send::Sending;
+pub(crate) use serve::{GivenUp, Started, serve};

@@ -2,9 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::event::epoll;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
 
 use crate::error::{Error, Result};
 use crate::poller::PollCore;
@@ -61,11 +66,64 @@ pub trait Reactor: Send + Sync + 'static {
 
 /// The descriptor that a runtime watches for a task, for reading. It is read by the library alone.
 #[derive(Clone)]
-pub struct Doorbell(pub(super) Arc<PollCore>);
+pub struct Doorbell(pub(super) Arc<Bell>);
 
 impl AsFd for Doorbell {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.both.as_fd()
+    }
+}
+
+/// A poller and a clock, watched as one: so deadlines need nothing of the runtime.
+pub(super) struct Bell {
+    pub(super) core: PollCore,
+    clock: OwnedFd,
+    /// When the clock is to ring. It is set again only for what comes earlier, and when that has passed: calls that have time hardly ever set it.
+    next: Mutex<Option<Instant>>,
+    both: OwnedFd,
+}
+
+impl Bell {
+    fn open(task: &Task) -> Result<Bell> {
+        let core = PollCore::open(task)?;
+        let made = || -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+            let clock = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+            let both = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            epoll::add(&both, &core, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+            epoll::add(&both, &clock, epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
+            Ok((clock, both))
+        };
+        let (clock, both) = made().map_err(|why| Error::io("making a task's doorbell", why))?;
+        Ok(Bell { core, clock, next: Mutex::new(None), both })
+    }
+
+    /// Has it ring by then.
+    pub(super) fn ring_by(&self, until: Instant) -> Result<()> {
+        let mut next = self.next.lock();
+        if next.is_none_or(|next| until < next) {
+            let left = until.saturating_duration_since(Instant::now());
+            self.set(left.max(Duration::from_nanos(1))).map_err(|why| Error::io("setting a task's clock", why))?;
+            *next = Some(until);
+        }
+        Ok(())
+    }
+
+    /// Now, if the time that it was to ring by has come; then it is to ring no more.
+    pub(super) fn time_has_come(&self) -> Option<Instant> {
+        let mut next = self.next.lock();
+        let now = Instant::now();
+        next.take_if(|next| *next <= now)?;
+        // Also what it has rung already.
+        if let Err(why) = self.set(Duration::ZERO) {
+            tracing::warn!(%why, "a task's clock cannot be stopped");
+        }
+        Some(now)
+    }
+
+    fn set(&self, left: Duration) -> rustix::io::Result<()> {
+        let never = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let once = Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+        timerfd_settime(&self.clock, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: never, it_value: once }).map(drop)
     }
 }
 
@@ -88,9 +146,9 @@ impl Task {
     /// The reactor is kept until its runtime is over ([`Reactor::poll_readable`] fails) or the task ends.
     pub fn attach<R: Reactor>(&self, watch: impl FnOnce(Doorbell) -> io::Result<R>) -> Result<()> {
         self.check_fork()?;
-        let core = Arc::new(PollCore::open(self)?);
-        let reactor = watch(Doorbell(core.clone())).map_err(|why| Error::io("watching a task's doorbell", why))?;
-        self.0.hub.add(self, core, Box::new(reactor));
+        let bell = Arc::new(Bell::open(self)?);
+        let reactor = watch(Doorbell(bell.clone())).map_err(|why| Error::io("watching a task's doorbell", why))?;
+        self.0.hub.add(self, bell, Box::new(reactor));
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use umach_abi::control::PortRequestNotification;
@@ -34,8 +34,8 @@ pub(crate) struct Room {
 const TRIES: u32 = 2;
 
 impl Room {
-    pub(crate) fn new(task: &Task) -> Room {
-        Room { seat: Seat::new(task), notice: None, tries: 0 }
+    pub(crate) fn new(task: &Task, until: Option<Instant>) -> Room {
+        Room { seat: Seat::until(task, until), notice: None, tries: 0 }
     }
 
     /// A send just found no room. `false`: it is to be tried again at once.
@@ -132,11 +132,16 @@ pub(crate) struct Sending {
     right: SendRight,
     message: Option<Message>,
     room: Option<Room>,
+    /// It is polled again by then.
+    until: Option<Instant>,
 }
 
 impl Sending {
-    pub(crate) fn new(right: &SendRight, message: Option<Message>) -> Sending {
-        Sending { right: right.duplicate(), message, room: None }
+    pub(crate) fn new(right: &SendRight, message: Option<Message>, until: Option<Instant>) -> Sending {
+        Sending { right: right.duplicate(), message, room: None, until }
+    }
+    pub(crate) fn right(&self) -> &SendRight {
+        &self.right
     }
     pub(crate) fn set(&mut self, message: Message) {
         self.message = Some(message);
@@ -152,7 +157,7 @@ impl Sending {
             let message = self.message.take().expect("a message is sent once");
             match deliver::send(held, Disposition::CopySend, message, Some(Duration::ZERO)) {
                 Err(SendError { error, message: Some(message) }) if error.code().plain() == Code::MACH_SEND_TIMED_OUT => {
-                    let room = self.room.get_or_insert_with(|| Room::new(held.task()));
+                    let room = self.room.get_or_insert_with(|| Room::new(held.task(), self.until));
                     let waits = match room.wait(held, cx, epoch) {
                         Ok(waits) => waits,
                         Err(error) => return Poll::Ready(Err(SendError { error, message: Some(message) })),
@@ -178,7 +183,7 @@ pub struct SendFuture(Sending);
 impl<I: ?Sized> SendRight<I> {
     /// Sends, waiting for room in the port's queue without a thread that waits: see [`crate::aio`].
     pub fn send_async(&self, message: Message) -> SendFuture {
-        SendFuture(Sending::new(&self.duplicate().untyped(), Some(message)))
+        SendFuture(Sending::new(&self.duplicate().untyped(), Some(message), None))
     }
 }
 

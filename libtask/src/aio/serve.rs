@@ -1,6 +1,6 @@
 //! Serving many requests at once.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::message::Message;
 use crate::receive::{Next, PortOptions, PortSet, ReceiveRight};
 use crate::received::{Notification, Received};
-use crate::right::{Held, request_notification};
+use crate::right::{Held, SendRight, request_notification};
 use crate::task::Task;
 
 /// After so many requests and answers without a pause, others of the runtime get their turn.
@@ -34,13 +34,13 @@ enum Caller {
 }
 
 /// Waits until a caller gives up.
-struct GivenUp {
+pub(crate) struct GivenUp {
     caller: Caller,
     seat: Seat,
 }
 
 impl GivenUp {
-    fn new(request: &Received) -> GivenUp {
+    pub(crate) fn new(request: &Received) -> GivenUp {
         let caller = match (request.caller_watch(), request.answer_once()) {
             (Some(watch), _) => Caller::Link(watch),
             (None, Some(right)) => Caller::Right(right.clone()),
@@ -49,7 +49,12 @@ impl GivenUp {
         GivenUp { caller, seat: Seat::new(request.task()) }
     }
 
-    fn poll(&mut self, task: &Task, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whoever receives what is sent by this right.
+    pub(crate) fn of(right: &SendRight) -> GivenUp {
+        GivenUp { caller: Caller::Right(right.held.clone()), seat: Seat::new(right.task()) }
+    }
+
+    pub(crate) fn poll(&mut self, task: &Task, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let epoch = task.0.hub.epoch();
             let wish = match &self.caller {
@@ -141,7 +146,20 @@ enum Event {
     Idle,
 }
 
-async fn serve<N: Into<Next>>(held: &Held, at_once: usize, handler: impl AsyncFn(&mut Received) -> N) -> Result<()> {
+/// A request whose answering has begun.
+pub(crate) enum Started<F> {
+    /// And ended. True: that was the last.
+    Done(bool),
+    /// The future says, when it is ready, whether that was the last.
+    Runs(F),
+}
+
+/// Receives, and has each request answered: up to `at_once` at the same time.
+pub(crate) async fn serve<F: Future<Output = bool>>(
+    held: &Held,
+    at_once: usize,
+    mut start: impl FnMut(Received) -> Started<F>,
+) -> Result<()> {
     let at_once = at_once.max(1);
     let mut receiving = Receiving::new(held);
     let mut running = pin!(FuturesUnordered::new());
@@ -171,7 +189,10 @@ async fn serve<N: Into<Next>>(held: &Held, at_once: usize, handler: impl AsyncFn
             Poll::Pending
         });
         match event.await? {
-            Event::Request(request) => running.push(handle(&handler, request)),
+            Event::Request(request) => match start(request) {
+                Started::Done(last) => stops |= last,
+                Started::Runs(future) => running.push(future),
+            },
             Event::Done(last) => stops |= last,
             Event::Idle => return Ok(()),
         }
@@ -211,7 +232,7 @@ macro_rules! serves_async {
             /// # fn main() {}
             /// ```
             pub async fn serve_async<N: Into<Next>>(&self, at_once: usize, handler: impl AsyncFn(&mut Received) -> N) -> Result<()> {
-                serve(&self.held, at_once, handler).await
+                serve(&self.held, at_once, |request| Started::Runs(handle(&handler, request))).await
             }
         }
     };

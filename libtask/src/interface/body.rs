@@ -8,6 +8,28 @@ use postcard::Deserializer as Whole;
 use serde::de::{self, Deserialize, DeserializeSeed, Visitor};
 use serde::{Serialize, Serializer};
 
+/// What can be read from a body. Serde's trait, for the sake of what the compiler says about a type that has none.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot stand in a message",
+    label = "not a type of data",
+    note = "put `#[libtask::data]` on the struct or enum"
+)]
+pub trait Readable<'b>: Deserialize<'b> {}
+
+#[diagnostic::do_not_recommend]
+impl<'b, T: Deserialize<'b>> Readable<'b> for T {}
+
+/// What can be written into one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot stand in a message",
+    label = "not a type of data",
+    note = "put `#[libtask::data]` on the struct or enum"
+)]
+pub trait Writable: Serialize {}
+
+#[diagnostic::do_not_recommend]
+impl<T: ?Sized + Serialize> Writable for T {}
+
 /// Reads values, each from where the last one ended.
 pub struct Reader<'b> {
     rest: &'b [u8],
@@ -20,7 +42,7 @@ impl<'b> Reader<'b> {
     }
     /// The next value.
     #[inline]
-    pub fn read<T: Deserialize<'b>>(&mut self) -> postcard::Result<T> {
+    pub fn read<T: Readable<'b>>(&mut self) -> postcard::Result<T> {
         T::deserialize(Tail { rest: &mut self.rest })
     }
     /// The next value, bytes.
@@ -163,7 +185,7 @@ mod tests {
         d: Option<Vec<Option<u8>>>,
     }
 
-    fn read<T: for<'b> Deserialize<'b>>(body: &[u8]) -> postcard::Result<T> {
+    fn read<T: for<'b> Readable<'b>>(body: &[u8]) -> postcard::Result<T> {
         Reader::new(body).read()
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use umach_abi::Code;
@@ -11,10 +11,14 @@ use umach_abi::Code;
 use super::FAILURE;
 use super::body::Reader;
 use super::parts::Incoming;
-use crate::error::{Error, Result};
+use crate::aio::Sending;
+use crate::deliver::CALLING;
+use crate::error::{Error, Result, SendError};
+use crate::message::Message;
 use crate::pending::PendingCall;
 use crate::receive::ReceiveRight;
 use crate::received::Received;
+use crate::right::SendRight;
 
 /// The answer, if it is one: its id is `expected`. `method` names what was called, for people.
 pub(super) fn checked(answer: Received, expected: i32, method: &'static str) -> Result<Received> {
@@ -49,7 +53,7 @@ fn unreadable<T>(answer: &Received, incoming: Option<&Incoming>, why: postcard::
 }
 
 /// What is known of an answer that has not come.
-pub struct Conclude<R> {
+pub(super) struct Conclude<R> {
     pub(super) expected: i32,
     pub(super) method: &'static str,
     pub(super) stream: Option<ReceiveRight>,
@@ -58,53 +62,155 @@ pub struct Conclude<R> {
 
 impl<R> Conclude<R> {
     /// Reads the answer that [`PendingCall`] gave.
-    pub fn read(self, answer: Result<Received>) -> R {
+    fn read(&mut self, answer: Result<Received>) -> R {
         let answer = answer.and_then(|answer| checked(answer, self.expected, self.method));
-        (self.read)(answer, self.stream)
+        (self.read)(answer, self.stream.take())
     }
 }
 
 /// A method that was called and has not answered: what the methods of a client's `begin()` give. `R` is what the same method of the client itself gives.
 ///
-/// It is a future of `R` as well, without a deadline of its own: see [`crate::aio`]. If the server's queue is full, the call is sent while it is awaited or finished.
+/// It is a future of `R` (see [`crate::aio`]), or is waited for by a thread ([`Pending::finish`]), in both cases until the method's deadline, counted from the beginning of the call
+/// ([`Error::is_timed_out`]). The call was sent at once; but if the server's queue was full, it is sent while it is awaited or finished. What went wrong with sending it is told then too.
 ///
-/// Dropping it gives the call up. The server may ask for that ([`super::Caller::is_cancelled`]); its answer finds nobody.
+/// Dropping it gives the call up. The server may ask for that ([`super::Caller::is_cancelled`]); its answer finds nobody. A method that is an `async fn` is dropped.
 #[must_use = "dropping it gives the call up"]
 pub struct Pending<R> {
-    pub(super) call: PendingCall,
+    /// Or why there is none.
+    pub(super) call: Result<PendingCall, Option<Error>>,
     pub(super) until: Instant,
     pub(super) conclude: Conclude<R>,
 }
 
 impl<R> Pending<R> {
-    /// Waits for the answer, until the method's deadline, counted from its beginning.
+    pub(super) fn new(call: Result<PendingCall>, timeout: Duration, conclude: Conclude<R>) -> Pending<R> {
+        let pending = Pending { call: call.map_err(Some), until: Instant::now(), conclude };
+        pending.with_deadline(timeout)
+    }
+    /// The same with so much time from now on, whatever the method says.
+    pub fn with_deadline(mut self, timeout: Duration) -> Pending<R> {
+        let now = Instant::now();
+        self.until = now.checked_add(timeout).unwrap_or(now + FOREVER);
+        if let Ok(call) = &mut self.call {
+            call.polled.until = Some(self.until);
+        }
+        self
+    }
+    /// Waits for the answer, until the deadline.
     pub fn finish(self) -> R {
         let left = self.until.saturating_duration_since(Instant::now());
         self.finish_within(left)
     }
-    /// Waits for the answer at most so long.
-    pub fn finish_within(self, timeout: Duration) -> R {
-        self.conclude.read(self.call.finish_within(timeout))
-    }
-    /// The call, the method's deadline, and how to read the answer: for who waits in another way.
-    pub fn into_parts(self) -> (PendingCall, Instant, Conclude<R>) {
-        (self.call, self.until, self.conclude)
+    /// Waits for the answer at most so long from now on.
+    pub fn finish_within(mut self, timeout: Duration) -> R {
+        let answer = match self.call {
+            Ok(call) => call.finish_within(timeout),
+            Err(mut error) => Err(error.take().expect(ONCE)),
+        };
+        self.conclude.read(answer)
     }
 }
+
+/// As good as no deadline.
+const FOREVER: Duration = Duration::from_secs(1 << 30);
+const ONCE: &str = "a call is answered once";
 
 impl<R> Future for Pending<R> {
     type Output = R;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
-        let answer = ready!(self.call.poll_answer(cx));
-        let Conclude { expected, method, read, .. } = self.conclude;
-        let conclude = Conclude { expected, method, stream: self.conclude.stream.take(), read };
-        Poll::Ready(conclude.read(answer))
+        let this = &mut *self;
+        let answer = match &mut this.call {
+            Err(error) => Err(error.take().expect(ONCE)),
+            Ok(call) => match call.poll_answer(cx) {
+                Poll::Ready(answer) => answer,
+                Poll::Pending if Instant::now() < this.until => return Poll::Pending,
+                Poll::Pending => {
+                    let code = if call.give_up() { Code::MACH_RCV_TIMED_OUT } else { Code::MACH_SEND_TIMED_OUT };
+                    Err(Error::Mach { code, what: CALLING, on: Some(call.right.label()) })
+                }
+            },
+        };
+        Poll::Ready(this.conclude.read(answer))
     }
 }
 
 impl<R> fmt::Debug for Pending<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {:?}", self.conclude.method, self.call)
+    }
+}
+
+/// A one-way call, which has no answer: what such a method of a client's `begin()` gives. It was sent at once, unless the server's queue was full: then it is sent while this is awaited or
+/// finished, until the method's deadline, or not at all if this is dropped.
+#[must_use = "it is not sent yet if the server's queue is full"]
+#[derive(Debug)]
+pub struct PendingSend {
+    state: Sent,
+    until: Instant,
+}
+
+enum Sent {
+    Done(Result<(), Option<Error>>),
+    /// There was no room.
+    Waits(Sending),
+}
+
+impl PendingSend {
+    pub(super) fn begin<I: ?Sized>(right: &SendRight<I>, message: Message, timeout: Duration) -> PendingSend {
+        let now = Instant::now();
+        let until = now.checked_add(timeout).unwrap_or(now + FOREVER);
+        let state = match right.try_send(message) {
+            Ok(()) => Sent::Done(Ok(())),
+            Err(SendError { error, message: Some(message) }) if error.is_timed_out() => {
+                Sent::Waits(Sending::new(&right.duplicate().untyped(), Some(*message), Some(until)))
+            }
+            Err(failed) => Sent::Done(Err(Some(failed.error))),
+        };
+        PendingSend { state, until }
+    }
+    /// Whether it was sent.
+    pub fn is_sent(&self) -> bool {
+        matches!(self.state, Sent::Done(Ok(())))
+    }
+    /// Waits for room, until the deadline.
+    pub fn finish(self) -> Result<()> {
+        match self.state {
+            Sent::Done(done) => done.map_err(|error| error.expect(ONCE)),
+            Sent::Waits(mut sending) => {
+                let message = sending.take().expect(ONCE);
+                let left = self.until.saturating_duration_since(Instant::now());
+                Ok(sending.right().send_within(message, left)?)
+            }
+        }
+    }
+}
+
+impl Future for PendingSend {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = &mut *self;
+        let done = match &mut this.state {
+            Sent::Done(Ok(())) => return Poll::Ready(Ok(())),
+            Sent::Done(Err(error)) => return Poll::Ready(Err(error.take().expect(ONCE))),
+            Sent::Waits(sending) => match sending.poll(cx) {
+                Poll::Pending if Instant::now() < this.until => return Poll::Pending,
+                Poll::Pending => Err(Error::Mach { code: Code::MACH_SEND_TIMED_OUT, what: "sending", on: Some(sending.right().label()) }),
+                Poll::Ready(sent) => sent.map_err(|failed| failed.error),
+            },
+        };
+        this.state = Sent::Done(Ok(()));
+        Poll::Ready(done)
+    }
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Sent::Done(Ok(())) => "sent",
+            Sent::Done(Err(_)) => "not sent",
+            Sent::Waits(_) => "waits for room",
+        })
     }
 }

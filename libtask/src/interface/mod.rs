@@ -64,6 +64,7 @@
 //!
 //! What a trait may say, what may be changed in it later, and how it stands in messages is in `docs/interfaces.md`.
 
+mod at_once;
 mod body;
 mod client;
 mod error;
@@ -81,7 +82,8 @@ use crate::error::{Error, Result};
 use crate::message::Message;
 use crate::right::SendRight;
 
-pub use client::{Conclude, Pending};
+pub use at_once::{AT_ONCE, answer_async};
+pub use client::{Pending, PendingSend};
 pub use error::CallError;
 pub use later::Later;
 pub use parts::OpenFile;
@@ -128,6 +130,28 @@ pub trait Serve<S: ?Sized>: Interface {
     /// Calls the method that a message asks for. Gives the answer, if it is to be sent now.
     #[doc(hidden)]
     fn dispatch(server: &mut S, caller: &mut Caller) -> Option<Message>;
+}
+
+/// An interface that `S` can serve in a future: what [`ReceiveRight::serve_async`](crate::ReceiveRight::serve_async) needs.
+#[diagnostic::on_unimplemented(
+    message = "`{S}` cannot serve `{Self}`: it does not implement that trait",
+    label = "this port's messages are those of `{Self}`"
+)]
+pub trait ServeAsync<S> {
+    /// Answers calls.
+    #[doc(hidden)]
+    fn serve_async(port: runtime::Port<'_>, server: S, at_once: usize) -> impl Future<Output = Result<()>>;
+}
+
+/// An interface with methods that are `async fn`, which `S` can serve: what [`answer_async`] needs.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no method that is an `async fn`, or `{S}` does not implement that trait",
+    note = "`interface::answer` calls methods that are not async"
+)]
+pub trait ServeAtOnce<S> {
+    /// Calls the method that a message asks for. Gives the answer, if there is to be one.
+    #[doc(hidden)]
+    fn dispatch(server: &S, caller: &mut Caller, course: &runtime::Course) -> impl Future<Output = Option<Message>> + Send;
 }
 
 impl<I: ?Sized + Interface> SendRight<I> {

@@ -1,6 +1,6 @@
 //! What generated code calls. Not for people: it may change in any release.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use postcard_schema;
 use postcard_schema::schema::NamedType;
@@ -11,10 +11,12 @@ pub use umach_describe::fixed;
 use umach_describe::interface::{ANSWER, ITEM};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-pub use super::body::{Bytes, Reader};
+pub use super::at_once::{Course, Port, serve_at_once, serve_in_turn};
+pub use super::body::{Bytes, Readable, Reader, Writable};
+use super::client::Conclude;
 pub use super::parts::{End, Incoming};
 use super::parts::{Outgoing, Parts};
-use super::{CallError, Caller, Conclude, DESCRIBE, FAILURE, Interface, Later, Pending, Sink, Stream, client, server, stream};
+use super::{CallError, Caller, DESCRIBE, FAILURE, Interface, Later, Pending, PendingSend, Sink, Stream, client, server, stream};
 use crate::deliver;
 use crate::error::Result;
 use crate::message::Message;
@@ -27,7 +29,7 @@ use crate::right::SendRight;
     message = "`{Self}` cannot stand in a message",
     label = "not a type of data",
     note = "put `#[libtask::data]` on a struct or enum of your own; numbers, text, `Option`, `Vec`, maps, tuples, rights, `Memory`, `Lease`, `Region` and \
-            `OpenFile` are data"
+            `OpenFile` are data; a right to a `dyn Trait` is if the trait has `#[libtask::interface]` on it"
 )]
 pub trait Data {
     /// Its schema.
@@ -61,11 +63,22 @@ pub fn keep(description: &'static [u8]) {
     std::hint::black_box(description);
 }
 
+/// A server by a thread that waits. An interface with an `async fn` has none.
+#[diagnostic::on_unimplemented(
+    message = "a thread that waits cannot serve an interface that has an `async fn`",
+    label = "`serve` and `handle` are for interfaces without",
+    note = "`port.serve_async(server).await` serves it, many calls at once; with a loop of your own, `interface::answer_async` answers one"
+)]
+pub trait NeedsNoFuture {
+    /// There is no server.
+    fn none(&mut self) -> !;
+}
+
 // The calling side.
 
 /// A request (or an item) with these arguments.
 #[inline]
-pub fn request<T: Serialize>(id: i32, parts: bool, arguments: &T) -> Message {
+pub fn request<T: Writable>(id: i32, parts: bool, arguments: &T) -> Message {
     let mut message = Message::new(id);
     if parts {
         with_parts(message, arguments)
@@ -76,7 +89,7 @@ pub fn request<T: Serialize>(id: i32, parts: bool, arguments: &T) -> Message {
 }
 
 #[inline(never)]
-fn with_parts<T: Serialize>(mut message: Message, body: &T) -> Message {
+fn with_parts<T: Writable>(mut message: Message, body: &T) -> Message {
     let outgoing = Outgoing::begin();
     message.write_body(body);
     let parts: Parts = outgoing.finish();
@@ -103,19 +116,23 @@ pub fn send<I: ?Sized>(right: &SendRight<I>, message: Message, timeout: Duration
     Ok(right.send_within(message, timeout)?)
 }
 
-/// Starts a call.
+/// Starts a call, unless there is no port for its stream.
 pub fn begin<I: ?Sized, R>(
     right: &SendRight<I>,
-    message: Message,
+    message: Result<Message>,
     timeout: Duration,
     method: &'static str,
     stream: Option<ReceiveRight>,
     read: fn(Result<Received>, Option<ReceiveRight>) -> R,
-) -> Result<Pending<R>> {
-    let expected = message.id().wrapping_add(ANSWER);
-    let until = Instant::now() + timeout;
-    let call = right.begin_call_soon(message)?;
-    Ok(Pending { call, until, conclude: Conclude { expected, method, stream, read } })
+) -> Pending<R> {
+    let expected = message.as_ref().map_or(0, |message| message.id().wrapping_add(ANSWER));
+    let call = message.and_then(|message| Ok(right.begin_call_soon(message)?));
+    Pending::new(call, timeout, Conclude { expected, method, stream, read })
+}
+
+/// Sends a one-way call, if there is room now.
+pub fn begin_send<I: ?Sized>(right: &SendRight<I>, message: Message, timeout: Duration) -> PendingSend {
+    PendingSend::begin(right, message, timeout)
 }
 
 /// Reads an answer.
@@ -206,14 +223,24 @@ pub fn later<R>(caller: &mut Caller, id: i32, method: &'static str) -> Later<R> 
     Later::new(&mut caller.request, id.wrapping_add(ANSWER), method)
 }
 
+/// The answer of a method that sends items, when it has sent them, if it was not given before.
+pub fn answer_last(last: Option<Later<()>>) -> Option<Message> {
+    if let Some(later) = last
+        && let Err(error) = later.answer(())
+    {
+        tracing::debug!(%error, "an answer found nobody");
+    }
+    None
+}
+
 /// The answer to a request with this id.
 #[inline]
-pub fn answer<T: Serialize>(id: i32, parts: bool, result: &T, method: &'static str) -> Option<Message> {
+pub fn answer<T: Writable>(id: i32, parts: bool, result: &T, method: &'static str) -> Option<Message> {
     Some(answer_message(id.wrapping_add(ANSWER), parts, result, method))
 }
 
 #[inline]
-pub(super) fn answer_message<T: Serialize>(id: i32, parts: bool, result: &T, method: &'static str) -> Message {
+pub(super) fn answer_message<T: Writable>(id: i32, parts: bool, result: &T, method: &'static str) -> Message {
     let message = request(id, parts, result);
     if message.has_failed() { failure(Code::MIG_REMOTE_ERROR, format!("the result of {method} could not be written")) } else { message }
 }
@@ -231,7 +258,7 @@ pub fn bytes_result<'r, E>(result: &'r Result<Vec<u8>, E>) -> Result<Bytes<'r>, 
 }
 
 #[cold]
-fn failure(code: Code, reason: String) -> Message {
+pub(super) fn failure(code: Code, reason: String) -> Message {
     Message::new(FAILURE).body(&(code.0, reason))
 }
 

@@ -1,7 +1,7 @@
 //! The answering side: who calls, and the loop.
 
-use std::cell::Cell;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use umach_abi::Name;
@@ -19,12 +19,12 @@ use crate::task::Task;
 /// Who calls, for a method that has a parameter `&Caller`. What it says comes from the kernel process, not from the caller.
 pub struct Caller {
     pub(super) request: Received,
-    stop: Cell<bool>,
+    stop: AtomicBool,
 }
 
 impl Caller {
     pub(super) fn new(request: Received) -> Caller {
-        Caller { request, stop: Cell::new(false) }
+        Caller { request, stop: AtomicBool::new(false) }
     }
     /// The task that calls, its process and its user.
     pub fn sender(&self) -> Sender {
@@ -50,9 +50,18 @@ impl Caller {
     pub fn loan(&self, len: usize) -> Loan {
         self.request.loan(len)
     }
-    /// Has [`ReceiveRight::serve`] return when this call is answered.
+    /// The caller may have gone: its loss.
+    pub(super) fn answer(&mut self, answer: Message) {
+        if let Err(error) = self.request.reply(answer) {
+            tracing::debug!(task = self.task().id(), %error, "an answer found nobody");
+        }
+    }
+    /// Has [`ReceiveRight::serve`] return when this call is answered, [`ReceiveRight::serve_async`] when this one and all that are in progress are.
     pub fn stop_serving(&self) {
-        self.stop.set(true);
+        self.stop.store(true, Ordering::Relaxed);
+    }
+    pub(super) fn stops(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }
 
@@ -98,12 +107,10 @@ pub fn handle<I: ?Sized + Serve<S>, S: ?Sized>(server: &mut S, request: Received
         return Handled::Notification(request);
     }
     let mut caller = Caller::new(request);
-    if let Some(answer) = I::dispatch(server, &mut caller)
-        && let Err(error) = caller.request.reply(answer)
-    {
-        tracing::debug!(task = caller.task().id(), %error, "an answer found nobody");
+    if let Some(answer) = I::dispatch(server, &mut caller) {
+        caller.answer(answer);
     }
-    if caller.stop.get() { Handled::Stop } else { Handled::Done }
+    if caller.stops() { Handled::Stop } else { Handled::Done }
 }
 
 /// Calls the method that a message asks for, and gives the answer for whoever received the message to send: with what comes next as [`crate::PortSet::serve`]
@@ -127,7 +134,7 @@ pub fn refuse<E: Serialize>(request: &Received, error: &E) -> Next {
 fn answer_to<I: ?Sized + Serve<S>, S: ?Sized>(server: &mut S, request: Received) -> (Received, Next) {
     let mut caller = Caller::new(request);
     let answer = I::dispatch(server, &mut caller);
-    let next = match (answer, caller.stop.get()) {
+    let next = match (answer, caller.stops()) {
         (Some(answer), false) => Next::Reply(answer),
         (None, false) => Next::Continue,
         (Some(answer), true) => Next::ReplyAndStop(answer),
@@ -144,27 +151,6 @@ impl<I: ?Sized + Interface> ReceiveRight<I> {
         I: Serve<S>,
     {
         deliver::serve_by_value(&self.held, |request| answer_to::<I, S>(&mut server, request))
-    }
-}
-
-impl<I: ?Sized + Interface> ReceiveRight<I> {
-    /// As [`ReceiveRight::serve`], without a thread that waits: see [`crate::aio`]. Methods run one after the other, in this future; one that takes long takes a
-    /// [`Later`](super::Later), and answers from a future that it spawns.
-    pub async fn serve_async<S>(&self, mut server: S) -> Result<()>
-    where
-        I: Serve<S>,
-    {
-        loop {
-            let mut caller = Caller::new(self.receive_async().await?);
-            if let Some(answer) = I::dispatch(&mut server, &mut caller)
-                && let Err(error) = caller.request.reply(answer)
-            {
-                tracing::debug!(task = caller.task().id(), %error, "an answer found nobody");
-            }
-            if caller.stop.get() {
-                return Ok(());
-            }
-        }
     }
 }
 

@@ -22,6 +22,33 @@ pub trait Adder {
     fn wait(&self, answer: ::libtask::Later<Item>);
 }
 
+/// Both kinds of methods.
+#[::libtask::interface(name = "test.Kitchen")]
+pub trait Kitchen {
+    /// Cooks.
+    #[id(1)]
+    async fn cook(&self, dish: &str, caller: &::libtask::Caller) -> ::std::result::Result<u64, ::std::string::String>;
+    /// Counts.
+    #[id(2)]
+    fn count(&self) -> u32;
+    /// Streams.
+    #[id(3)]
+    async fn items(&self, items: ::libtask::Sink<Item>);
+    /// Tells.
+    #[id(4)]
+    #[oneway]
+    async fn tell(&self, item: &Item);
+    /// Is the same for all.
+    #[id(5)]
+    async fn kind(&self, #[pod] bytes: [u8; 4]) -> u32 {
+        let first = bytes[0];
+        if first == 0 {
+            return 1;
+        }
+        if first == 2 { self.count() } else { 3 }
+    }
+}
+
 /// One.
 #[::libtask::data]
 pub struct Item {

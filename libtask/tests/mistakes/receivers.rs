@@ -5,7 +5,7 @@ trait Adder {
     #[id(2)]
     fn free(a: u64) -> u64;
     #[id(3)]
-    async fn later(&self, a: u64) -> u64;
+    fn kept(&'static self, a: u64) -> u64;
 }
 
 fn main() {}

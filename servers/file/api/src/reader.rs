@@ -65,11 +65,10 @@ impl Reader {
         skip.and_then(|skip| self.shown().get(skip..)).unwrap_or_default()
     }
 
-    fn ask(&mut self, offset: u64) -> Result<(), FileError> {
+    fn ask(&mut self, offset: u64) {
         let length = if self.lends { LENT } else { MAPPED };
-        let answer = self.file.client().begin().read(offset, length).map_err(|error| FileError::of(error, "read", b""))?;
+        let answer = self.file.client().begin().read(offset, length);
         self.ahead.push_back(Asked { offset, length, answer });
-        Ok(())
     }
 
     /// Gets the piece at the position. None is left, and none on its way, if that is the end.
@@ -80,11 +79,11 @@ impl Reader {
         // What was read to its end so far is likely to be read on.
         let goes_on = !self.shown().is_empty() && self.start + self.shown().len() as u64 == self.position;
         if self.ahead.is_empty() {
-            self.ask(self.position)?;
+            self.ask(self.position);
         }
         while self.lends && goes_on && self.ahead.len() < AHEAD {
             let last = self.ahead.back().expect("just asked");
-            self.ask(last.offset + last.length)?;
+            self.ask(last.offset + last.length);
         }
         let Asked { offset, length, answer } = self.ahead.pop_front().expect("just asked");
         // Counted from here: the program may have looked at the last piece for long.
