@@ -133,7 +133,7 @@ fn send_staged(held: &Held, disposition: Disposition, mut message: Message, time
         && let Some(mut body) = message.plain(&mut [0; 4])
     {
         trace::sending(task, held.label(), &message);
-        match send_plain(task, held.name(), message.id(), &mut body, timeout) {
+        match send_plain(task, held.name(), message.id(), &mut body, timeout, exchange::patience(timeout)) {
             Ok(None) => {}
             Ok(Some(Err(unsure))) => doubt = Some(unsure),
             Ok(Some(Ok(code))) => {
@@ -472,7 +472,14 @@ pub(crate) fn start_call(held: &Held, message: Message, ring: bool) -> Result<St
     let task = held.task();
     let message = without_reply(held, message)?;
     if let Some(mut body) = message.plain(&mut [0; 4]) {
-        match exchange::begin_plain(task, held, message.id(), &mut body, &Lazy::new(|| after(Some(Duration::ZERO))), false) {
+        match exchange::begin_plain(
+            task,
+            held,
+            message.id(),
+            &mut body,
+            &Lazy::new(|| after(Some(Duration::ZERO))),
+            exchange::patience(Some(Duration::ZERO)),
+        ) {
             Ok(None) => {}
             Ok(Some(Ok(open))) => {
                 trace::calling(task, held.label(), &message);
@@ -535,7 +542,7 @@ pub(crate) fn begin_call(held: &Held, message: Message, timeout: Option<Duration
     let message = without_reply(held, message)?;
     if let Some(mut body) = message.plain(&mut [0; 4]) {
         trace::calling(task, held.label(), &message);
-        match exchange::begin_plain(task, held, message.id(), &mut body, &Lazy::new(|| after(timeout)), timeout != Some(Duration::ZERO)) {
+        match exchange::begin_plain(task, held, message.id(), &mut body, &Lazy::new(|| after(timeout)), exchange::patience(timeout)) {
             Ok(None) => {}
             Ok(Some(Ok(open))) => {
                 task.0.plane.ring_for(task, &open);

@@ -266,7 +266,9 @@ impl SendOnceRight {
     /// Makes it a right that the kernel process knows, if it is one that lives in a link.
     pub(crate) fn make_known(&mut self) -> Result<()> {
         let task = self.held.task().clone();
-        if let Some(name) = task.0.plane.make_explicit(&task, self.held.name())? {
+        if let Some(name) = task.0.plane.make_explicit(&task, self.held.name())?
+            && name != self.held.name()
+        {
             task.0.plane.forget_reply(self.held.name());
             self.held.forget();
             *self = SendOnceRight::adopt(&task, name);

@@ -162,7 +162,7 @@ pub(crate) const OF_CLIENTS: &[Lie] = &[
     quiet("nonsense about routes, replies and links", |evil, route| {
         for link in [0, route.link.id, route.link.id + 1, u64::MAX] {
             for slot in [0, 1, 63, 64, u32::MAX] {
-                evil.call(&ReplyExplicit { link, slot, generation: slot });
+                evil.call(&ReplyExplicit { link, slot, generation: slot, wanted: evil.own });
             }
             evil.call(&LinkEnd { link: link.wrapping_add(5), why: 999, found: 0, expected: 0 });
         }

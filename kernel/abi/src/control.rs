@@ -522,8 +522,8 @@ protocol! {
     103 RouteAck { route: u64, accepted: u32 } => {};
     /// Takes a port off the direct plane: all routes to it end, their messages are to be returned. `seqno`: what the next message gets.
     104 PortRecall { name: Name, seqno: u32 } => {};
-    /// Makes the reply that the caller owes on a link's slot an ordinary send-once right.
-    105 ReplyExplicit { link: u64, slot: u32, generation: u32 } => { name: Name };
+    /// Makes the reply that the caller owes on a link's slot an ordinary send-once right: under the name `wanted` if that can be had, else under any.
+    105 ReplyExplicit { link: u64, slot: u32, generation: u32, wanted: Name } => { name: Name };
     /// Wakes the peer of a link, which asked to be woken this way.
     106 LinkRing { link: u64 } => {};
     /// Ends a link: the peer broke a rule (`why`, a number of `records::violation`), on the evidence of two numbers; or with `why` 0, because it is idle.

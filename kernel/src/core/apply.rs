@@ -447,7 +447,7 @@ impl Core {
                 self.reply(lane, result);
             }
             Request::ReplyExplicit(r) => {
-                let result = self.reply_explicit(task, r.link, r.slot, r.generation);
+                let result = self.reply_explicit(task, r);
                 self.reply(lane, result);
             }
             Request::RouteWant(r) => {

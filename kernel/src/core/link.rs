@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use umach_abi::Code;
-use umach_abi::control::answer;
+use umach_abi::control::{self, answer};
 use umach_abi::link;
 use umach_abi::link::lease::{ARENA_MAX, ARENAS, UNIT};
 use umach_abi::records::{LinkRow, RouteRow, down, violation};
@@ -371,15 +371,21 @@ impl Core {
         Ok(Right::SendOnce(port))
     }
 
-    pub(super) fn reply_explicit(&mut self, task: TaskId, raw: u64, slot: u32, generation: u32) -> Result<answer::ReplyExplicit, Code> {
-        let id = LinkId::from_raw(raw);
+    pub(super) fn reply_explicit(&mut self, task: TaskId, r: &control::ReplyExplicit) -> Result<answer::ReplyExplicit, Code> {
+        let id = LinkId::from_raw(r.link);
         let side = self.links.get(id.0).and_then(|link| link.side_of(task)).ok_or(Code::KERN_INVALID_ARGUMENT)?;
         // The name first, so that the caller is not told of a reply that nobody can send.
         let room = self.ledger.used(self.tasks[task.0].account, Kind::Names) < self.ledger.limit(Kind::Names);
         if !room {
             return Err(Code::KERN_RESOURCE_SHORTAGE);
         }
-        let right = self.explicit(id, 1 - side, slot, generation)?;
+        let mut right = self.explicit(id, 1 - side, r.slot, r.generation)?;
+        if r.wanted.is_valid() && r.wanted.0 & 3 == 3 {
+            match self.deliver_at(task, r.wanted, right) {
+                Ok(()) => return Ok(answer::ReplyExplicit { name: r.wanted }),
+                Err((_, back)) => right = back,
+            }
+        }
         match self.deliver(task, right) {
             Ok(name) => Ok(answer::ReplyExplicit { name }),
             // The user's room is used up by other tasks: the caller hears that its call was dropped.

@@ -312,7 +312,7 @@ impl Storm {
             35..45 => Call::RouteAck(control::RouteAck { route, accepted: small }),
             45..52 => Call::RouteReturn(control::RouteReturn { route, count: small, tail: &frames }),
             52..56 => Call::PortRecall(control::PortRecall { name: mine, seqno: small }),
-            56..62 => Call::ReplyExplicit(control::ReplyExplicit { link, slot: small * 25, generation: kind }),
+            56..62 => Call::ReplyExplicit(control::ReplyExplicit { link, slot: small * 25, generation: kind, wanted: mine }),
             62..66 => Call::LinkRing(control::LinkRing { link }),
             66..68 => Call::LinkEnd(control::LinkEnd { link, why: small % 2, found: 0, expected: 0 }),
             68..69 => Call::FileInbox(control::FileInbox {}),

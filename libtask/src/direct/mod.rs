@@ -38,8 +38,8 @@ pub(crate) use borrow::Borrowed;
 pub(crate) use contents::ForKernel;
 pub(crate) use lend::Room;
 pub(crate) use receive::{Came, Frame, Ticket, Want};
-pub(crate) use replies::Owed;
-pub(crate) use send::{Answer, Carry, Doubt, Finished, Lazy, Open, Sent, Ticketed, Until};
+pub(crate) use replies::{Owed, Unknown};
+pub(crate) use send::{Answer, Carry, Doubt, Finished, Lazy, Open, Patience, Sent, Ticketed, Until};
 pub(crate) use shortcut::Shortcut;
 pub(crate) use watch::{AnswerWatch, CallerWatch, RoomWatch};
 

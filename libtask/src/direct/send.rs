@@ -13,6 +13,7 @@ use std::time::Instant;
 use umach_abi::link::{self, bell, counter, record};
 use umach_abi::records::violation;
 use umach_abi::{Code, Name};
+use umach_link::futex::Woken;
 use umach_link::lease::ReadError;
 use umach_link::{Bell, Evidence, PushError, RecordHead, credit, futex, slot};
 
@@ -29,8 +30,8 @@ use crate::task::Task;
 pub(crate) enum Sent {
     /// It is on its way.
     Done,
-    /// No credit until the deadline; nothing was sent.
-    Late,
+    /// No room until the deadline, or until a signal handler ran (the code says which); nothing was sent.
+    Over(Code),
     /// There is no route (any more): send it through the kernel process.
     NoRoute,
     /// It was published, perhaps too late: the kernel process must have it too, as this message of this route.
@@ -92,6 +93,17 @@ impl Carry<'_> {
     }
 }
 
+/// Whether a send waits for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Not at all.
+    None,
+    /// Until its deadline.
+    Waits,
+    /// Until its deadline, or until a signal handler ran in the thread.
+    UntilSignal,
+}
+
 /// Until when a send may wait; `None` for ever.
 pub(crate) type Until = Option<Instant>;
 
@@ -135,7 +147,7 @@ impl Plane {
         id: i32,
         carry: &mut Carry<'_>,
         until: &Lazy<impl FnOnce() -> Until>,
-        patient: bool,
+        patience: Patience,
     ) -> Result<Sent> {
         loop {
             self.look(task)?;
@@ -150,8 +162,8 @@ impl Plane {
                 Try::NoCredit => true,
                 Try::NoSpace => false,
             };
-            if !patient || !self.wait_for_room(task, &route, no_credit, **until)? {
-                return Ok(Sent::Late);
+            if let Err(code) = self.wait_for_room(task, &route, no_credit, &|| **until, patience)? {
+                return Ok(Sent::Over(code));
             }
         }
     }
@@ -228,13 +240,25 @@ impl Plane {
         mark == route.index.wrapping_add(1)
     }
 
-    /// Waits until the receiver has taken something, or something has happened to the route. `false`: it is too late.
+    /// Waits until the receiver has taken something, or something has happened to the route. `Err`: the send is over, by this code.
     #[cold]
-    fn wait_for_room(&self, task: &Task, route: &Arc<OutRoute>, credit: bool, until: Until) -> Result<bool> {
+    fn wait_for_room(
+        &self,
+        task: &Task,
+        route: &Arc<OutRoute>,
+        credit: bool,
+        until: &dyn Fn() -> Until,
+        patience: Patience,
+    ) -> Result<Result<(), Code>> {
+        const LATE: Result<(), Code> = Err(Code::MACH_SEND_TIMED_OUT);
+        if patience == Patience::None {
+            return Ok(LATE);
+        }
+        let until = until();
         let link = &route.link;
         link.count(if credit { counter::NO_CREDIT } else { counter::NO_SPACE }, 1);
         if until.is_some_and(|at| at <= Instant::now()) {
-            return Ok(false);
+            return Ok(LATE);
         }
         let control = self.pulled.load(Ordering::Acquire);
         let word = if credit {
@@ -242,21 +266,23 @@ impl Plane {
         } else {
             link.theirs(link::HEAD)
         };
-        let full = |seen: u32| {
+        // `None`: the route is closed, so it is not this that the send waits for any more.
+        let has_room = |seen: u32| {
             if credit {
                 let mut outbox = route.outbox();
                 let (_, sending) = outbox.of(route);
-                sending.ahead(seen) >= route.limit && !sending.stopped
+                (!sending.stopped).then(|| sending.ahead(seen) < route.limit)
             } else {
-                link.outbox.lock().ring.space() < link::RECORD_HEAD + link::RECORD_MAX
+                Some(link.outbox.lock().ring.space() >= link::RECORD_HEAD + link::RECORD_MAX)
             }
         };
+        let full = |seen: u32| has_room(seen) == Some(false);
         let seen = word.load(Ordering::Acquire);
         if !full(seen)
             || wait::look(|cpu| link.is_near(cpu), until, || word.load(Ordering::Acquire) != seen || self.control_word() != control)
         {
             link.count(counter::SPUN, 1);
-            return Ok(true);
+            return Ok(Ok(()));
         }
         // Say that somebody waits, and look once more before sleeping.
         if credit {
@@ -267,9 +293,10 @@ impl Plane {
         fence(Ordering::SeqCst);
         let seen = word.load(Ordering::Acquire);
         let start = Instant::now();
+        let mut interrupted = false;
         if full(seen) && self.control_word() == control && !link.is_down() {
             link.count(counter::SLEEPS, 1);
-            self.sleep(&[(word, seen)], control, until);
+            interrupted = self.sleep(&[(word, seen)], control, until) == Woken::Interrupted && patience == Patience::UntilSignal;
         }
         if credit {
             route.want_credit(false, false);
@@ -278,15 +305,20 @@ impl Plane {
         }
         wait::learn(start.elapsed());
         self.check_kernel(task, start.elapsed())?;
-        Ok(until.is_none_or(|at| at > Instant::now()) || word.load(Ordering::Acquire) != seen)
+        let now = word.load(Ordering::Acquire);
+        // Room that came meanwhile is used.
+        if interrupted && has_room(now) != Some(true) {
+            return Ok(Err(Code::MACH_SEND_INTERRUPTED));
+        }
+        Ok(if now == seen && until.is_some_and(|at| at <= Instant::now()) { LATE } else { Ok(()) })
     }
 
     /// Sleeps on these words and on the kernel process's for events.
-    pub(super) fn sleep(&self, words: &[(&std::sync::atomic::AtomicU32, u32)], control: u32, until: Until) {
-        let Some(attention) = self.attention.get() else { return };
+    pub(super) fn sleep(&self, words: &[(&std::sync::atomic::AtomicU32, u32)], control: u32, until: Until) -> Woken {
+        let Some(attention) = self.attention.get() else { return Woken::Changed };
         let mut all: smallvec::SmallVec<[(&std::sync::atomic::AtomicU32, u32); 4]> = words.iter().copied().collect();
         all.push((attention.control(), control));
-        futex::wait(&all, Some(Plane::nap(until).0));
+        futex::wait(&all, Some(Plane::nap(until).0))
     }
 
     /// A message with rights, or one that does not fit a record: `post` hands it to the kernel process as the numbered message of the route. Its place in
@@ -297,7 +329,7 @@ impl Plane {
         name: Name,
         call: bool,
         until: Until,
-        patient: bool,
+        patience: Patience,
         mut post: impl FnMut((u64, u32), Option<(u32, u32)>) -> Result<(Code, T)>,
     ) -> Result<Ticketed<T>> {
         loop {
@@ -322,8 +354,8 @@ impl Plane {
             };
             if !credit || ring.reserve(0).is_err() {
                 drop((outbox, asking));
-                if !patient || !self.wait_for_room(task, &route, !credit, until)? {
-                    return Ok(Ticketed::Late);
+                if let Err(code) = self.wait_for_room(task, &route, !credit, &|| until, patience)? {
+                    return Ok(Ticketed::Over(code));
                 }
                 continue;
             }
@@ -377,7 +409,7 @@ impl Plane {
         id: i32,
         carry: &mut Carry<'_>,
         until: &Lazy<impl FnOnce() -> Until>,
-        patient: bool,
+        patience: Patience,
     ) -> Result<Result<Open, Sent>> {
         loop {
             self.look(task)?;
@@ -393,8 +425,8 @@ impl Plane {
                 Try::NoCredit => true,
                 Try::NoSpace => false,
             };
-            if !patient || !self.wait_for_room(task, &route, no_credit, **until)? {
-                return Ok(Err(Sent::Late));
+            if let Err(code) = self.wait_for_room(task, &route, no_credit, &|| **until, patience)? {
+                return Ok(Err(Sent::Over(code)));
             }
         }
     }
@@ -631,7 +663,8 @@ enum Look {
 pub(crate) enum Ticketed<T> {
     /// It is on its way; and the slot of its reply, if it is a call and there was one.
     Done(T, Option<Open>),
-    Late,
+    /// No room, as for [`Sent::Over`].
+    Over(Code),
     NoRoute,
     /// The kernel process refused it.
     Refused(Code, T),

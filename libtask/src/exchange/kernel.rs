@@ -47,6 +47,8 @@ impl<'t> Mixed<'t, '_> {
             if let Some(header) = Header::read(post.bytes) {
                 self.learn_reply_port(&header);
             }
+        } else {
+            made.known.iter().for_each(|&name| self.plane.doubt_reply(name));
         }
         if code.plain() == Code::MACH_RCV_IN_PROGRESS {
             // Sent; the receive goes on here.
@@ -91,6 +93,9 @@ impl<'t> Mixed<'t, '_> {
         let message = &post.bytes[..post.send_size as usize];
         let mut before = SmallVec::new();
         let Some(mut header) = Header::read(message) else { return Ok((post, Made::default())) };
+        if header.remote == self.task.0.task_self {
+            self.plane.make_mentioned_explicit(self.task, header.id, &message[HEADER.min(message.len())..])?;
+        }
         for name in [&mut header.remote, &mut header.local] {
             if let Some(known) = self.plane.make_explicit(self.task, *name)? {
                 before.push(std::mem::replace(name, known));

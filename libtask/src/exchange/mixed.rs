@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
-use umach_abi::control::{Msg, msg_flags};
+use umach_abi::control::{Msg, msg_flags, phase};
 use umach_abi::link::{RECORD_MAX, SLOT_MAX};
 use umach_abi::message::{HEADER, Header, Options, TrailerRequest};
 use umach_abi::rights::received;
@@ -71,20 +71,16 @@ impl<'t, 'm> Mixed<'t, 'm> {
         self.plane.lend(self.task, header, post, room).map(|lending| Carry::Lent(Box::new(lending)))
     }
 
-    pub(super) fn patient(&self) -> bool {
-        self.want.flags & msg_flags::TRY_SEND == 0
-    }
-
     /// The deadline of the send, if it has one.
     pub(super) fn send_until(&self) -> Until {
-        if self.want.wait.timed & umach_abi::control::phase::SEND != 0 { self.until } else { None }
+        if self.want.wait.timed & phase::SEND != 0 { self.until } else { None }
     }
 
     pub(super) fn receive_until(&self) -> Until {
         if self.want.flags & msg_flags::TRY_RECEIVE != 0 {
             return Some(Instant::now());
         }
-        if self.want.wait.timed & umach_abi::control::phase::RECEIVE != 0 { self.until } else { None }
+        if self.want.wait.timed & phase::RECEIVE != 0 { self.until } else { None }
     }
 
     /// A send to a right. `None`: it has no route.
@@ -95,9 +91,9 @@ impl<'t, 'm> Mixed<'t, 'm> {
             && plane.is_reply_port(header.local)
             && let Some(mut carry) = self.carry(header, post, RECORD_MAX)
         {
-            match plane.begin_call(task, header.remote, header.id, &mut carry, &Lazy::new(|| self.send_until()), self.patient())? {
+            match plane.begin_call(task, header.remote, header.id, &mut carry, &Lazy::new(|| self.send_until()), self.want.patience())? {
                 Ok(open) => return self.receive_answer(header.local, open, post).map(Some),
-                Err(Sent::Late) => return Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
+                Err(Sent::Over(code)) => return Ok(Some(Answered::just(code))),
                 Err(_) => {}
             }
         }
@@ -109,16 +105,16 @@ impl<'t, 'm> Mixed<'t, 'm> {
                     header.id,
                     &mut carry,
                     &Lazy::new(|| self.send_until()),
-                    self.patient(),
+                    self.want.patience(),
                 )? {
                     Ok(open) => self.finish_call(open, post).map(Some),
-                    Err(Sent::Late) => Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
+                    Err(Sent::Over(code)) => Ok(Some(Answered::just(code))),
                     Err(_) => self.send_ticket(header, post),
                 };
             }
-            return match plane.send(task, header.remote, header.id, &mut carry, &Lazy::new(|| self.send_until()), self.patient())? {
+            return match plane.send(task, header.remote, header.id, &mut carry, &Lazy::new(|| self.send_until()), self.want.patience())? {
                 Sent::Done => self.then_receive().map(Some),
-                Sent::Late => Ok(Some(Answered::just(Code::MACH_SEND_TIMED_OUT))),
+                Sent::Over(code) => Ok(Some(Answered::just(code))),
                 Sent::NoRoute => Ok(None),
                 Sent::Doubt(doubt) => self.send_doubted(post, &doubt).map(Some),
             };
@@ -181,25 +177,26 @@ impl<'t, 'm> Mixed<'t, 'm> {
         let (task, plane) = (self.task, self.plane);
         let mut bytes = Vec::new();
         let (post, made) = self.explicit(post, &mut bytes)?;
-        let ticketed = plane.send_ticket(task, header.remote, self.want.call, self.send_until(), self.patient(), |ticket, slot| {
-            let needs_port = self.want.call && slot.is_none();
-            let mut lane = task.lane(if needs_port { self.need(self.receive_until()) } else { Need::Prompt })?;
-            let reply = if needs_port { reply_port(&mut lane, task)? } else { Name::NULL };
-            let options = self.want.options & !Options::RCV.bits();
-            let (receive, limit) = slot.map_or((Name::NULL, 0), |(slot, generation)| (Name(slot + 1), generation));
-            let want = Exchange { limit, ..*self.want };
-            Mixed { want: &want, ..*self }.write_post(&mut lane, post, options, msg_flags::TICKET, ticket, receive, reply);
-            let code = lane.exchange(Wait::FOREVER, true)?.status;
-            made.settle(code);
-            Ok((code, (needs_port || !code.is_ok()).then_some(lane)))
-        })?;
+        let ticketed =
+            plane.send_ticket(task, header.remote, self.want.call, self.send_until(), self.want.patience(), |ticket, slot| {
+                let needs_port = self.want.call && slot.is_none();
+                let mut lane = task.lane(if needs_port { self.need(self.receive_until()) } else { Need::Prompt })?;
+                let reply = if needs_port { reply_port(&mut lane, task)? } else { Name::NULL };
+                let options = self.want.options & !Options::RCV.bits();
+                let (receive, limit) = slot.map_or((Name::NULL, 0), |(slot, generation)| (Name(slot + 1), generation));
+                let want = Exchange { limit, ..*self.want };
+                Mixed { want: &want, ..*self }.write_post(&mut lane, post, options, msg_flags::TICKET, ticket, receive, reply);
+                let code = lane.exchange(Wait::FOREVER, true)?.status;
+                made.settle(code);
+                Ok((code, (needs_port || !code.is_ok()).then_some(lane)))
+            })?;
         if matches!(ticketed, Ticketed::Done(..)) {
             self.used(&made.known);
             self.learn_reply_port(header);
         }
         Ok(Some(match ticketed {
             Ticketed::NoRoute => return Ok(None),
-            Ticketed::Late => Answered::just(Code::MACH_SEND_TIMED_OUT),
+            Ticketed::Over(code) => Answered::just(code),
             Ticketed::Refused(code, lane) => Answered { code, source: lane.map_or(Source::Nothing, Source::Lane) },
             Ticketed::Done(_, Some(open)) => return self.finish_call(open, post).map(Some),
             // No slot was free: its reply port is the lane's, which must be kept until the answer is there.
@@ -260,10 +257,12 @@ impl<'t, 'm> Mixed<'t, 'm> {
     /// An answer to a call that came over a link.
     fn answer(&self, header: &Header, post: Post<'_>) -> Result<Answered<'t>> {
         let no_reply = header.local_disposition() == 0 && header.local == Name::NULL;
-        if let Some(mut carry) = self.carry(header, post, SLOT_MAX).filter(|_| no_reply) {
-            self.plane.reply_to(self.task, header.remote, header.id, &mut carry);
+        if let Some(mut carry) = self.carry(header, post, SLOT_MAX).filter(|_| no_reply)
+            && self.plane.reply_to(self.task, header.remote, header.id, &mut carry)
+        {
             return self.then_receive();
         }
+        // Or another thread has just made it known to the kernel process.
         self.send_through_kernel(post, 0, 0, 0)
     }
 

@@ -18,12 +18,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
-use umach_abi::control::answer;
+use umach_abi::control::{answer, msg_flags, phase};
 use umach_abi::message::{HEADER, Header, TrailerRequest};
 use umach_abi::records::Frame as FrameRow;
 use umach_abi::{Code, Name};
 
-use crate::direct::{Frame, Room, Shortcut, Until};
+use crate::direct::{Frame, Patience, Room, Shortcut, Until};
 use crate::error::{Error, Result};
 use crate::frame::{Frames, RawFrame};
 use crate::received::Received;
@@ -35,8 +35,8 @@ use mixed::Mixed;
 
 pub(crate) use kernel::drop_reply_port;
 pub(crate) use short::{
-    Called, OwnCall, answer_plain, begin_plain, call_own, call_plain, doubted, finish, finish_plain, receive_soon, receive_soon_by_name,
-    send_plain,
+    Called, OwnCall, answer_plain, begin_plain, call_own, call_plain, doubted, finish, finish_plain, patience, receive_soon,
+    receive_soon_by_name, send_plain,
 };
 
 /// What to send.
@@ -66,6 +66,17 @@ pub(crate) struct Exchange<'m> {
     pub(crate) wait: Wait,
     /// What the handle of `receive` remembers.
     pub(crate) from: Option<&'m Shortcut>,
+}
+
+impl Exchange<'_> {
+    /// Whether its send waits for room.
+    pub(crate) fn patience(&self) -> Patience {
+        match self.flags & msg_flags::TRY_SEND == 0 {
+            false => Patience::None,
+            true if self.wait.interruptible & phase::SEND != 0 => Patience::UntilSignal,
+            true => Patience::Waits,
+        }
+    }
 }
 
 /// How it ended, with what came.

@@ -8,11 +8,16 @@ use umach_abi::{Code, Name};
 
 use super::mixed::Mixed;
 use super::{Answered, Exchange, Post, after};
-use crate::direct::{Carry, Doubt, Finished, Lazy, Open, Sent, Until, Want};
+use crate::direct::{Carry, Doubt, Finished, Lazy, Open, Patience, Sent, Until, Want};
 use crate::error::Result;
 use crate::received::Received;
 use crate::right::Held;
 use crate::task::Task;
+
+/// Whether a send with this much time waits.
+pub(crate) fn patience(timeout: Option<Duration>) -> Patience {
+    if timeout == Some(Duration::ZERO) { Patience::None } else { Patience::Waits }
+}
 
 /// Sends a plain message over a link, if its destination has a route. `None`: by [`exchange`], and nothing has happened. A message about which there is
 /// [`Doubt`] has to go by [`doubted`].
@@ -22,15 +27,16 @@ pub(crate) fn send_plain(
     id: i32,
     body: &mut Carry<'_>,
     timeout: Option<Duration>,
+    patience: Patience,
 ) -> Result<Option<Result<Code, Doubt>>> {
     task.check_fork()?;
     let plane = &task.0.plane;
     if !plane.is_active() {
         return Ok(None);
     }
-    Ok(match plane.send(task, name, id, body, &Lazy::new(|| after(timeout)), timeout != Some(Duration::ZERO))? {
+    Ok(match plane.send(task, name, id, body, &Lazy::new(|| after(timeout)), patience)? {
         Sent::Done => Some(Ok(Code::SUCCESS)),
-        Sent::Late => Some(Ok(Code::MACH_SEND_TIMED_OUT)),
+        Sent::Over(code) => Some(Ok(code)),
         Sent::NoRoute => None,
         Sent::Doubt(doubt) => Some(Err(doubt)),
     })
@@ -71,7 +77,7 @@ pub(crate) enum Called {
 #[inline]
 pub(crate) fn call_plain(task: &Task, held: &Held, id: i32, body: &mut Carry<'_>, timeout: Option<Duration>) -> Result<Option<Called>> {
     let until = Lazy::new(|| after(timeout));
-    match begin_plain(task, held, id, body, &until, timeout != Some(Duration::ZERO))? {
+    match begin_plain(task, held, id, body, &until, patience(timeout))? {
         None => Ok(None),
         Some(Ok(open)) => finish_plain(task, open, &until).map(Some),
         Some(Err(code)) => Ok(Some(Called::Code(code))),
@@ -86,16 +92,16 @@ pub(crate) fn begin_plain(
     id: i32,
     body: &mut Carry<'_>,
     until: &Lazy<impl FnOnce() -> Until>,
-    patient: bool,
+    patience: Patience,
 ) -> Result<Option<Result<Open, Code>>> {
     task.check_fork()?;
     let plane = &task.0.plane;
     if !plane.is_active() {
         return Ok(None);
     }
-    Ok(match plane.begin_call(task, held.name(), id, body, until, patient)? {
+    Ok(match plane.begin_call(task, held.name(), id, body, until, patience)? {
         Ok(open) => Some(Ok(open)),
-        Err(Sent::Late) => Some(Err(Code::MACH_SEND_TIMED_OUT)),
+        Err(Sent::Over(code)) => Some(Err(code)),
         Err(_) => None,
     })
 }
@@ -137,10 +143,10 @@ pub(crate) fn call_own<'t>(task: &'t Task, want: &Exchange<'_>, header: &Header,
     }
     let mixed = Mixed::new(task, want);
     let mut carry = Carry::Plain([&post.bytes[HEADER..], &[], &[]]);
-    let begun = plane.begin_call(task, header.remote, header.id, &mut carry, &Lazy::new(|| mixed.send_until()), mixed.patient())?;
+    let begun = plane.begin_call(task, header.remote, header.id, &mut carry, &Lazy::new(|| mixed.send_until()), want.patience())?;
     let open = match begun {
         Ok(open) => open,
-        Err(Sent::Late) => return Ok(Some(OwnCall::Else(Answered::just(Code::MACH_SEND_TIMED_OUT)))),
+        Err(Sent::Over(code)) => return Ok(Some(OwnCall::Else(Answered::just(code)))),
         Err(_) => return Ok(None),
     };
     Ok(Some(match plane.finish_soon(task, open, &Lazy::new(|| mixed.receive_until()))? {

@@ -7,6 +7,7 @@ use umach_abi::records::{HostRow, LinkRow, NameRow, PortRow, RouteRow, SpaceRow,
 use umach_abi::rights::{ConstructFlags, flavor};
 use umach_abi::{Code, Disposition, Name, RightKind, TypeBits};
 
+use crate::direct::Unknown;
 use crate::receive::PortStatus;
 use crate::task::Task;
 use crate::transport::Attached;
@@ -91,9 +92,10 @@ impl<'t> Space<'t> {
 
     // A reply right that came over a link is a slot of its caller's, under a name that the kernel process does not know until it has to.
 
-    /// Whether this is such a name.
-    fn is_owed(&self, name: Name) -> bool {
-        self.target == self.task.0.task_self && self.task.0.plane.owes(name)
+    /// What such a name stands for; `None` if it is none, or one that the kernel process knows by now.
+    fn kind_here(&self, name: Name) -> Option<RightKind> {
+        let bits = if self.target == self.task.0.task_self { self.task.0.plane.type_of_reply(self.task, name) } else { None };
+        bits.map(|bits| if bits == TypeBits::DEAD_NAME { RightKind::DeadName } else { RightKind::SendOnce })
     }
     /// Gives such a right up: its caller is told. False if it is none.
     fn drops_reply(&self, name: Name) -> bool {
@@ -111,6 +113,30 @@ impl<'t> Space<'t> {
     fn last_known(&self, name: Name) -> Name {
         let known = if self.target == self.task.0.task_self { self.task.0.plane.forget_reply(name) } else { None };
         known.unwrap_or(name)
+    }
+    /// A listing of this space, with what the kernel process does not know of it. `make`: a row of a right's name, its kind, and the task that receives.
+    fn complete<R>(
+        &self,
+        list: impl FnOnce() -> Result<Vec<R>>,
+        name_of: fn(&mut R) -> &mut Name,
+        make: fn(Name, TypeBits, u64) -> R,
+    ) -> Result<Vec<R>> {
+        if self.target != self.task.0.task_self {
+            return list();
+        }
+        let Unknown { rights, renamed } = self.task.0.plane.unknown_replies(self.task);
+        let mut rows = list()?;
+        for row in &mut rows {
+            let name = name_of(row);
+            *name = renamed.iter().find(|(known, _)| known == name).map_or(*name, |(_, ours)| *ours);
+        }
+        for (name, kind, receiver) in rights {
+            // It may have become known meanwhile.
+            if !rows.iter_mut().rev().any(|row| *name_of(row) == name) {
+                rows.push(make(name, kind, receiver));
+            }
+        }
+        Ok(rows)
     }
 
     /// `mach_port_allocate`: a receive right, a port set or a dead name.
@@ -147,6 +173,7 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_destruct`.
     pub fn port_destruct(&self, name: Name, srdelta: i32, guard: u64) -> Result<()> {
+        let name = self.known_here(name)?;
         self.tell(&control::PortDestruct { task: self.target, name, srdelta, guard })?;
         self.gave_up(name);
         Ok(())
@@ -157,17 +184,18 @@ impl<'t> Space<'t> {
     }
     /// The same with any number as the right.
     pub fn port_mod_refs_raw(&self, name: Name, right: u32, delta: i32) -> Result<()> {
-        if self.is_owed(name) {
+        if let Some(kind) = self.kind_here(name) {
             return match (RightKind::from_raw(right), delta) {
                 (None, _) => Err(Code::KERN_INVALID_VALUE),
-                (Some(RightKind::SendOnce), 0) => Ok(()),
-                (Some(RightKind::SendOnce), -1) => self.port_deallocate(name),
-                (Some(RightKind::SendOnce), _) => Err(Code::KERN_INVALID_VALUE),
+                (Some(right), 0) if right == kind => Ok(()),
+                (Some(right), -1) if right == kind => self.port_deallocate(name),
+                (Some(right), _) if right == kind => Err(Code::KERN_INVALID_VALUE),
                 _ => Err(Code::KERN_INVALID_RIGHT),
             };
         }
-        let name = self.known_here(name)?;
-        self.tell(&control::PortModRefs { task: self.target, name, right, delta })?;
+        let known = self.known_here(name)?;
+        self.tell(&control::PortModRefs { task: self.target, name: known, right, delta })?;
+        self.task.0.plane.doubt_reply(name);
         if right == RightKind::Receive as u32 {
             self.gave_up(name);
         }
@@ -181,28 +209,31 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_get_refs`.
     pub fn port_get_refs(&self, name: Name, right: RightKind) -> Result<u32> {
-        if self.is_owed(name) {
-            return Ok(u32::from(right == RightKind::SendOnce));
+        if let Some(kind) = self.kind_here(name) {
+            return Ok(u32::from(right == kind));
         }
         let name = self.known_here(name)?;
         self.ask(&control::PortGetRefs { task: self.target, name, right: right as u32 }, |answer, _| answer.refs)
     }
     /// `mach_port_type`.
     pub fn port_type(&self, name: Name) -> Result<TypeBits> {
-        if self.is_owed(name) {
-            return Ok(TypeBits::SEND_ONCE);
+        if let Some(kind) = self.kind_here(name) {
+            return Ok(kind.bit());
         }
         let name = self.known_here(name)?;
         self.ask(&control::PortType { task: self.target, name }, |answer, _| TypeBits::from_bits_retain(answer.kind))
     }
     /// `mach_port_names`.
     pub fn port_names(&self) -> Result<Vec<NameRow>> {
-        pages(|start, rows| {
-            self.ask(&control::PortNames { task: self.target, start }, |answer, _| {
-                rows.extend(NameRow::all(answer.rows));
-                answer.next
+        let list = || {
+            pages(|start, rows| {
+                self.ask(&control::PortNames { task: self.target, start }, |answer, _| {
+                    rows.extend(NameRow::all(answer.rows));
+                    answer.next
+                })
             })
-        })
+        };
+        self.complete(list, |row| &mut row.name, |name, kind, _| NameRow { name, kind: kind.bits() })
     }
     /// `mach_port_insert_right`: the caller's right `right` goes into this space under `name`.
     pub fn port_insert_right(&self, name: Name, right: Name, disposition: Disposition) -> Result<()> {
@@ -222,6 +253,7 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_move_member`: out of all sets, then into `after` unless that is null.
     pub fn port_move_member(&self, member: Name, after: Name) -> Result<()> {
+        let member = self.known_here(member)?;
         self.tell(&control::PortMoveMember { task: self.target, member, after })
     }
     /// `mach_port_insert_member`.
@@ -234,6 +266,7 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_get_set_status`.
     pub fn port_get_set_status(&self, name: Name) -> Result<Vec<Name>> {
+        let name = self.known_here(name)?;
         pages(|start, rows| {
             self.ask(&control::PortGetSetStatus { task: self.target, name, start }, |answer, _| {
                 rows.extend(names(answer.names));
@@ -243,6 +276,7 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_get_attributes`: the flavour's bytes.
     pub fn port_get_attributes(&self, name: Name, flavor: u32) -> Result<Vec<u8>> {
+        let name = self.known_here(name)?;
         self.ask(&control::PortGetAttributes { task: self.target, name, flavor }, |answer, _| answer.info.to_vec())
     }
     /// `mach_port_get_attributes` with `MACH_PORT_RECEIVE_STATUS`, read.
@@ -251,6 +285,7 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_set_attributes`.
     pub fn port_set_attributes(&self, name: Name, flavor: u32, info: &[u8]) -> Result<()> {
+        let name = self.known_here(name)?;
         self.tell(&control::PortSetAttributes { task: self.target, name, flavor, info })
     }
     /// `mach_port_set_attributes` with `MACH_PORT_LIMITS_INFO`.
@@ -259,10 +294,12 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_set_mscount`.
     pub fn port_set_mscount(&self, name: Name, count: u32) -> Result<()> {
+        let name = self.known_here(name)?;
         self.tell(&control::PortSetMscount { task: self.target, name, count })
     }
     /// `mach_port_set_seqno`.
     pub fn port_set_seqno(&self, name: Name, seqno: u32) -> Result<()> {
+        let name = self.known_here(name)?;
         self.tell(&control::PortSetSeqno { task: self.target, name, seqno })
     }
     /// `mach_port_request_notification`: `notify` is taken by `disposition` (make or move send-once); a null one withdraws the request. The
@@ -275,26 +312,32 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_guard` and `mach_port_guard_with_flags` (1: strict, 2: immovable receive).
     pub fn port_guard(&self, name: Name, guard: u64, flags: u32) -> Result<()> {
+        let name = self.known_here(name)?;
         self.tell(&control::PortGuard { task: self.target, name, guard, flags })
     }
     /// `mach_port_unguard`.
     pub fn port_unguard(&self, name: Name, guard: u64) -> Result<()> {
+        let name = self.known_here(name)?;
         self.tell(&control::PortUnguard { task: self.target, name, guard })
     }
     /// `mach_port_swap_guard`.
     pub fn port_swap_guard(&self, name: Name, old: u64, new: u64) -> Result<()> {
+        let name = self.known_here(name)?;
         self.tell(&control::PortSwapGuard { task: self.target, name, old, new })
     }
     /// `mach_port_get_context`.
     pub fn port_get_context(&self, name: Name) -> Result<u64> {
+        let name = self.known_here(name)?;
         self.ask(&control::PortGetContext { task: self.target, name }, |answer, _| answer.context)
     }
     /// `mach_port_set_context`.
     pub fn port_set_context(&self, name: Name, context: u64) -> Result<()> {
+        let name = self.known_here(name)?;
         self.tell(&control::PortSetContext { task: self.target, name, context })
     }
     /// `mach_port_peek`: the queued message with `seqno` (0: the first), with the trailer that `options` ask for.
     pub fn port_peek(&self, name: Name, options: u32, seqno: u32) -> Result<PeekInfo> {
+        let name = self.known_here(name)?;
         self.ask(&control::PortPeek { task: self.target, name, options, seqno }, |answer, _| PeekInfo {
             seqno: answer.seqno,
             size: answer.size,
@@ -304,19 +347,25 @@ impl<'t> Space<'t> {
     }
     /// `mach_port_space_info`.
     pub fn port_space_info(&self) -> Result<Vec<SpaceRow>> {
-        pages(|start, rows| {
-            self.ask(&control::PortSpaceInfo { task: self.target, start }, |answer, _| {
-                rows.extend(SpaceRow::all(answer.rows));
-                answer.next
+        let list = || {
+            pages(|start, rows| {
+                self.ask(&control::PortSpaceInfo { task: self.target, start }, |answer, _| {
+                    rows.extend(SpaceRow::all(answer.rows));
+                    answer.next
+                })
             })
-        })
+        };
+        let make = |name, kind: TypeBits, receiver| SpaceRow { name, kind: kind.bits(), urefs: 1, kobject: 0, object: 0, receiver };
+        self.complete(list, |row| &mut row.name, make)
     }
     /// `mach_port_kobject`: what the port stands for ([`super::kobject`]) and its id.
     pub fn port_kobject(&self, name: Name) -> Result<(u32, u64)> {
+        let name = self.known_here(name)?;
         self.ask(&control::PortKobject { task: self.target, name }, |answer, _| (answer.kind, answer.object))
     }
     /// `mach_port_get_srights`.
     pub fn port_get_srights(&self, name: Name) -> Result<u32> {
+        let name = self.known_here(name)?;
         self.ask(&control::PortGetSrights { task: self.target, name }, |answer, _| answer.count)
     }
 

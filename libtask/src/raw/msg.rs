@@ -229,7 +229,14 @@ impl Space<'_> {
             }
             let alone = !has(Options::RCV) && !has(Options::SEND_NOTIFY) && is_short_and_plain(&header, message);
             let sent = if alone {
-                send_plain(self.task, header.remote, header.id, &mut Carry::Plain([&message[HEADER..], &[], &[]]), patience)?
+                send_plain(
+                    self.task,
+                    header.remote,
+                    header.id,
+                    &mut Carry::Plain([&message[HEADER..], &[], &[]]),
+                    patience,
+                    want.patience(),
+                )?
             } else {
                 None
             };

@@ -49,7 +49,7 @@ fn ring_through_the_kernel_changes_the_word_each_time_and_is_told_once() {
 fn reply_made_explicit_is_a_port_of_the_callers() {
     let (mut pair, _) = Pair::routed();
     let link = pair.world.core.links.iter().next().unwrap().0.to_raw();
-    let ask = |slot| Request::ReplyExplicit(control::ReplyExplicit { link, slot, generation: 12 });
+    let ask = |slot| Request::ReplyExplicit(control::ReplyExplicit { link, slot, generation: 12, wanted: Name::NULL });
     let answer = pair.world.ok(pair.server, ask(5));
     let right = answer::ReplyExplicit::take(&answer.fields).unwrap().name;
     pair.world.check();
