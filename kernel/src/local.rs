@@ -298,6 +298,15 @@ impl State {
                         let sealed = self.regions.get(&region).is_some_and(|fd| objects::is_sealed(fd.as_fd(), size));
                         self.core.seals_checked(region, sealed, &mut later);
                     }
+                    Effect::ReadProcess(_) => {
+                        // Logical tasks are all this process.
+                        let used = machine::usage(shared.peer.pid, None::<&OwnedFd>);
+                        self.core.process_read(&used, &mut later);
+                    }
+                    Effect::FillRegion { region, bytes } => match objects::filled_region(&bytes) {
+                        Ok(fd) => drop(self.regions.insert(region, fd)),
+                        Err(why) => tracing::warn!(%why, "memory for an answer could not be made"),
+                    },
                     Effect::ReadClocks => self.core.clocks_read(machine::clocks(), &mut later),
                     Effect::DropRegion(region) => dropped.push(region),
                     Effect::CloseLane(lane) => {

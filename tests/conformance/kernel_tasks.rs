@@ -46,6 +46,11 @@ fn s1_11_task(world: &World) {
         assert_eq!((words[0], words.len(), words[1 + suspended]), (count, 1 + count as usize, 0), "{flavor}");
     }
     assert_eq!((out(&info(3, 4)).len(), out(&info(2, 8)).len()), (5, 9));
+    // Of the process: it has memory, and page faults.
+    let basic = out(&info(20, 12));
+    let (virtual_size, resident) = (basic[1] as u64 | (basic[2] as u64) << 32, basic[3] as u64 | (basic[4] as u64) << 32);
+    assert!(resident >= 64 * 1024 && virtual_size >= resident, "{basic:?}");
+    assert!(out(&info(2, 8))[1] > 0);
     assert_eq!((code(&info(15, 7)), code(&info(77, 90))), (Code::KERN_INVALID_ARGUMENT, Code::KERN_INVALID_ARGUMENT));
     assert_eq!(own_out(&space, 3455, &[]), [1], "mach_task_is_self");
     // A name right controls nothing.

@@ -18,6 +18,7 @@ pub mod message;
 pub mod notify;
 pub mod records;
 pub mod rights;
+pub mod task_info;
 
 pub use error::Code;
 pub use explain::Explanation;

@@ -71,6 +71,7 @@ impl Core {
             counts.entry(held).or_default().send += 1;
         }
         self.asked.iter().for_each(|asked| count_right(&asked.reply, &mut counts));
+        self.asked_usage.iter().for_each(|asked| count_right(&asked.reply, &mut counts));
         for (id, port) in self.ports.iter() {
             let id = PortId(id);
             let count = counts.get(&id).copied().unwrap_or_default();

@@ -153,6 +153,15 @@ pub enum Effect {
     },
     /// Read the clocks, then report [`super::Core::clocks_read`].
     ReadClocks,
+    /// Ask Linux about the process of this task, then report [`super::Core::process_read`].
+    ReadProcess(TaskId),
+    /// Make the memfd of this region with these bytes, sealed. If that fails, whoever receives it is told that it could not be attached.
+    FillRegion {
+        /// The region.
+        region: RegionId,
+        /// What it holds.
+        bytes: Vec<u8>,
+    },
     /// Close the memfd of this region: nobody can name it any more. Answers of the same list may still attach it, so drops come
     /// last.
     DropRegion(RegionId),

@@ -51,6 +51,7 @@ mod tasks;
 mod tests;
 mod ticket;
 mod trace;
+mod usage;
 
 use std::collections::VecDeque;
 
@@ -126,6 +127,8 @@ pub struct Core {
     clocks: [port::PortId; 2],
     /// Who wants to know the time; empty once the outside has read the clocks.
     asked: Vec<clock::Asked>,
+    /// Who wants to know of a process; likewise.
+    asked_usage: VecDeque<usage::AskedUsage>,
     /// Who is told of messages.
     traces: trace::Traces,
     /// Tasks that are not ending.
@@ -176,6 +179,7 @@ impl Core {
             host_control,
             clocks,
             asked: Vec::new(),
+            asked_usage: VecDeque::new(),
             traces: trace::Traces::default(),
             living: 0,
             requests: 0,

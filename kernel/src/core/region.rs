@@ -71,6 +71,23 @@ impl Core {
         }
     }
 
+    /// A sealed region with these bytes, at the cost of `task`: a right to it on its way to somebody. `None`: the task has no room for it.
+    pub(super) fn filled_region(&mut self, task: TaskId, bytes: Vec<u8>) -> Option<(Right, RegionId)> {
+        let (account, size) = (self.tasks.get(task.0)?.account, bytes.len() as u64);
+        let count = self.ledger.charge(account, Kind::Regions, 1)?;
+        let Some(charge) = self.ledger.charge(account, Kind::RegionBytes, size) else {
+            self.ledger.release(count);
+            return None;
+        };
+        let id = RegionId(self.regions.insert(Region { size, shared: false, port: None, checking: None, count, bytes: charge }));
+        let mut port = Port::new(Receiver::Kernel(Kobject::Region(id)));
+        port.srights = 1;
+        let port = PortId(self.ports.insert(port));
+        self.regions[id.0].port = Some(port);
+        self.effects.push(Effect::FillRegion { region: id, bytes });
+        Some((Right::Send(port), id))
+    }
+
     fn draft(&self, task: TaskId, raw: u64) -> Result<RegionId, Code> {
         let id = RegionId::from_raw(raw);
         let mine = self.tasks[task.0].drafts.contains(&id) && self.regions.get(id.0).is_some_and(|r| r.checking.is_none());

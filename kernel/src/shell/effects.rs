@@ -11,7 +11,7 @@ use super::event_loop::Shell;
 use super::poll::{Ready, Token};
 use super::reaper::Region;
 use super::{identity, objects, sys};
-use crate::core::{Attach, Effect, LaneId, Signal, TaskId};
+use crate::core::{Attach, Effect, LaneId, RegionId, Signal, TaskId};
 use crate::{machine, plane};
 
 impl Shell {
@@ -30,6 +30,11 @@ impl Shell {
                         let sealed = self.regions.get(region).is_some_and(|region| objects::is_sealed(region.as_fd(), size));
                         self.core.seals_checked(region, sealed, &mut self.effects);
                     }
+                    Effect::ReadProcess(task) => {
+                        let used = self.tasks.get(task).map(|process| machine::usage(process.peer.pid, Some(&process.pidfd)));
+                        self.core.process_read(&used.unwrap_or_default(), &mut self.effects);
+                    }
+                    Effect::FillRegion { region, bytes } => self.fill_region(region, &bytes),
                     Effect::ReadClocks => self.core.clocks_read(machine::clocks(), &mut self.effects),
                     Effect::Signal { task, signal } => self.signal(task, signal),
                     Effect::Attention { task, control, mail } => self.plane.ring(task, control, mail),
@@ -184,6 +189,15 @@ impl Shell {
             }
             Attach::LaneMemory(id) => self.make_lane_memory(id).map(Along::Lane),
             other => self.plane.attach(other).map(Along::Lane),
+        }
+    }
+
+    fn fill_region(&mut self, id: RegionId, bytes: &[u8]) {
+        match objects::filled_region(bytes) {
+            Ok(fd) => {
+                self.regions.insert(id, Rc::new(Region::new(fd, bytes.len() as u64, &self.reaper)));
+            }
+            Err(why) => self.complain(&format_args!("{} bytes of memory for an answer could not be made: {why}", bytes.len())),
         }
     }
 

@@ -4,7 +4,8 @@
 //! object that somebody else has seen, only calls that cannot block on that are made: `F_GET_SEALS`, `fstat`, `dup`, `sendmsg`, `close`.
 //! The task seals; the kernel process only looks.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -17,6 +18,14 @@ pub fn create_region(size: u64, shared: bool) -> io::Result<OwnedFd> {
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     }
     Ok(fd)
+}
+
+/// A region with these bytes, which nobody can change any more. Nobody else has seen it, so nothing here can be made to block.
+pub fn filled_region(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(create_region(bytes.len() as u64, false)?);
+    file.write_all(bytes)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+    Ok(file.into())
 }
 
 /// Whether a region that [`create_region`] made can never change again and costs its readers nothing: sealed against shrinking, growing,
@@ -36,8 +45,6 @@ pub fn is_sealed(fd: BorrowedFd<'_>, size: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
-    use std::io::Write;
     use std::os::fd::AsFd;
 
     const FULL: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
@@ -56,6 +63,15 @@ mod tests {
             rustix::fs::fcntl_add_seals(&fd, FULL).unwrap();
             assert!(is_sealed(fd.as_fd(), size as u64));
             assert!(!is_sealed(fd.as_fd(), size as u64 + 1));
+        }
+    }
+
+    #[test]
+    fn region_filled_here_is_sealed() {
+        for size in [0, 1, 70_000] {
+            let fd = filled_region(&vec![7; size]).unwrap();
+            assert!(is_sealed(fd.as_fd(), size as u64));
+            assert!(rustix::io::pwrite(&fd, &[1], 0).is_err() || size == 0);
         }
     }
 

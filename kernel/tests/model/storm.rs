@@ -94,6 +94,7 @@ impl Storm {
                 Effect::CloseLane(lane) => {
                     self.pending.remove(&lane);
                 }
+                Effect::ReadProcess(_) => self.core.process_read(&Default::default(), &mut self.effects),
                 Effect::ReadClocks => self.core.clocks_read(Default::default(), &mut self.effects),
                 _ => {}
             }

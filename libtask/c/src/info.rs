@@ -2,8 +2,8 @@
 
 use std::ffi::{c_char, c_int};
 
-use libtask::raw::TaskRow;
 use libtask::{Code, Name};
+use umach_abi::task_info::{self, Usage};
 
 use crate::process::{check_out, code, put, space, space_of};
 
@@ -19,9 +19,6 @@ impl Words {
     fn long(mut self, value: u64) -> Words {
         self.0.extend([value as i32, (value >> 32) as i32]);
         self
-    }
-    fn time(self, micros: u64) -> Words {
-        self.word(micros / 1_000_000).word(micros % 1_000_000)
     }
     fn raw(mut self, values: &[u32]) -> Words {
         self.0.extend(values.iter().map(|&value| value as i32));
@@ -45,85 +42,21 @@ impl Words {
     }
 }
 
-/// What Linux says of a process: sizes in bytes, times in microseconds. Zeros if it says nothing.
-#[derive(Default)]
-struct Usage {
-    virtual_size: u64,
-    resident: u64,
-    resident_max: u64,
-    user: u64,
-    system: u64,
-}
-
-impl Usage {
-    fn of(pid: u32) -> Usage {
-        let text = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        let status = text("status");
-        let kib = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            line.and_then(|line| line.split_ascii_whitespace().next()).and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 1024
-        };
-        // Behind the program's name, which may have anything in it.
-        let stat = text("stat");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
-        // SAFETY: asks for a number.
-        let tick = 1_000_000 / unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
-        let time = |n: usize| fields.get(n).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0) * tick;
-        Usage { virtual_size: kib("VmSize:"), resident: kib("VmRSS:"), resident_max: kib("VmHWM:"), user: time(11), system: time(12) }
-    }
-}
-
-mod task_flavor {
-    pub(super) const EVENTS: u32 = 2;
-    pub(super) const THREAD_TIMES: u32 = 3;
-    pub(super) const BASIC_32: u32 = 4;
-    pub(super) const BASIC_64: u32 = 5;
-    pub(super) const SECURITY_TOKEN: u32 = 13;
-    pub(super) const AUDIT_TOKEN: u32 = 15;
-    pub(super) const BASIC_64_2: u32 = 18;
-    pub(super) const MACH_BASIC: u32 = 20;
-}
-
-const TIMESHARE: u64 = 1;
-
-fn task_words(flavor: u32, row: &TaskRow) -> Result<Words, Code> {
-    let words = Words::default();
-    let usage = || Usage::of(row.pid);
-    Ok(match flavor {
-        task_flavor::BASIC_32 => {
-            let used = usage();
-            words.word(row.suspended.into()).word(used.virtual_size).word(used.resident).time(used.user).time(used.system).word(TIMESHARE)
-        }
-        task_flavor::BASIC_64 | task_flavor::BASIC_64_2 => {
-            let used = usage();
-            words.word(row.suspended.into()).long(used.virtual_size).long(used.resident).time(used.user).time(used.system).word(TIMESHARE)
-        }
-        task_flavor::MACH_BASIC => {
-            let used = usage();
-            let sizes = words.long(used.virtual_size).long(used.resident).long(used.resident_max);
-            sizes.time(used.user).time(used.system).word(TIMESHARE).word(row.suspended.into())
-        }
-        task_flavor::THREAD_TIMES => {
-            let used = usage();
-            words.time(used.user).time(used.system)
-        }
-        // Faults, page-ins, copy-on-write faults, messages sent and received, Mach and Unix calls, switches: only messages are counted.
-        task_flavor::EVENTS => words.word(0).word(0).word(0).word(row.sent).word(row.received).word(0).word(0).word(0),
-        task_flavor::SECURITY_TOKEN => words.raw(&[row.uid, row.gid]),
-        task_flavor::AUDIT_TOKEN => {
-            let (low, high) = (row.task as u32, (row.task >> 32) as u32);
-            words.raw(&[row.uid, row.uid, row.gid, row.uid, row.gid, row.pid, low, high])
-        }
-        _ => return Err(Code::KERN_INVALID_ARGUMENT),
-    })
+fn usage_of(pid: u32) -> Usage {
+    let text = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    // SAFETY: asks for a number.
+    let tick = 1_000_000 / unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
+    Usage::read(&text("stat"), &text("status"), tick)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn task_info(task: u32, flavor: u32, info: *mut i32, count: *mut u32) -> i32 {
     code((|| {
         let row = space_of(task).map_err(|_| Code::KERN_INVALID_ARGUMENT)?.task_info()?;
+        let used = if task_info::asks_linux(flavor) { usage_of(row.pid) } else { Usage::default() };
+        let words = task_info::words(flavor, &row, &used).ok_or(Code::KERN_INVALID_ARGUMENT)?;
         // SAFETY: passed on.
-        unsafe { task_words(flavor, &row)?.store(info, count) }
+        unsafe { Words::default().raw(&words).store(info, count) }
     })())
 }
 

@@ -52,6 +52,13 @@ programs! {
 }
 
 #[test]
+fn lists() {
+    program("lists", run);
+    // Memory for one list at a time.
+    program("lists", |folder, script, mode| run_at(folder, &format!("CRAMPED=1 {script}"), mode, "task-regions=1"));
+}
+
+#[test]
 fn cramped() {
     program("cramped", |folder, script, mode| run_at(folder, script, mode, "task-names=60,task-ports=30,task-queued-bytes=16K"));
 }

@@ -29,7 +29,16 @@ const HEADERS: [&str; 4] = ["mach/kern_return.h", "mach/message.h", "mach/mig_er
 
 /// Rows that no test of the conformance binary holds, or that are not to be held, and the cases that hold them here.
 const OTHERS: &[(&str, &[&str])] = &[
-    ("SEND_INTERRUPT and RCV_INTERRUPT: report a signal instead of going on", &["messages: signal_interrupts_who_asked_for_it"]),
+    (
+        "SEND_INTERRUPT and RCV_INTERRUPT: report a signal instead of going on",
+        &[
+            "interrupts: handler_does_not_end_a_send_that_did_not",
+            "interrupts: handler_ends_a_send_that_asked_for_it",
+            "interrupts: nothing_is_lost_or_sent_twice_in_a_storm_of_signals",
+            "messages: signal_interrupts_a_send",
+            "messages: signal_interrupts_who_asked_for_it",
+        ],
+    ),
     ("RCV_INVALID_DATA, SEND_INVALID_DATA: the caller's buffer is bad", &["messages: buffers_that_are_none_are_refused"]),
     (
         "X: 64-bit options of mach_msg2 (vectors, kernel object calls)",

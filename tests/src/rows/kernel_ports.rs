@@ -11,7 +11,7 @@ pub(super) const KERNEL_PORTS: Section = Section {
         held("… attributes, guards, context, assert_attributes, kobject", &["s1_11_attributes_guards_and_context"]),
         held("… sets; names, space_info, get_set_status with their arrays out of line", &["s1_11_sets_and_listings"]),
         held("… request_notification, dnrequest_info, peek", &["s1_11_notifications_and_peek"]),
-        held("task 3400: special and registered ports, info, is_self", &["s1_11_task"]),
+        held("task 3400: special and registered ports, info with memory and times, is_self", &["s1_11_task"]),
         held("… suspend, resume, terminate", &["s1_11_other_tasks"]),
         held("… task_set, get and swap_exception_ports: 32 descriptors, arrays behind them", &["s1_11_exception_ports"]),
         held("mach_host 200: info, version, page size, clocks; clock 1000: time and resolution", &["s1_11_host_and_clock"]),
@@ -30,7 +30,7 @@ pub(super) const KERNEL_PORTS: Section = Section {
         held("A reply that finds no room is lost, and keeps nobody waiting", &["s1_11_replies_that_find_no_room"]),
         different(
             "Listings of any length",
-            "KERN_RESOURCE_SHORTAGE above 64 KiB: the kernel process writes no memory objects; the calls of the library go page by page",
+            "KERN_RESOURCE_SHORTAGE above 4 MiB, for the kernel process does nothing else meanwhile; the calls of the library go page by page",
             &["s1_11_sets_and_listings"],
         ),
         held("Whatever is sent there, the kernel goes on", &["s1_11_random_requests"]),

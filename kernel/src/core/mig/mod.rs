@@ -152,6 +152,7 @@ impl Core {
 
     /// Sends an answer to who asked, if it says where to.
     fn answer_call(&mut self, caller: TaskId, to: Right, id: i32, result: Result<Reply, Code>) {
+        let result = result.and_then(|reply| self.move_to_regions(caller, reply));
         let (complex, bytes, annex, carried) = reply::encode(id, result);
         let kernel = umach_abi::notify::KERNEL_ID;
         let sender = Sender { uid: kernel, gid: kernel, pid: 0, task: 0 };

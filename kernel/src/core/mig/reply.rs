@@ -4,6 +4,9 @@ use umach_abi::limits::ANNEX_MAX;
 use umach_abi::message::{COMPLEX, Descriptor, Header, NDR, Place, copy};
 use umach_abi::{Code, RightKind};
 
+use super::super::Core;
+use super::super::effect::RegionId;
+use super::super::effect::TaskId;
 use super::super::mail::{Carried, Right, as_received};
 
 /// What a routine answers: descriptors, and what follows the return code.
@@ -17,6 +20,8 @@ pub(super) struct Reply {
 enum Part {
     Port(Right, RightKind),
     Memory(Vec<u8>),
+    /// The same as a region: its right, and how many bytes.
+    Region(Right, RegionId, u32),
     Sends(Vec<Right>),
 }
 
@@ -73,10 +78,47 @@ impl Reply {
     }
 }
 
+/// The most bytes of memory in one reply: the kernel process does nothing else while it writes them.
+const MEMORY_MAX: usize = 4 << 20;
+
 /// Whether memory of this size goes into one reply.
 pub(super) fn fits(bytes: usize) -> Result<(), Code> {
-    // A port array is small, and so is what alignment adds.
-    if bytes <= ANNEX_MAX { Ok(()) } else { Err(Code::KERN_RESOURCE_SHORTAGE) }
+    if bytes <= MEMORY_MAX { Ok(()) } else { Err(Code::KERN_RESOURCE_SHORTAGE) }
+}
+
+impl Core {
+    /// Memory that is too much for the packet becomes regions, which who asks pays for until it has received them.
+    pub(super) fn move_to_regions(&mut self, caller: TaskId, mut reply: Reply) -> Result<Reply, Code> {
+        let size = |part: &Part| if let Part::Memory(memory) = part { memory.len() } else { 0 };
+        // A port array is small, and so is what alignment adds.
+        if reply.parts.iter().map(size).sum::<usize>() <= ANNEX_MAX {
+            return Ok(reply);
+        }
+        for at in 0..reply.parts.len() {
+            let Part::Memory(memory) = &mut reply.parts[at] else { continue };
+            if memory.is_empty() {
+                continue;
+            }
+            let memory = std::mem::take(memory);
+            let size = memory.len() as u32;
+            match self.filled_region(caller, memory) {
+                Some((right, region)) => reply.parts[at] = Part::Region(right, region, size),
+                None => {
+                    reply.parts.into_iter().for_each(|part| self.drop_part(part));
+                    return Err(Code::KERN_RESOURCE_SHORTAGE);
+                }
+            }
+        }
+        Ok(reply)
+    }
+
+    fn drop_part(&mut self, part: Part) {
+        match part {
+            Part::Port(right, _) | Part::Region(right, ..) => self.discard(right),
+            Part::Sends(rights) => rights.into_iter().for_each(|right| self.discard(right)),
+            Part::Memory(_) => {}
+        }
+    }
 }
 
 /// Whether the message is complex, its bytes, its annex, and what it carries.
@@ -104,6 +146,10 @@ pub(super) fn encode(id: i32, result: Result<Reply, Code>) -> (bool, Vec<u8>, Ve
                 let address = if memory.is_empty() { Place::Null } else { Place::Annex(at) }.to_raw();
                 let size = memory.len() as u32;
                 (Descriptor::Memory { address, deallocate: true, copy: copy::VIRTUAL, size, volatile: false }, Carried::Bytes)
+            }
+            Part::Region(right, region, size) => {
+                let (address, copy) = (Place::Null.to_raw(), copy::VIRTUAL);
+                (Descriptor::Memory { address, deallocate: true, copy, size, volatile: false }, Carried::Region(right, region))
             }
             Part::Sends(rights) => {
                 let (kind, count) = (RightKind::Send, rights.len() as u32);

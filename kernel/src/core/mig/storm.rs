@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use umach_abi::control::{self, Head, Reply as _, Request, answer, msg_flags};
 use umach_abi::message::{Descriptor, Header, NDR, Options, Place, descriptors, u32_at};
 use umach_abi::records::Frame;
+use umach_abi::task_info::Usage;
 use umach_abi::{Code, Disposition, Features, Name, RightKind, VERSION};
 
 use super::super::{Clocks, Config, Core, Direct, Effect, Effects, LaneId, Limits, Machine, Peer};
@@ -88,6 +89,7 @@ impl Play {
         loop {
             for effect in std::mem::take(&mut self.effects) {
                 match effect {
+                    Effect::ReadProcess(_) => self.core.process_read(&Usage::default(), &mut self.effects),
                     Effect::ReadClocks => self.core.clocks_read(Clocks::default(), &mut self.effects),
                     Effect::Answer { lane: to, packet, .. } if to == lane => found = Some(packet),
                     _ => {}

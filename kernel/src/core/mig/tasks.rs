@@ -2,13 +2,14 @@
 
 use umach_abi::Code;
 use umach_abi::limits::REGISTERED_PORTS;
+use umach_abi::task_info::{self, Usage};
 
 use super::super::Core;
 use super::super::destroy::Work;
-use super::super::effect::TaskId;
 use super::super::exception::Alike;
 use super::super::mail::Right;
 use super::super::tasks::may_set_special;
+use super::super::usage::AskedUsage;
 use super::reply::Reply;
 use super::table::Target::{AnyTask, Task};
 use super::table::{Routine, Want};
@@ -175,44 +176,24 @@ fn handlers(rows: Vec<(Alike, Right)>) -> Reply {
     rights.fold(reply, Reply::send)
 }
 
+/// The answer comes when Linux has been asked, if it has to be.
 fn info(core: &mut Core, call: &mut Call<'_>) -> Result<Reply, Code> {
     let (flavor, room) = (call.word(), call.word().min(INFO_MAX) as usize);
-    let words = core.task_info_words(call.task, flavor)?;
-    if words.len() > room {
-        return Err(Code::KERN_INVALID_ARGUMENT);
+    let known = core.task_words(call.task, flavor, room, &Usage::default())?;
+    if !task_info::asks_linux(flavor) {
+        return Ok(array(known));
     }
-    Ok(Reply::default().words(&words.into_iter().flat_map(u32::to_le_bytes).collect::<Vec<_>>()))
+    let reply = std::mem::replace(call.reply, Right::Null);
+    core.ask_usage(AskedUsage { caller: call.caller, task: call.task, flavor, room, reply, id: call.id });
+    Err(Code::MIG_NO_REPLY)
 }
 
-mod flavor {
-    pub(super) const EVENTS: u32 = 2;
-    pub(super) const THREAD_TIMES: u32 = 3;
-    pub(super) const BASIC_32: u32 = 4;
-    pub(super) const BASIC_64: u32 = 5;
-    pub(super) const BASIC2_32: u32 = 6;
-    pub(super) const SECURITY_TOKEN: u32 = 13;
-    pub(super) const AUDIT_TOKEN: u32 = 15;
-    pub(super) const BASIC: u32 = 20;
+fn array(words: Vec<u32>) -> Reply {
+    Reply::default().words(&words.into_iter().flat_map(u32::to_le_bytes).collect::<Vec<_>>())
 }
 
 impl Core {
-    /// `task_info` of one flavour, as words. What Linux knows of a process (memory, time) the core does not: it is 0.
-    fn task_info_words(&self, id: TaskId, which: u32) -> Result<Vec<u32>, Code> {
-        let task = &self.tasks[id.0];
-        let suspended = task.suspended;
-        let peer = task.peer;
-        Ok(match which {
-            flavor::BASIC_32 | flavor::BASIC2_32 => [&[suspended][..], &[0; 7]].concat(),
-            flavor::BASIC_64 => [&[suspended][..], &[0; 9]].concat(),
-            flavor::BASIC => [&[0; 11][..], &[suspended]].concat(),
-            flavor::THREAD_TIMES => vec![0; 4],
-            flavor::EVENTS => vec![0, 0, 0, task.sent as u32, task.received as u32, 0, 0, 0],
-            flavor::SECURITY_TOKEN => vec![peer.uid, peer.gid],
-            flavor::AUDIT_TOKEN => {
-                let raw = id.to_raw();
-                vec![peer.uid, peer.uid, peer.gid, peer.uid, peer.gid, peer.pid, raw as u32, (raw >> 32) as u32]
-            }
-            _ => return Err(Code::KERN_INVALID_ARGUMENT),
-        })
+    pub(in super::super) fn answer_usage(&mut self, asked: AskedUsage, told: Result<Vec<u32>, Code>) {
+        self.answer_call(asked.caller, asked.reply, asked.id, told.map(array));
     }
 }

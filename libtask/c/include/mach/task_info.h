@@ -27,6 +27,8 @@ struct task_basic_info_32 {
 typedef struct task_basic_info_32 task_basic_info_32_data_t;
 typedef struct task_basic_info_32 *task_basic_info_32_t;
 #define TASK_BASIC_INFO_32_COUNT (sizeof(task_basic_info_32_data_t) / sizeof(natural_t))
+/* The same, with the most that ever was in memory. */
+#define TASK_BASIC2_INFO_32 6
 
 #define TASK_BASIC_INFO_64 5
 struct task_basic_info_64 {

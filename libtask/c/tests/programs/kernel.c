@@ -1,5 +1,5 @@
 /* 1.11: the kernel's own ports, called by messages in the form in which generated stubs make them. */
-#include "check.h"
+#include "stubs.h"
 
 #include <mach/mig_errors.h>
 #include <mach/semaphore.h>
@@ -7,73 +7,6 @@
 static mach_port_t self(void)
 {
     return mach_task_self();
-}
-
-/* A request and its reply, with room for what stubs of these subsystems have. */
-typedef union {
-    mach_msg_header_t header;
-    struct {
-        mach_msg_header_t header;
-        NDR_record_t ndr;
-        uint32_t words[64];
-    } plain;
-    struct {
-        mach_msg_base_t base;
-        mach_msg_port_descriptor_t ports[40];
-    } ports;
-    struct {
-        mach_msg_base_t base;
-        mach_msg_ool_descriptor_t memory[2];
-        NDR_record_t ndr;
-        uint32_t words[8];
-    } memory;
-    char room[4096];
-} call_t;
-
-/* Sends a call of `size` bytes and receives the answer, which must be the kernel's. */
-static void do_call(call_t *call, mach_port_t to, int id, mach_msg_size_t size, unsigned complex)
-{
-    mach_port_t reply = mig_get_reply_port();
-    call->header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE) | complex;
-    call->header.msgh_remote_port = to;
-    call->header.msgh_local_port = reply;
-    call->header.msgh_voucher_port = 0;
-    call->header.msgh_id = id;
-    OK(mach_msg(&call->header, MACH_SEND_MSG | MACH_RCV_MSG | MACH_RCV_TIMEOUT, size, sizeof *call, reply, 5000, 0));
-    EXPECT(call->header.msgh_id, id + 100);
-}
-
-/* A call with words only. Its return code; results are in `words` from 1 on. */
-static kern_return_t ask(call_t *call, mach_port_t to, int id, unsigned count, ...)
-{
-    __builtin_va_list words;
-    memset(call, 0, sizeof *call);
-    call->plain.ndr = NDR_record;
-    __builtin_va_start(words, count);
-    for (unsigned n = 0; n < count; n++)
-        call->plain.words[n] = __builtin_va_arg(words, unsigned);
-    __builtin_va_end(words);
-    do_call(call, to, id, count ? 32 + 4 * count : 24, 0);
-    return MACH_MSGH_BITS_IS_COMPLEX(call->header.msgh_bits) ? KERN_SUCCESS : (kern_return_t)call->plain.words[0];
-}
-
-/* A call with one right and words. */
-static kern_return_t ask_with(call_t *call, mach_port_t to, int id, mach_port_t right, unsigned how, unsigned count, ...)
-{
-    __builtin_va_list words;
-    memset(call, 0, sizeof *call);
-    call->ports.base.body.msgh_descriptor_count = 1;
-    call->ports.ports[0].name = right;
-    call->ports.ports[0].disposition = (unsigned char)how;
-    uint32_t *at = (uint32_t *)(void *)(call->room + 40);
-    if (count)
-        memcpy(at, &NDR_record, 8);
-    __builtin_va_start(words, count);
-    for (unsigned n = 0; n < count; n++)
-        at[2 + n] = __builtin_va_arg(words, unsigned);
-    __builtin_va_end(words);
-    do_call(call, to, id, count ? 48 + 4 * count : 40, MACH_MSGH_BITS_COMPLEX);
-    return MACH_MSGH_BITS_IS_COMPLEX(call->header.msgh_bits) ? KERN_SUCCESS : (kern_return_t)call->plain.words[0];
 }
 
 /* s1_11_names_and_references */
@@ -230,6 +163,63 @@ static void calls_of_the_task(void)
     OK(mach_port_destroy(self(), first));
 }
 
+/* What the library says of a task, as words: how many. */
+static unsigned library_info(mach_port_t task, unsigned flavor, uint32_t *words)
+{
+    mach_msg_type_number_t count = 90;
+    OK(task_info(task, flavor, (task_info_t)words, &count));
+    return count;
+}
+
+static unsigned long long time_of(const uint32_t *words)
+{
+    return words[0] * 1000000ull + words[1];
+}
+
+/* s1_11_task */
+static void task_info_tells_what_the_library_tells(void)
+{
+    /* Where each flavour has its times (user, then system), and where its sizes. */
+    static const struct {
+        unsigned flavor, count, times, sizes, words;
+    } flavors[] = {{TASK_BASIC_INFO_32, 8, 3, 1, 1}, {TASK_BASIC_INFO_64, 10, 5, 1, 2}, {MACH_TASK_BASIC_INFO, 12, 6, 0, 2}, {TASK_THREAD_TIMES_INFO, 4, 0, 0, 0},
+                   {TASK_EVENTS_INFO, 8, 0, 0, 0}, {TASK_SECURITY_TOKEN, 2, 0, 0, 0}, {TASK_AUDIT_TOKEN, 8, 0, 0, 0}};
+    call_t c;
+    struct timespec used;
+    do
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    while (used.tv_sec == 0 && used.tv_nsec < 60000000);
+    for (unsigned n = 0; n < COUNT(flavors); n++) {
+        uint32_t before[90], after[90], *said = &c.plain.words[2];
+        unsigned count = library_info(self(), flavors[n].flavor, before);
+        OK(ask(&c, self(), 3405, 2, flavors[n].flavor, 90));
+        EXPECT(library_info(self(), flavors[n].flavor, after), count);
+        EXPECT(count, flavors[n].count);
+        EXPECT(c.plain.words[1], count);
+        if (flavors[n].count == 4 || flavors[n].times)
+            for (unsigned at = flavors[n].times; at < flavors[n].times + 4; at += 2) {
+                TRUE_THAT(time_of(before + at) <= time_of(said + at));
+                TRUE_THAT(time_of(said + at) <= time_of(after + at));
+            }
+        if (flavors[n].times)
+            TRUE_THAT(time_of(said + flavors[n].times) + time_of(said + flavors[n].times + 2) > 0);
+        /* Memory that the calls themselves take is little. */
+        for (unsigned which = 0; which < (flavors[n].words ? 2 : 0); which++) {
+            unsigned at = flavors[n].sizes + which * flavors[n].words;
+            long near = (long)said[at] - (long)before[at];
+            TRUE_THAT(said[at] > 0);
+            TRUE_THAT(near > -(8 << 20) && near < 8 << 20);
+        }
+        if (flavors[n].flavor == TASK_EVENTS_INFO) {
+            TRUE_THAT(before[0] > 0 && before[0] <= said[0] && said[0] <= after[0]);
+            TRUE_THAT(before[3] <= said[3] && said[3] <= after[3]);
+        }
+        if (flavors[n].flavor == TASK_SECURITY_TOKEN || flavors[n].flavor == TASK_AUDIT_TOKEN)
+            EXPECT(memcmp(before, said, 4 * count), 0);
+    }
+    EXPECT_CODE(ask(&c, self(), 3405, 2, MACH_TASK_BASIC_INFO, 11), KERN_INVALID_ARGUMENT);
+}
+
 static void waits(mach_port_t maker)
 {
     mach_port_t port = new_port_with_send();
@@ -251,6 +241,7 @@ static void other_tasks_are_stopped_and_ended(void)
     OK(ask(&c, child.control, 3407, 0));
     OK(ask(&c, child.control, 3405, 2, MACH_TASK_BASIC_INFO, 12));
     EXPECT(c.plain.words[1 + 12], 2);
+    TRUE_THAT(c.plain.words[1 + 3] > 0);
     OK(ask(&c, child.control, 3408, 0));
     OK(ask(&c, child.control, 3408, 0));
     OK(ask(&c, child.control, 3401, 0));
@@ -455,6 +446,6 @@ static void random_requests_harm_nobody(void)
 }
 
 CHECK_MAIN(CASE(names_and_references), CASE(rights_in_and_out), CASE(attributes_guards_and_context), CASE(sets_and_listings),
-           CASE(notifications_and_peek), CASE(calls_of_the_task), CASE(other_tasks_are_stopped_and_ended), CASE(exception_ports_by_message),
+           CASE(notifications_and_peek), CASE(calls_of_the_task), CASE(task_info_tells_what_the_library_tells), CASE(other_tasks_are_stopped_and_ended), CASE(exception_ports_by_message),
            CASE(host_and_clocks), CASE(semaphores_by_message), CASE(malformed_requests_are_refused), CASE(what_is_not_served_says_so),
            CASE(rights_of_failed_requests_end), CASE(replies_without_room_are_lost), CASE(random_requests_harm_nobody))
