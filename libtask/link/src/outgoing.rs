@@ -196,18 +196,22 @@ impl<M: Memory> Outgoing<M> {
     /// Takes a snapshot of the consumer's head and checks that it lies between the last one and what is published.
     #[cold]
     fn look(&mut self) -> Result<(), Evidence> {
-        let head = self.mem.word(self.head_word()).load(Acquire);
-        let open = self.published.wrapping_sub(self.head);
-        if head.wrapping_sub(self.head) > open || !(head as usize).is_multiple_of(RECORD_ALIGN) {
-            return Err(Evidence::new(violation::INDEX, head, self.published));
-        }
-        if self.head != head {
-            self.head = head;
-            if self.waiting > 0 {
-                self.ask();
+        loop {
+            let head = self.mem.word(self.head_word()).load(Acquire);
+            let open = self.published.wrapping_sub(self.head);
+            if head.wrapping_sub(self.head) > open || !(head as usize).is_multiple_of(RECORD_ALIGN) {
+                return Err(Evidence::new(violation::INDEX, head, self.published));
             }
+            if self.head == head {
+                return Ok(());
+            }
+            self.head = head;
+            if self.waiting == 0 {
+                return Ok(());
+            }
+            // Asked anew, and looked again: nobody rings for what was consumed before that was seen. Each round has fewer records ahead of it.
+            self.ask();
         }
-        Ok(())
     }
     /// Asks for more space than there is now: which head the wish is about tells the consumer one wish from the next, see `bell`.
     fn ask(&self) {

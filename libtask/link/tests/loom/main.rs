@@ -7,6 +7,7 @@
 
 mod lanes;
 mod leases;
+mod polled;
 mod rings;
 mod slots;
 mod sys;
