@@ -204,7 +204,7 @@ impl HostControl {
             })
         })
     }
-    /// Every right that is in no space: in messages on their way, and kept for tasks (bootstrap and registered ports, exception handlers).
+    /// Every right that is in no space: in messages on their way, and kept for tasks (bootstrap and registered ports, exception handlers, ports that traces go to).
     pub fn held(&self) -> Result<Vec<HeldRow>> {
         let what = "listing rights outside of spaces";
         let mut rows = Vec::new();

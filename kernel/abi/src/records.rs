@@ -416,6 +416,8 @@ pub mod held {
     pub const REGISTERED: u32 = 4;
     /// A handler of a task's exceptions.
     pub const EXCEPTION: u32 = 5;
+    /// Where the records of a task's trace go.
+    pub const TRACE: u32 = 6;
 }
 
 /// What a thread waits for.

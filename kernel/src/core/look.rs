@@ -4,6 +4,7 @@ use umach_abi::TypeBits;
 use umach_abi::records::{HeldRow, WaitRow, held, kobject, wait};
 
 use super::Core;
+use super::effect::TaskId;
 use super::mail::{Mail, Right};
 use super::port::PortId;
 use super::send::rights_of;
@@ -32,7 +33,8 @@ impl Core {
         (0, page.rows)
     }
 
-    /// A page of the send rights that the kernel keeps for tasks: special ports, registered ones, exception handlers. The host's own come first.
+    /// A page of the send rights that the kernel keeps for tasks: special ports, registered ones, exception handlers, ports of traces. The
+    /// host's own come first.
     pub(super) fn host_kept(&self, start: u64) -> (u64, Vec<u8>) {
         let mut page = Page::default();
         if start == 0 {
@@ -50,6 +52,7 @@ impl Core {
             page.extend(task.bootstrap.map(|port| self.held_send(held::BOOTSTRAP, holder, port)));
             page.extend(task.registered.iter().flatten().map(|port| self.held_send(held::REGISTERED, holder, *port)));
             page.extend(handlers.map(|port| self.held_send(held::EXCEPTION, holder, port)));
+            page.extend(self.traces.ports_of(TaskId(id)).map(|port| self.held_send(held::TRACE, holder, port)));
         }
         (0, page.rows)
     }

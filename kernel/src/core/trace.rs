@@ -115,6 +115,10 @@ impl Traces {
     pub(super) fn ports(&self) -> impl Iterator<Item = PortId> {
         self.iter().map(|trace| trace.port)
     }
+    /// Those of one owner.
+    pub(super) fn ports_of(&self, owner: TaskId) -> impl Iterator<Item = PortId> {
+        self.iter().filter(move |trace| trace.owner == owner).map(|trace| trace.port)
+    }
     pub(super) fn charges(&self) -> impl Iterator<Item = &Charge> {
         self.iter().map(|trace| &trace.charge)
     }

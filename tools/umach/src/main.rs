@@ -2,7 +2,8 @@
 //!
 //! Each subcommand is a file under `cmd/`: its arguments, and a function from them to an [`Exit`]. What several of them need is beside them:
 //! [`system`] (find the kernel, or start a private one), [`view`] and [`plane`] (what it holds, and its links), [`text`] (tables, colours, JSON),
-//! [`ids`] (how tasks and ports are written), [`foreign`] (text that others chose).
+//! [`ids`] (how tasks and ports are written), [`foreign`] (text that others chose), [`programs`] (what a process
+//! runs).
 //!
 //! Every listing has `--json`; the fields are documented in the command's help and only ever added to.
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@ mod foreign;
 mod ids;
 mod plane;
 mod private;
+mod programs;
 mod system;
 mod text;
 mod trace;

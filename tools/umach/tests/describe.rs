@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::{Background, Place, eventually};
 use libtask::Task;
 use serde_json::Value;
@@ -51,6 +53,44 @@ fn check_accepts_what_is_compatible_and_names_what_is_not() {
     assert_eq!((output.status.code(), output.json().as_array().unwrap().len()), (Some(1), 2));
 }
 
+/// A library with one description in it, if there is a compiler.
+fn library(place: &Place) -> Option<String> {
+    let binary = std::fs::read(UMACH).unwrap();
+    let is_space = |found: &umach_describe::Found| found.description.as_ref().is_ok_and(|found| found.name == "umach.NameSpace");
+    let at = umach_describe::scan(&binary).into_iter().find(is_space).unwrap().at;
+    let length = 24 + u32::from_le_bytes(binary[at + 16..at + 20].try_into().unwrap()) as usize;
+    std::fs::write(place.join("piece"), &binary[at..at + length]).unwrap();
+    std::fs::write(
+        place.join("piece.S"),
+        ".text\n.globl f\nf: ret\n.section .rodata\n.incbin \"piece\"\n.section .note.GNU-stack,\"\",%progbits\n",
+    )
+    .unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-nostdlib", "-o", "libpiece.so", "piece.S"]).current_dir(place.path());
+    compiler.output().ok().filter(|done| done.status.success())?;
+    Some(place.join("libpiece.so").to_str().unwrap().to_owned())
+}
+
+#[test]
+fn library_is_described_by_its_path_and_in_a_process_that_has_loaded_it() {
+    let place = Place::new();
+    let Some(library) = library(&place) else { return eprintln!("not tried: there is no compiler") };
+    let described = place.run(&["describe", &library]).ok().out;
+    assert!(described.contains("trait NameSpace"), "{described}");
+    let mut command = Command::new("sleep");
+    command.arg("90").env("LD_PRELOAD", &library);
+    let process = Background::start(command);
+    let pid = process.0.id().to_string();
+    eventually("it has loaded the library", || place.run(&["describe", &pid]).out == described);
+    // The path leads elsewhere now: a pipe that nobody writes must not stop us.
+    std::fs::remove_file(&library).unwrap();
+    assert!(Command::new("mkfifo").arg(&library).status().unwrap().success());
+    let after = place.run(&["describe", &pid]);
+    assert!(after.out == described || after.code() == Some(1), "{after:?}");
+    let none = place.run(&["describe", "4294967295"]);
+    assert!(none.code() == Some(1) && none.err.contains("process 4294967295"), "{none:?}");
+}
+
 #[test]
 fn what_has_no_interfaces_says_so() {
     let place = Place::new();
@@ -98,8 +138,11 @@ fn running_service_describes_itself() {
     std::thread::spawn(move || silent.serve(|_| libtask::Next::Continue));
     let described = place.run(&["describe", "org.example.keeper"]).ok().out;
     assert!(described.contains("/// Keeps one.\n    #[id(7)]\n    fn keep(what: String) -> u32;"), "{described}");
-    let output = place.run(&["describe", "org.example.silent"]);
-    assert!(output.code() == Some(1) && output.err.contains("org.example.silent"), "{output:?}");
+    // Its process knows more.
+    let output = place.run(&["describe", "org.example.silent"]).ok();
+    assert!(output.err.contains("org.example.silent") && output.out.contains("trait Keeper"), "{output:?}");
+    let all = place.run(&["describe", &format!("T{}.{}", task.id() as u32, task.id() >> 32)]).ok().out;
+    assert!(all.contains("trait Keeper"), "{all}");
     let output = place.run(&["describe", "org.example.none"]);
     assert!(output.code() == Some(1) && output.err.contains("org.example.none"), "{output:?}");
 }

@@ -178,6 +178,21 @@ fn killed_tracer_leaves_nothing_behind() {
 }
 
 #[test]
+fn tracers_right_is_listed_while_it_traces() {
+    let talk = Talk::new();
+    let held = || talk.place.run(&["rights", "--held", "--json"]).ok().json();
+    let traces = || held().as_array().unwrap().iter().filter(|row| row["place"] == "trace" && row["right"] == "send").count();
+    assert_eq!(traces(), 0);
+    assert!(held().as_array().unwrap().iter().any(|row| row["place"] == "bootstrap" && row["holder"].is_null()), "the host's own");
+    let tracer = Background::start(talk.place.umach(&["trace"]));
+    eventually("it is listed", || traces() == 1);
+    let text = talk.place.run(&["rights", "--held"]).ok().out;
+    assert!(text.lines().any(|line| line.contains("umach trace") && line.contains("trace  ") && line.contains("send")), "{text}");
+    drop(tracer);
+    eventually("it is gone with its tracer", || traces() == 0);
+}
+
+#[test]
 fn without_switch_links_go_on_and_are_counted() {
     let talk = Talk::new();
     let tracing = talk.trace(&["--no-switch"]);

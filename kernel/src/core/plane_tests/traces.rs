@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use umach_abi::TypeBits;
 use umach_abi::control::{HostTrace, HostTraceEnd, msg_flags};
 use umach_abi::limits::TRACES_MAX;
-use umach_abi::records::{TraceHead, TraceRight, TraceRow, event, trace};
+use umach_abi::records::{HeldRow, TraceHead, TraceRight, TraceRow, event, held, trace};
 
 use super::pair::*;
 use super::*;
@@ -275,6 +276,22 @@ fn ticket_on_a_route_that_may_stay_is_told_of() {
     let rows: Vec<_> = told.iter().map(|seen| seen.row).filter(|row| row.kind != trace::TASK).collect();
     assert_eq!(rows.iter().map(|row| (row.kind, row.number)).collect::<Vec<_>>(), [(trace::SENT, 1), (trace::RECEIVED, 1)]);
     assert!(rows[0].flags & trace::TICKET != 0);
+}
+
+#[test]
+fn port_of_a_trace_is_listed_while_it_is_on() {
+    let (mut pair, mut watcher) = traced(Direct::Off);
+    let listed = |world: &mut World, watcher: &Watcher| {
+        let answer = world.ok(watcher.lane, Request::HostHeld(control::HostHeld { host: watcher.host, what: 2, start: 0 }));
+        let rows: Vec<HeldRow> = HeldRow::all(answer::HostHeld::take(&answer.fields).unwrap().rows).collect();
+        rows.into_iter().filter(|row| row.place == held::TRACE).map(|row| (row.holder, row.kind)).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&mut pair.world, &watcher), []);
+    let trace = watcher.all(&mut pair.world);
+    assert_eq!(listed(&mut pair.world, &watcher), [(task_of(&pair.world, watcher.lane), TypeBits::SEND.bits())]);
+    watcher.end(&mut pair.world, trace);
+    watcher.read(&mut pair.world);
+    assert_eq!(listed(&mut pair.world, &watcher), []);
 }
 
 #[test]

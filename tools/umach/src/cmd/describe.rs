@@ -6,18 +6,23 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use libtask::{SendRight, Task};
 use serde::Serialize;
 use umach_describe::{Change, Description, scan};
+use umach_name_api::Names;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, complain};
 use crate::foreign::lines;
-use crate::system::At;
+use crate::ids::Who;
+use crate::programs::interfaces_of;
+use crate::system::{At, name_server};
 use crate::text;
+use crate::view::View;
 
 /// Prints interfaces: the methods, their numbers and their types.
 ///
-/// The interfaces are those of a binary (a program or a library that has `#[libtask::interface]` traits in it, its own or others'), or the one that the server of a name
-/// says it serves.
+/// The interfaces are those of a binary (a program or a library that has `#[libtask::interface]` traits in it, its own or others'), those of a task or a process (its
+/// program and the libraries that it has loaded), or the one that the server of a name says it serves. If that says nothing, they are those of its process.
 #[derive(Args)]
 #[command(after_help = "\
 JSON: an array of descriptions, which is what --check reads. --check exits with 1 if a program built with the saved description and one built \
@@ -25,12 +30,14 @@ with this would not understand each other, and names each such change.
 
 Examples:
   umach describe target/release/server
+  umach describe target/release/libcounters.so
   umach describe org.example.counters --c > counters.h
+  umach describe T3
   umach describe target/release/server --json > api.json
   umach describe target/release/server --check api.json")]
 pub(crate) struct Describe {
-    /// A binary's path, or the name of a service.
-    #[arg(value_name = "BINARY|NAME")]
+    /// A binary's path, the name of a service, a task (T3) or a process id.
+    #[arg(value_name = "BINARY|NAME|TASK|PID")]
     what: String,
     /// Only the interface of this name.
     #[arg(long, value_name = "NAME")]
@@ -83,28 +90,33 @@ impl Describe {
 
     fn descriptions(&self) -> Result<Vec<Description>> {
         let path = Path::new(&self.what);
-        if !path.is_file() && !self.what.contains('/') {
-            let names = self.at.names().with_context(|| format!("{:?} is no file, so it was taken for a service's name", self.what))?;
-            let right = names.look_up(&self.what)?;
-            let description = right.describe().with_context(|| format!("asking the server of {:?} what it serves", self.what))?;
-            return Ok(vec![description]);
+        if path.is_file() || self.what.contains('/') {
+            return of_binary(path);
         }
-        let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-        let mut all = Vec::new();
-        for found in scan(&bytes) {
-            match found.description {
-                Ok(description) => all.push(description),
-                Err(broken) => bail!("{} at byte {}: {broken}", path.display(), found.at),
+        match self.what.parse() {
+            Ok(Who::Pid(pid)) => of_process(pid),
+            Ok(who @ Who::Task(_)) => of_process(View::open(&self.at)?.find(who)?[0].row.pid),
+            Err(_) => self.of_service(),
+        }
+    }
+
+    /// What a service says it serves, else what its process may.
+    fn of_service(&self) -> Result<Vec<Description>> {
+        let task = self.at.connect().with_context(|| format!("{:?} is no file, so it was taken for a service's name", self.what))?;
+        let right = Names::at(name_server(&task)?).look_up(&self.what)?;
+        let says_nothing = match right.describe() {
+            Ok(description) => return Ok(vec![description]),
+            Err(error) => anyhow::Error::from(error).context(format!("asking the server of {:?} what it serves", self.what)),
+        };
+        // To look into others takes a right that not everybody has.
+        let Some(pid) = server_of(&task, &right) else { return Err(says_nothing) };
+        match interfaces_of(pid) {
+            Ok(all) if !all.is_empty() => {
+                complain(&format!("{says_nothing:#}; these are the interfaces of its process, {pid}"));
+                Ok(all)
             }
+            _ => Err(says_nothing),
         }
-        if all.is_empty() {
-            bail!(
-                "{} has no interfaces in it; is it the program that was built with `#[libtask::interface]`, and not a script around it?",
-                path.display()
-            );
-        }
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(all)
     }
 
     fn check(&self, saved: &Path, all: &[Description]) -> Result<Exit> {
@@ -136,4 +148,39 @@ impl Describe {
         }
         Ok(if broken.is_empty() { Exit::DONE } else { Exit::FAILED })
     }
+}
+
+/// The process that receives where a right leads.
+fn server_of(task: &Task, right: &SendRight) -> Option<u32> {
+    let view = View::with(task).ok()?;
+    let port = task.control().ok()?.space().ok()?.into_iter().find(|row| row.name == right.name())?.object;
+    let receiver = view.ports().ok()?.into_iter().find(|row| row.object == port)?.receiver;
+    view.tasks.iter().find(|task| task.row.task == receiver).map(|task| task.row.pid)
+}
+
+fn of_process(pid: u32) -> Result<Vec<Description>> {
+    let all = interfaces_of(pid)?;
+    if all.is_empty() {
+        bail!("neither the program of process {pid} nor a library that it has loaded has interfaces in it");
+    }
+    Ok(all)
+}
+
+fn of_binary(path: &Path) -> Result<Vec<Description>> {
+    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut all = Vec::new();
+    for found in scan(&bytes) {
+        match found.description {
+            Ok(description) => all.push(description),
+            Err(broken) => bail!("{} at byte {}: {broken}", path.display(), found.at),
+        }
+    }
+    if all.is_empty() {
+        bail!(
+            "{} has no interfaces in it; is it the program that was built with `#[libtask::interface]`, and not a script around it?",
+            path.display()
+        );
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
 }

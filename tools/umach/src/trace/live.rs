@@ -1,9 +1,6 @@
 //! A live trace: entries as the kernel process tells of them.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +14,7 @@ use super::book::ids_of;
 use super::entry::{Entry, Link};
 use super::filter::What;
 use crate::plane::{Counts, Plane};
+use crate::programs::programs_of;
 use crate::system::name_server;
 use crate::view::View;
 
@@ -153,46 +151,42 @@ fn remains(mut rest: VecDeque<Entry>, programs: &mut Programs, lost: u64, mut me
     rest.into()
 }
 
-/// Larger programs are not looked through.
-const PROGRAM_MAX: u64 = 1 << 30;
-
 /// The programs of tasks that were looked through for descriptions.
 #[derive(Debug, Default)]
 struct Programs {
-    /// By device and inode: which interfaces are in there.
-    seen: HashMap<(u64, u64), Vec<usize>>,
+    /// By device, inode and age: which interfaces are in there.
+    seen: HashMap<(u64, u64, i64), Vec<usize>>,
     interfaces: Vec<Description>,
     tasks: BTreeSet<u64>,
 }
 
 impl Programs {
-    /// Looks through the program of a task, once. One that cannot be read (another user's, or gone already) is left out.
+    /// Looks through the program of a task and the libraries that it has loaded, once. What cannot be read (another user's, or gone already) is left out.
     fn look(&mut self, task: u64, pid: u32, out: &mut VecDeque<Entry>) {
         if pid == 0 || !self.tasks.insert(task) {
             return;
         }
-        let Ok(mut file) = File::open(format!("/proc/{pid}/exe")) else { return };
-        let Ok(meta) = file.metadata() else { return };
-        let key = (meta.dev(), meta.ino());
-        if !self.seen.contains_key(&key) {
-            let mut bytes = Vec::new();
-            if meta.len() > PROGRAM_MAX || file.read_to_end(&mut bytes).is_err() {
-                return;
+        let mut speaks = BTreeSet::new();
+        for program in programs_of(pid).unwrap_or_default() {
+            let id = program.id;
+            if !self.seen.contains_key(&id) {
+                let found = program.interfaces().unwrap_or_default();
+                let numbers = found.into_iter().map(|found| self.number(found, out)).collect();
+                self.seen.insert(id, numbers);
             }
-            let mut spoken = Vec::new();
-            for found in umach_describe::scan(&bytes).into_iter().filter_map(|found| found.description.ok()) {
-                let number = self.interfaces.iter().position(|known| *known == found).unwrap_or_else(|| {
-                    self.interfaces.push(found.clone());
-                    out.push_back(Entry::Interface { description: Box::new(found) });
-                    self.interfaces.len() - 1
-                });
-                spoken.push(number);
-            }
-            self.seen.insert(key, spoken);
+            speaks.extend(&self.seen[&id]);
         }
-        if let Some(interfaces) = self.seen.get(&key).filter(|interfaces| !interfaces.is_empty()) {
-            out.push_back(Entry::Speaks { task, interfaces: interfaces.clone() });
+        if !speaks.is_empty() {
+            out.push_back(Entry::Speaks { task, interfaces: speaks.into_iter().collect() });
         }
+    }
+    /// Under which number an interface is known, from now on at least.
+    fn number(&mut self, found: Description, out: &mut VecDeque<Entry>) -> usize {
+        self.interfaces.iter().position(|known| *known == found).unwrap_or_else(|| {
+            self.interfaces.push(found.clone());
+            out.push_back(Entry::Interface { description: Box::new(found) });
+            self.interfaces.len() - 1
+        })
     }
 }
 

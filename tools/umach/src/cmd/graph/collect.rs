@@ -84,6 +84,7 @@ fn right_of(row: &HeldRow) -> Option<Right> {
         held::BOOTSTRAP => Place::Bootstrap,
         held::REGISTERED => Place::Registered,
         held::EXCEPTION => Place::Exception,
+        held::TRACE => Place::Trace,
         _ => return None,
     };
     let holder = if matches!(place, Place::Reply | Place::Body) { Holder::Queue(row.holder) } else { Holder::Task(row.holder) };

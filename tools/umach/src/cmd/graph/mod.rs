@@ -44,7 +44,7 @@ Exit code with --can: 0 it can, 1 it cannot; with --cannot the other way round. 
 
 JSON: {tasks: [{task, label, pid}], ports: [{port, kind, controls, names, receiver, queued, queue_limit}], rights: [{holder, \
 queue, place, right, port, name, references, link}], links: [{link, tasks}]}; holder is null for a right in a message, queue is \
-that message's port; place is space, bootstrap, registered, exception, reply or body.
+that message's port; place is space, bootstrap, registered, exception, trace, reply or body.
 With --can: {from, to, can, unasked, path: [{from, to, port, right, place, unasked}], reached: [task, ..]}.
 
 Examples:

@@ -63,6 +63,7 @@ pub(super) enum Place {
     Bootstrap,
     Registered,
     Exception,
+    Trace,
     /// In a message: to reply with, or in its body.
     Reply,
     Body,

@@ -109,7 +109,9 @@ fn how(rights: &[&Right]) -> String {
         1 => words.push("once".into()),
         many => words.push(format!("once ×{many}")),
     }
-    for (place, word) in [(Place::Bootstrap, "bootstrap"), (Place::Registered, "registered"), (Place::Exception, "exceptions")] {
+    for (place, word) in
+        [(Place::Bootstrap, "bootstrap"), (Place::Registered, "registered"), (Place::Exception, "exceptions"), (Place::Trace, "trace")]
+    {
         if rights.iter().any(|right| right.place == place) {
             words.push(word.into());
         }

@@ -1,5 +1,7 @@
 //! `umach rights`: what each task holds, name by name.
 
+mod held;
+
 use anyhow::Result;
 use clap::Args;
 use serde::{Serialize, Serializer};
@@ -13,7 +15,7 @@ use crate::system::At;
 use crate::text::{self, Paint, Table};
 use crate::view::{Labelled, View};
 
-/// Lists the rights that tasks hold, name by name.
+/// Lists the rights that tasks hold, name by name, or those that are in no space.
 #[derive(Args)]
 #[command(after_help = "\
 RIGHTS are send, receive, once, set, dead; +dead-notice and +room-notice say that the holder asked to be told.
@@ -23,14 +25,23 @@ process. A route is behind-mail until older mail has been received.
 JSON: an array of {task, label, name, rights: [..], references, kind, port, set, receiver, route: {route, link, state}}; port or \
 set or both are null, and so may the route be.
 
+With --held: rights that are in no space. PLACE is where they are instead: bootstrap and registered (kept for the task), exception (a handler), \
+trace (where its records go), reply and body (in a message to the port in HOLDER, sent by FROM).
+JSON: an array of {holder, holder_label, queue, place, right, kind, port, receiver, from}; a right in a message has no holder but a queue, \
+the host's own has neither.
+
 Examples:
   umach rights
   umach rights T3
-  umach rights 1234 --json")]
+  umach rights 1234 --json
+  umach rights --held")]
 pub(crate) struct Rights {
     /// Only this task, or each task of this process.
     #[arg(value_name = "TASK|PID")]
     who: Option<Who>,
+    /// Lists the rights that are in no space: in messages, or kept by the kernel process.
+    #[arg(long)]
+    held: bool,
     #[command(flatten)]
     at: At,
     /// Prints JSON.
@@ -107,6 +118,9 @@ impl Rights {
             Some(who) => view.find(who)?,
             None => view.others().collect(),
         };
+        if self.held {
+            return held::list(&view, self.who.map(|_| &tasks[..]), self.json);
+        }
         let rows = rows(&view, &tasks, self.who.is_some())?;
         if self.json {
             text::print_json(&rows)?;
