@@ -19,6 +19,8 @@ static CHANGES: [[AtomicUsize; 2]; LOG] = [const { [const { AtomicUsize::new(0) 
 static WRITING: Mutex<()> = Mutex::new(());
 const LOG: usize = 8;
 
+/// What is remembered as one. Linux's pages are as large, or a multiple.
+const PAGE: usize = 4096;
 /// Pages that a thread remembers.
 const PAGES: usize = 32;
 /// Ranges that it remembers.
@@ -86,7 +88,7 @@ impl Known {
         for number in (0..missed).map(|n| seen.wrapping_add(n)) {
             let [from, to] = &CHANGES[number as usize % LOG];
             let (start, end) = (from.load(Ordering::Relaxed), to.load(Ordering::Relaxed));
-            let (first, last) = (start / page(), end.saturating_sub(1) / page());
+            let (first, last) = (start / PAGE, end.saturating_sub(1) / PAGE);
             self.pages
                 .iter()
                 .filter(|cell| cell.get() > 1 && (first..=last).contains(&((cell.get() >> 1) - 1)))
@@ -154,7 +156,7 @@ fn buffer(start: usize, len: usize, write: bool) -> bool {
         return true;
     }
     let Some(end) = start.checked_add(len) else { return false };
-    let (first, last) = (start / page(), (end - 1) / page());
+    let (first, last) = (start / PAGE, (end - 1) / PAGE);
     if last - first > 2 {
         return ask(start, end, if write { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ });
     }
@@ -169,8 +171,8 @@ fn known(number: usize, write: bool) -> bool {
         if cell.get() >> 1 == number + 1 && (!write || cell.get() & 1 == 1) {
             return true;
         }
-        let at = number * page();
-        let found = ask(at, at + page(), if write { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ });
+        let at = number * PAGE;
+        let found = ask(at, at + PAGE, if write { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ });
         if found {
             cell.set((number + 1) << 1 | usize::from(write));
         }

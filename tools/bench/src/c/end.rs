@@ -14,6 +14,8 @@ use crate::sys::clib::Library;
 
 /// Asks for the memory that the message brings.
 const ECHO_MEMORY: i32 = 103;
+/// Asks for nothing but an answer.
+const NULL: i32 = 104;
 
 const SEND: u32 = Options::SEND.bits();
 const RCV: u32 = Options::RCV.bits();
@@ -26,8 +28,13 @@ const MIG_NO_REPLY: u32 = -305i32 as u32;
 /// Words of a header, and of what MIG puts behind it.
 const HEADER: usize = 6;
 const NDR: [u32; 2] = [0, 1];
-/// Words of a request and an answer: header, NDR record, code, 32 bytes.
-const CALL: usize = HEADER + 2 + 1 + 8;
+/// Words of what MIG makes of a routine with 32 bytes in and out: a request is a header, the NDR record, arguments; an answer has a code before its results.
+const ARGUMENTS: usize = 8;
+const REQUEST: usize = HEADER + 2 + ARGUMENTS;
+const ANSWER: usize = HEADER + 3 + ARGUMENTS;
+/// The same of a routine without arguments, whose request is a header alone.
+const NULL_REQUEST: usize = HEADER;
+const NULL_ANSWER: usize = HEADER + 3;
 /// Words of a message with memory: header, count, a descriptor.
 const MEMORY: usize = HEADER + 1 + 4;
 const TRAILER: usize = TRAILER_MAX / 4;
@@ -50,29 +57,46 @@ impl Client {
         Ok(Client { library, reply: library.reply_port(), count: 0, data: Vec::new() })
     }
 
-    /// A call in the shape that MIG generates.
+    /// A call of a routine without arguments, in the shape that MIG generates.
+    #[inline]
+    pub(super) fn null(&mut self) -> Result<()> {
+        let mut buffer = [0u32; NULL_ANSWER + TRAILER];
+        self.exchange(&mut buffer, NULL_REQUEST, NULL)?;
+        ensure!(buffer[1] as usize == 4 * NULL_ANSWER && buffer[NULL_ANSWER - 1] == 0, "another answer than was asked for");
+        Ok(())
+    }
+
+    /// The same with 32 bytes there and back.
     #[inline]
     pub(super) fn call(&mut self) -> Result<()> {
         self.request(ECHO)
     }
 
+    #[inline]
     fn request(&mut self, id: i32) -> Result<()> {
         self.count = self.count.wrapping_add(1);
-        let mut buffer = [0u32; CALL + TRAILER];
-        let bits = COPY_SEND | MAKE_SEND_ONCE << 8;
-        buffer[..HEADER].copy_from_slice(&header(bits, CALL, self.library.bootstrap(), self.reply, id));
+        let mut buffer = [0u32; ANSWER + TRAILER];
         buffer[HEADER..HEADER + 2].copy_from_slice(&NDR);
-        buffer[CALL - 1] = self.count;
-        self.library.mach_msg(&mut buffer, SEND | RCV, 4 * CALL, self.reply)?;
-        ensure!(buffer[5] == (id + 100) as u32 && buffer[CALL - 1] == self.count, "another answer than was asked for");
+        buffer[REQUEST - 1] = self.count;
+        self.exchange(&mut buffer, REQUEST, id)?;
+        ensure!(buffer[ANSWER - 1] == self.count, "another answer than was asked for");
+        Ok(())
+    }
+
+    #[inline]
+    fn exchange(&mut self, buffer: &mut [u32], words: usize, id: i32) -> Result<()> {
+        let bits = COPY_SEND | MAKE_SEND_ONCE << 8;
+        buffer[..HEADER].copy_from_slice(&header(bits, words, self.library.bootstrap(), self.reply, id));
+        self.library.mach_msg(buffer, SEND | RCV, 4 * words, self.reply)?;
+        ensure!(buffer[5] == (id + 100) as u32, "an answer to something else");
         Ok(())
     }
 
     /// So many messages, and then waits until all have been received.
     pub(super) fn flood(&mut self, count: usize) -> Result<()> {
-        let mut buffer = [0u32; CALL];
-        buffer[..HEADER].copy_from_slice(&header(COPY_SEND, CALL, self.library.bootstrap(), 0, TAKE));
-        (0..count).try_for_each(|_| self.library.mach_msg(&mut buffer, SEND, 4 * CALL, 0))?;
+        let mut buffer = [0u32; REQUEST];
+        buffer[..HEADER].copy_from_slice(&header(COPY_SEND, REQUEST, self.library.bootstrap(), 0, TAKE));
+        (0..count).try_for_each(|_| self.library.mach_msg(&mut buffer, SEND, 4 * REQUEST, 0))?;
         self.request(FLUSH)
     }
 
@@ -107,18 +131,17 @@ pub(crate) fn serve() -> Result<()> {
     hello[..HEADER].copy_from_slice(&header(COPY_SEND | COMPLEX, HEADER + 4, library.bootstrap(), 0, TAKE));
     hello[HEADER..].copy_from_slice(&[1, port, 0, MAKE_SEND << 16]);
     library.mach_msg(&mut hello, SEND, 4 * (HEADER + 4), 0)?;
-    library.serve(answer, CALL, port)
+    library.serve(answer, ANSWER, port)
 }
 
 /// As MIG makes it: by the request's id.
 fn answer(request: &[u32], reply: &mut [u32]) {
     let (bits, remote, id) = (request[0], request[2], request[5] as i32);
     match id {
-        ECHO | FLUSH if request.len() == CALL => {
-            reply[..HEADER].copy_from_slice(&header(bits & 0x1f, CALL, remote, 0, id + 100));
-            reply[HEADER..HEADER + 2].copy_from_slice(&NDR);
-            reply[HEADER + 2] = 0;
-            reply[HEADER + 3..CALL].copy_from_slice(&request[HEADER + 3..]);
+        NULL if request.len() == NULL_REQUEST => succeed(bits, NULL_ANSWER, remote, id, reply),
+        ECHO | FLUSH if request.len() == REQUEST => {
+            succeed(bits, ANSWER, remote, id, reply);
+            reply[HEADER + 3..ANSWER].copy_from_slice(&request[HEADER + 2..]);
         }
         ECHO_MEMORY if request.len() == MEMORY => {
             reply[..HEADER].copy_from_slice(&header(bits & 0x1f | COMPLEX, MEMORY, remote, 0, id + 100));
@@ -130,6 +153,12 @@ fn answer(request: &[u32], reply: &mut [u32]) {
             reply[HEADER + 2] = MIG_NO_REPLY;
         }
     }
+}
+
+fn succeed(bits: u32, words: usize, remote: u32, id: i32, reply: &mut [u32]) {
+    reply[..HEADER].copy_from_slice(&header(bits & 0x1f, words, remote, 0, id + 100));
+    reply[HEADER..HEADER + 2].copy_from_slice(&NDR);
+    reply[HEADER + 2] = 0;
 }
 
 /// A process that sends back what it reads, so many bytes at a time.
