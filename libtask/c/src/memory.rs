@@ -59,7 +59,12 @@ pub(crate) fn map(at: usize, size: usize, flags: c_int, access: c_int, kind: c_i
         return Err(Code::KERN_INVALID_ADDRESS);
     }
     if flags & ANYWHERE == 0 {
-        probe::forget(start, start.saturating_add(size));
+        let end = start.saturating_add(size);
+        probe::forget(start, end);
+        ool::leave(start, end);
+        if flags & OVERWRITE != 0 {
+            ool::disown(start, end);
+        }
     }
     // SAFETY: anywhere, or where nothing is, or where the program says that what is there goes.
     let made = unsafe { libc::mmap(start as *mut libc::c_void, size, access, kind | place, fd, offset as libc::off_t) };
@@ -115,8 +120,10 @@ extern "C" fn vm_protect(task: u32, at: usize, size: usize, set_maximum: c_int, 
             // Linux keeps no maximum that could be lowered.
             return Err(Code::KERN_NOT_SUPPORTED);
         }
-        probe::forget(start, start.saturating_add(size));
-        ool::disown(start, start.saturating_add(size));
+        let end = start.saturating_add(size);
+        probe::forget(start, end);
+        ool::leave(start, end);
+        ool::disown(start, end);
         // SAFETY: the program's own memory; what it does with it is its affair.
         match unsafe { libc::mprotect(start as *mut libc::c_void, size, access(prot)) } {
             0 => Ok(()),

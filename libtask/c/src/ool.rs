@@ -126,6 +126,17 @@ pub(crate) fn release(start: usize, len: usize) -> bool {
     unsafe { libc::munmap(start as *mut libc::c_void, end - start) == 0 }
 }
 
+/// What was given back of these pages and is kept is unmapped, as the program believes.
+pub(crate) fn leave(start: usize, end: usize) {
+    let mut pool = POOL.lock();
+    while let Some(n) = pool.back.iter().position(|&(at, len)| at < end && start < at + len) {
+        let (at, len) = pool.back.swap_remove(n);
+        pool.kept -= len;
+        // SAFETY: the pool's alone since the program gave it back.
+        unsafe { libc::munmap(at as *mut libc::c_void, len) };
+    }
+}
+
 impl Pool {
     fn keep(&mut self, start: usize, len: usize) -> bool {
         if self.kept + len > KEPT_MAX {

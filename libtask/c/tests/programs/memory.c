@@ -28,6 +28,9 @@ static int can_read(const void *at)
     return 1;
 }
 
+/* So much is kept for the next message. */
+enum { BLOCK = 200000 };
+
 static vm_map_t self(void)
 {
     return mach_task_self();
@@ -270,42 +273,88 @@ static void regions_are_told(void)
     OK(vm_deallocate(self(), at, 3 * vm_page_size));
 }
 
+static void start_with_block(any_message *m, mach_port_t port, char *data)
+{
+    start_complex(m, port, MACH_MSG_TYPE_MAKE_SEND, sizeof m->memory, 1);
+    m->memory.memory.address = data;
+    m->memory.memory.size = BLOCK;
+    m->memory.memory.copy = MACH_MSG_VIRTUAL_COPY;
+    m->memory.memory.type = MACH_MSG_OOL_DESCRIPTOR;
+}
+
+/* A block that came with a message, full of one byte. */
+static char *received_block(mach_port_t port, int byte)
+{
+    static char data[BLOCK];
+    any_message m;
+    memset(data, byte, sizeof data);
+    start_with_block(&m, port, data);
+    OK(send_it(&m));
+    OK(receive_it(&m, port));
+    return (char *)m.memory.memory.address;
+}
+
 static void memory_that_was_given_back_faults(void)
 {
     mach_port_t port = new_port();
-    any_message m;
-    static char data[200000];
     for (int n = 0; n < 10; n++) {
-        memset(data, n + 1, sizeof data);
-        start_complex(&m, port, MACH_MSG_TYPE_MAKE_SEND, sizeof m.memory, 1);
-        m.memory.memory.address = data;
-        m.memory.memory.size = sizeof data;
-        m.memory.memory.copy = MACH_MSG_VIRTUAL_COPY;
-        m.memory.memory.type = MACH_MSG_OOL_DESCRIPTOR;
-        OK(send_it(&m));
-        OK(receive_it(&m, port));
-        char *got = (char *)m.memory.memory.address;
+        char *got = received_block(port, n + 1);
         EXPECT(got[0], n + 1);
-        EXPECT(got[sizeof data - 1], n + 1);
+        EXPECT(got[BLOCK - 1], n + 1);
         /* Behind it, to the end of its page. */
-        for (size_t behind = sizeof data; behind % vm_page_size != 0; behind++)
+        for (size_t behind = BLOCK; behind % vm_page_size != 0; behind++)
             EXPECT(got[behind], 0);
-        memset(got + sizeof data, 0x77, 10);
+        memset(got + BLOCK, 0x77, 10);
         if (n % 2) {
             /* In pieces. */
             OK(vm_deallocate(self(), (vm_address_t)got, vm_page_size));
             EXPECT(can_read(got), 0);
             EXPECT(can_read(got + vm_page_size), 1);
-            OK(vm_deallocate(self(), (vm_address_t)got + vm_page_size, sizeof data - vm_page_size));
+            OK(vm_deallocate(self(), (vm_address_t)got + vm_page_size, BLOCK - vm_page_size));
         } else {
-            OK(vm_deallocate(self(), (vm_address_t)got, sizeof data));
+            OK(vm_deallocate(self(), (vm_address_t)got, BLOCK));
         }
         EXPECT(can_read(got), 0);
-        EXPECT(can_read(got + sizeof data - 1), 0);
+        EXPECT(can_read(got + BLOCK - 1), 0);
+    }
+    drop_port(port);
+}
+
+static char *given_back(mach_port_t port)
+{
+    char *got = received_block(port, 3);
+    OK(vm_deallocate(self(), (vm_address_t)got, BLOCK));
+    return got;
+}
+
+static void memory_that_was_given_back_is_free(void)
+{
+    mach_port_t port = new_port();
+    any_message m;
+    vm_offset_t copy;
+    mach_msg_type_number_t count;
+    char *got = given_back(port);
+    EXPECT_CODE(vm_read(self(), (vm_address_t)got, 100, &copy, &count), KERN_INVALID_ADDRESS);
+    start_with_block(&m, port, got);
+    EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_MEMORY);
+    EXPECT_CODE(vm_protect(self(), (vm_address_t)got, vm_page_size, FALSE, VM_PROT_DEFAULT), KERN_INVALID_ADDRESS);
+
+    /* Whatever is put there stays the program's. */
+    for (int overwrite = 0; overwrite <= VM_FLAGS_OVERWRITE; overwrite += VM_FLAGS_OVERWRITE) {
+        got = given_back(port);
+        vm_address_t place = (vm_address_t)got;
+        OK(vm_allocate(self(), &place, vm_page_size, VM_FLAGS_FIXED | overwrite));
+        EXPECT(place, (vm_address_t)got);
+        memset(got, 9, vm_page_size);
+        given_back(port);
+        EXPECT(got[0], 9);
+        EXPECT(got[vm_page_size - 1], 9);
+        OK(vm_deallocate(self(), place, vm_page_size));
     }
     drop_port(port);
 }
 
 CHECK_MAIN(CASE(allocated_memory_is_zero_and_goes), CASE(fixed_place_is_taken_only_if_free), CASE(protection_holds), CASE(copies_are_copies),
            CASE(aligned_map_is_aligned), CASE(entry_is_shared_by_its_holders), CASE(existing_memory_is_shared),
-           CASE(regions_are_told), CASE(memory_that_was_given_back_faults))
+           CASE(regions_are_told), CASE(memory_that_was_given_back_faults),
+           CASE(memory_that_was_given_back_is_free))
