@@ -99,7 +99,7 @@ pub enum Error {
         why: String,
     },
     /// A server did not carry out a call, for a reason that is none of its interface's errors: it knows no such method, or could not read the arguments.
-    #[error("{method}: the server says: {reason} ({code})")]
+    #[error("{method}: {code} (the server says: {reason}); {}", code.advice())]
     Failure {
         /// What was called: interface and method.
         method: &'static str,

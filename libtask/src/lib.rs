@@ -153,7 +153,7 @@ mod transport;
 pub use control::{Host, HostControl, TaskControl};
 pub use error::{Error, Result, RightLabel, SendError};
 pub use fork::ChildOfFork;
-pub use interface::{CallError, Caller, Interface, Later, OpenFile, Pending, Sink, Stream};
+pub use interface::{CallError, Caller, Interface, Later, OpenFile, Pending, PendingSend, Sink, Stream};
 pub use lease::Lease;
 pub use loan::Loan;
 pub use local::{LocalKernel, run_local};

@@ -1,6 +1,6 @@
 //! Calls that go on while their caller does something else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::aio::Polled;
 use crate::deliver::{self, Begun};
@@ -62,6 +62,11 @@ impl PendingCall {
 }
 
 impl PendingCall {
+    /// Who awaits it is woken by then, whether it is answered or not.
+    pub(crate) fn set_until(&mut self, until: Instant) {
+        self.polled = Polled::default();
+        self.polled.until = Some(until);
+    }
     /// Nobody waits any more: it is over, unless it is already. Says whether the request was sent.
     pub(crate) fn give_up(&mut self) -> bool {
         let Some(begun) = self.begun.take() else { return true };

@@ -83,7 +83,7 @@ impl From<Message> for Next {
 /// May receive from a port; the port exists as long as this right does. Dropping it destroys the port and everything queued in it, and all
 /// send rights to it become dead names. Threads may receive on one right at the same time.
 ///
-/// `ReceiveRight<dyn Adder>` is a port whose holder serves the interface `Adder` ([`crate::interface`]).
+/// `ReceiveRight<dyn Adder>` is a port whose holder serves the interface `Adder` ([`interface`](macro@crate::interface)).
 pub struct ReceiveRight<I: ?Sized = ()> {
     pub(crate) held: Owned,
     of: To<I>,

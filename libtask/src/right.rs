@@ -142,7 +142,7 @@ pub(crate) use right_traits;
 /// May send to a port. The port outlives it or not: sending to a dead port fails ([`Error::is_dead`]), and [`SendRight::notify_dead`] tells
 /// when it dies. Two send rights of one task to one port are equal.
 ///
-/// `SendRight<dyn Adder>` is a right to a port whose receiver serves the interface `Adder` ([`crate::interface`]); plain `SendRight` is one about which nothing is
+/// `SendRight<dyn Adder>` is a right to a port whose receiver serves the interface `Adder` ([`interface`](macro@crate::interface)); plain `SendRight` is one about which nothing is
 /// said. The type is a claim of whoever handed the right on.
 pub struct SendRight<I: ?Sized = ()> {
     pub(crate) held: Arc<Held>,

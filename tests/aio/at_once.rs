@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use futures_util::future::{join, join_all};
-use libtask::interface::{self, Caller, Sink};
+use libtask::interface::{self, CallError, Caller, Sink};
 use libtask::{Code, Message, Next, Received};
 use umach_tests::world_tests;
 
+use super::runtimes::Executor;
 use super::*;
 
 world_tests!(
@@ -22,6 +23,7 @@ world_tests!(
     stream_of_an_async_method_waits_for_its_reader,
     deadline_of_a_method_holds_when_it_is_awaited,
     one_way_call_waits_for_room_as_a_future,
+    deadlines_wake_their_own_and_only_once,
     servers_can_be_spawned_and_shared,
     server_with_a_set_answers_calls_of_async_methods,
     server_ends_with_its_last_client_and_finishes_what_was_begun,
@@ -102,9 +104,12 @@ struct Clerk {
 
 impl Clerk {
     fn new(kind: Kind) -> Clerk {
+        Clerk::who_meets(kind, CALLS)
+    }
+    fn who_meets(kind: Kind, all: u32) -> Clerk {
         Clerk {
             kind,
-            all: tokio::sync::Barrier::new(CALLS as usize),
+            all: tokio::sync::Barrier::new(all as usize),
             gauge: Gauge::default(),
             items: AtomicU32::new(0),
             told: AtomicU32::new(0),
@@ -198,9 +203,10 @@ fn hundred_slow_calls_are_answered_together(world: &World) {
 fn calls_beyond_the_bound_wait_in_the_queue(world: &World) {
     let (server, port, client, office) = office(world);
     for (kind, at_once) in Kind::ALL.into_iter().zip([1, 3, 7, 10]) {
-        let clerk = Clerk::new(kind);
+        let clerk = Clerk::who_meets(kind, at_once);
         let calling = async {
-            let calls = (0..30).map(|_| office.begin().slow(2, "done"));
+            // They go on in groups of so many, so not with fewer in progress.
+            let calls = (0..4 * at_once).map(|at| office.begin().meet(at, "here"));
             for answer in join_all(calls).await {
                 answer.expect("an answer");
             }
@@ -377,6 +383,45 @@ fn one_way_call_waits_for_room_as_a_future(world: &World) {
             }),
         );
     }
+}
+
+/// Of calls that nobody answers each ends by its own deadline, and the program is not woken all the time for that.
+fn deadlines_wake_their_own_and_only_once(world: &World) {
+    let (server, port, client, office) = office(world);
+    let executor = Arc::new(Executor::new());
+    executor.attach(&client);
+    for _ in 0..2 {
+        let start = Instant::now();
+        let mut polls = 0;
+        let ended = executor.block_on(async {
+            // Not in the order of their deadlines.
+            let calls = [160, 40, 240, 120, 80, 200].map(|millis| {
+                let call = office.begin().late().with_deadline(Duration::from_millis(millis));
+                async move {
+                    // One that found the queue full was not even sent.
+                    match call.await.expect_err("nobody answers") {
+                        CallError::Call(error) => assert!(error.is_timed_out(), "{error}"),
+                        other => panic!("{other}"),
+                    }
+                    (millis, Instant::now())
+                }
+            });
+            let mut all = pin!(join_all(calls));
+            std::future::poll_fn(|cx| {
+                polls += 1;
+                all.as_mut().poll(cx)
+            })
+            .await
+        });
+        for (millis, at) in ended {
+            let took = at - start;
+            assert!(took >= Duration::from_millis(millis), "a deadline of {millis} ms after {took:?}");
+        }
+        assert!(polls < 60, "polled {polls} times for six deadlines");
+        // They are over for the next round.
+        while port.try_receive().expect("receive").is_some() {}
+    }
+    drop(server);
 }
 
 fn servers_can_be_spawned_and_shared(world: &World) {

@@ -8,15 +8,15 @@
 //! |---|---|
 //! | `libtask::tokio::attach(&task)` | in a tokio runtime (feature `tokio`) |
 //! | `libtask::smol::attach(&task)` | smol, async-std, anything on async-io (feature `smol`) |
-//! | [`Task::attach`] | an event loop of the program's own: see [`Reactor`] |
+//! | [`Task::attach`](crate::Task::attach) | an event loop of the program's own: see [`Reactor`] |
 //!
 //! | instead of | |
 //! |---|---|
-//! | [`SendRight::call`] | [`SendRight::call_async`] |
-//! | [`SendRight::begin_call`], [`PendingCall::finish`] | the same, and `.await` or [`PendingCall::poll_answer`] |
-//! | [`SendRight::send`] | [`SendRight::send_async`] |
-//! | [`ReceiveRight::receive`] | [`ReceiveRight::receive_async`], [`ReceiveRight::poll_receive`], [`ReceiveRight::incoming`] |
-//! | [`ReceiveRight::serve`] | [`ReceiveRight::serve_async`]: many requests at once |
+//! | [`SendRight::call`](crate::SendRight::call) | [`SendRight::call_async`](crate::SendRight::call_async) |
+//! | [`SendRight::begin_call`](crate::SendRight::begin_call), [`PendingCall::finish`](crate::PendingCall::finish) | the same, and `.await` or [`PendingCall::poll_answer`](crate::PendingCall::poll_answer) |
+//! | [`SendRight::send`](crate::SendRight::send) | [`SendRight::send_async`](crate::SendRight::send_async) |
+//! | [`ReceiveRight::receive`](crate::ReceiveRight::receive) | [`ReceiveRight::receive_async`](crate::ReceiveRight::receive_async), [`ReceiveRight::poll_receive`](crate::ReceiveRight::poll_receive), [`ReceiveRight::incoming`](crate::ReceiveRight::incoming) |
+//! | [`ReceiveRight::serve`](crate::ReceiveRight::serve) | [`ReceiveRight::serve_async`](crate::ReceiveRight::serve_async): many requests at once |
 //!
 //! Nothing here starts a thread. Threads of the task may send, receive and call at the same time as futures do, also on the same port; several runtimes may be attached to one
 //! task, and each wakes futures of all.

@@ -84,15 +84,18 @@ pub struct Pending<R> {
 
 impl<R> Pending<R> {
     pub(super) fn new(call: Result<PendingCall>, timeout: Duration, conclude: Conclude<R>) -> Pending<R> {
-        let pending = Pending { call: call.map_err(Some), until: Instant::now(), conclude };
-        pending.with_deadline(timeout)
+        let until = after(timeout);
+        let call = call.map_err(Some).map(|mut call| {
+            call.set_until(until);
+            call
+        });
+        Pending { call, until, conclude }
     }
     /// The same with so much time from now on, whatever the method says.
     pub fn with_deadline(mut self, timeout: Duration) -> Pending<R> {
-        let now = Instant::now();
-        self.until = now.checked_add(timeout).unwrap_or(now + FOREVER);
+        self.until = after(timeout);
         if let Ok(call) = &mut self.call {
-            call.polled.until = Some(self.until);
+            call.set_until(self.until);
         }
         self
     }
@@ -111,8 +114,12 @@ impl<R> Pending<R> {
     }
 }
 
-/// As good as no deadline.
-const FOREVER: Duration = Duration::from_secs(1 << 30);
+fn after(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    // What no clock can say is as good as never.
+    now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(1 << 30))
+}
+
 const ONCE: &str = "a call is answered once";
 
 impl<R> Future for Pending<R> {
@@ -158,8 +165,7 @@ enum Sent {
 
 impl PendingSend {
     pub(super) fn begin<I: ?Sized>(right: &SendRight<I>, message: Message, timeout: Duration) -> PendingSend {
-        let now = Instant::now();
-        let until = now.checked_add(timeout).unwrap_or(now + FOREVER);
+        let until = after(timeout);
         let state = match right.try_send(message) {
             Ok(()) => Sent::Done(Ok(())),
             Err(SendError { error, message: Some(message) }) if error.is_timed_out() => {

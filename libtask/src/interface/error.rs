@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use umach_abi::Code;
+use umach_abi::{Code, Explanation};
 
 use crate::error::{Error, SendError};
 
@@ -30,6 +30,13 @@ impl<E> CallError<E> {
             CallError::Call(error) => CallError::Call(error),
         }
     }
+    /// All that is known about it (`umach explain`), if the call failed. Of the method's own error only its program knows anything.
+    pub fn explanation(&self) -> Option<&'static Explanation> {
+        match self {
+            CallError::Refused(_) => None,
+            CallError::Call(error) => error.explanation(),
+        }
+    }
     /// Mach's code, if the call failed.
     pub fn code(&self) -> Option<Code> {
         match self {
@@ -48,7 +55,15 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
     }
 }
 
-impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {}
+/// What the call failed with stands in its own place, so the source is that error's.
+impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            CallError::Refused(_) => None,
+            CallError::Call(error) => error.source(),
+        }
+    }
+}
 
 impl<E> From<Error> for CallError<E> {
     fn from(error: Error) -> CallError<E> {

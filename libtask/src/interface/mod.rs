@@ -1,6 +1,6 @@
 //! Interfaces: a trait whose methods are messages.
 //!
-//! [`interface`](crate::interface) on a trait `Adder` makes three things of it. `AdderClient`, from a [`SendRight<dyn Adder>`](crate::SendRight), has the trait's methods and calls
+//! [`interface`](macro@crate::interface) on a trait `Adder` makes three things of it. `AdderClient`, from a [`SendRight<dyn Adder>`](crate::SendRight), has the trait's methods and calls
 //! them in another task. [`ReceiveRight::serve`](crate::ReceiveRight::serve) takes a value that implements the trait and answers such calls. And a description of it all is in the
 //! binary, where `umach describe` finds it, and is what a server answers to whoever asks.
 //!
@@ -106,7 +106,7 @@ impl Target for () {
     const NAME: &'static str = "";
 }
 
-/// An interface: `dyn Trait` of a trait with [`interface`](crate::interface) on it, which implements this.
+/// An interface: `dyn Trait` of a trait with [`interface`](macro@crate::interface) on it, which implements this.
 #[diagnostic::on_unimplemented(message = "`{Self}` is no interface", note = "put `#[libtask::interface]` on the trait")]
 pub trait Interface: Target {
     /// A method's request has this id plus the method's number.

@@ -5,6 +5,7 @@
 mod by_hand;
 mod evolve;
 mod failures;
+mod futures;
 mod processes;
 mod rights;
 mod streams;
