@@ -329,6 +329,42 @@ fn every_other_change_is_named() {
         ),
         (
             Box::new(|new| {
+                let Some(error) = &mut new.methods[0].error else { panic!() };
+                let Shape::Enum(variants) = &mut error.shape else { panic!() };
+                variants.swap(0, 2);
+            }),
+            "put, error::Plain: in its place is \"Pair\" now",
+        ),
+        (
+            Box::new(|new| {
+                let Shape::Enum(variants) = &mut new.methods[1].stream.as_mut().unwrap().item.shape else { panic!() };
+                variants.pop();
+            }),
+            "watch, item::Named: it is gone",
+        ),
+        (
+            Box::new(|new| {
+                // A number of another method's.
+                new.methods[1].number = 1;
+                new.methods[0].number = 2;
+            }),
+            "put: number 1 is now that of \"watch\"",
+        ),
+        (Box::new(|new| new.methods[0].one_way = true), "put: it was answered and is one-way"),
+        (Box::new(|new| new.methods[1].error = Some(new.methods[1].result.clone())), "watch: it could not refuse and can now"),
+        (Box::new(|new| new.methods[0].stream = new.methods[1].stream.clone()), "put: it has a stream now"),
+        (Box::new(|new| new.name = "test.Shop".into()), "the interface was called \"test.Store\""),
+        (Box::new(|new| new.methods[0].result.shape = Shape::Unit), "put, result: it is gone"),
+        (
+            Box::new(|new| {
+                let Shape::Option(right) = &mut new.methods[1].arguments[0].ty.shape else { panic!() };
+                right.shape = Shape::Right { kind: Right::SendOnce, interface: String::new() };
+            }),
+            "watch, argument right: it was SendRight<dyn test.Other> and is SendOnceRight",
+        ),
+        (Box::new(|new| new.methods[2].arguments[0].ty.shape = Shape::Pod { size: 8 }), "tell, argument sample: it was"),
+        (
+            Box::new(|new| {
                 // A struct inside of a sequence's items is not at the end.
                 let Shape::Seq(kind) = &mut new.methods[0].arguments[1].ty.shape else { panic!() };
                 let Shape::Enum(variants) = &mut kind.shape else { panic!() };

@@ -23,6 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use umach_name_api::{Names, Ready};
 
+use crate::exit::complain;
 use crate::system::{Guardian, NAME_SERVER, publish_name_server};
 
 /// How long a process may take to start before something must be wrong.
@@ -119,7 +120,7 @@ impl Private {
     pub(crate) fn end_tasks(&mut self) {
         while let Some((name, mut child)) = self.servers.pop() {
             if let Err(error) = end_process(&mut child.process) {
-                eprintln!("umach: {name}: {error:#}");
+                complain(&format!("{name}: {error:#}"));
             }
         }
     }
@@ -141,7 +142,7 @@ impl Private {
 impl Drop for Private {
     fn drop(&mut self) {
         if let Err(error) = self.end_all() {
-            eprintln!("umach: {error:#}");
+            complain(&format!("{error:#}"));
         }
     }
 }
@@ -162,7 +163,7 @@ impl Drop for Unstarted {
         if let Some(mut kernel) = self.0.take()
             && let Err(error) = end_process(&mut kernel)
         {
-            eprintln!("umach: {error:#}");
+            complain(&format!("{error:#}"));
         }
     }
 }

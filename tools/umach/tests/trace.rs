@@ -299,6 +299,33 @@ fn recording_is_replayed_as_it_was_seen() {
 }
 
 #[test]
+fn recording_knows_names_and_says_what_it_does_not_know() {
+    let place = Place::new();
+    let script = "$UMACH trace --record r.jsonl -q -- $UMACH fs ls / > /dev/null 2>&1; $UMACH replay r.jsonl files";
+    let shown = place.script(&["--export", "."], script).ok();
+    assert!(shown.out.contains("umach.Directory.") && !shown.out.contains("look_up"), "{shown:#?}");
+    for unknown in ["nosuch", "P77.77", "T77.77", "4294967295"] {
+        let output = place.run(&["replay", "r.jsonl", unknown]);
+        assert!(output.code() == Some(1) && output.err.contains("r.jsonl does not speak of"), "{unknown}: {output:#?}");
+        assert_eq!(output.out.lines().count(), 1, "nothing but the heading: {output:#?}");
+    }
+    // Nobody hears the last sentence.
+    let mut child = place.umach(&["replay", "r.jsonl", "--output", "lines"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert!(wait(&mut child).success());
+}
+
+#[test]
+fn interface_that_nobody_describes_is_told() {
+    let talk = Talk::new();
+    let output = talk.place.run(&["trace", "--interface", "org.example.Nosuch", "--for", "50ms"]).ok();
+    assert!(
+        output.err.contains("no program here describes an interface \"org.example.Nosuch\"") && output.err.contains("Sums"),
+        "{output:#?}"
+    );
+}
+
+#[test]
 fn recording_that_is_cut_off_or_none_is_an_error_that_says_so() {
     let place = Place::new();
     recorded(&place);

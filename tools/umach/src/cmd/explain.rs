@@ -15,7 +15,7 @@ use umach_file_api::FileError;
 use umach_file_api::error::Fault;
 use umach_kernel::core::Violation;
 
-use crate::exit::{EXITS, Exit};
+use crate::exit::{EXITS, Exit, complain};
 use crate::text::{self, Paint, Table};
 
 /// Explains an error: what it means, how it comes about, what to try.
@@ -161,8 +161,8 @@ impl Explain {
         let found = find(&all, code);
         if found.is_empty() {
             let near = nearest(&all, code);
-            let hint = if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(", ")) };
-            eprintln!("umach: nothing is known about `{code}`; {hint}(umach explain --list has all)");
+            let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
+            complain(&format!("nothing is known about `{code}`{hint} (umach explain --list has all)"));
             return Ok(Exit::FAILED);
         }
         if self.json {

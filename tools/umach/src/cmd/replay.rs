@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::exit::Exit;
@@ -52,6 +52,9 @@ impl Replay {
             }
         };
         sink.finish(false)?;
-        read.map(|()| Exit::DONE)
+        read?;
+        let unknown: Vec<String> = sieve.unknown().map(ToString::to_string).collect();
+        ensure!(unknown.is_empty(), "{} does not speak of {}", self.file.display(), unknown.join(", "));
+        Ok(Exit::DONE)
     }
 }

@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::exit::{Exit, is_no_kernel};
+use crate::exit::{Exit, complain, is_no_kernel};
 use crate::private::Private;
 use crate::system::At;
 
@@ -120,7 +120,7 @@ pub(super) fn spawn_and_wait(command: &mut Command) -> Result<Exit> {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("umach: {}: {error}", command.get_program().display());
+            complain(&format!("{}: {error}", command.get_program().display()));
             return Ok(if error.kind() == ErrorKind::NotFound { Exit::NOT_FOUND } else { Exit::NOT_STARTED });
         }
     };

@@ -165,7 +165,7 @@ impl Trace {
 
     fn trace(&self, task: &Task, stream: Stream, over: &AtomicBool, ready: impl FnOnce()) -> Result<()> {
         let mut sink = Sink::new(&self.options.shown, stream, self.options.record.as_deref())?;
-        let mut live = Live::begin(task, &self.what, self.interface.as_deref(), self.options.no_switch)?;
+        let mut live = Live::begin(task, &self.what, self.interface.as_deref(), self.options.no_switch, self.options.record.is_some())?;
         sink.heading()?;
         let until = self.options.time.map(|time| Instant::now() + time);
         ready();

@@ -1,6 +1,7 @@
 //! What somebody wants to see: tasks, ports, an interface. The kernel process filters for a live trace; a recording is filtered here, by the same rules.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -9,7 +10,7 @@ use umach_describe::interface::base_of;
 
 use super::book::ids_of;
 use super::entry::{Entry, Sent};
-use crate::ids::Who;
+use crate::ids::{PortNumber, TaskNumber, Who};
 
 /// One thing that a command line names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,17 @@ pub(crate) enum What {
     Port(u64),
     /// The name of a service.
     Name(String),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Who(Who::Task(task)) => TaskNumber(*task).fmt(f),
+            What::Who(Who::Pid(pid)) => write!(f, "process {pid}"),
+            What::Port(port) => PortNumber(*port).fmt(f),
+            What::Name(name) => write!(f, "{name:?}"),
+        }
+    }
 }
 
 impl FromStr for What {
@@ -49,6 +61,9 @@ pub(crate) struct Sieve {
     /// What entries have told.
     pids: HashMap<u64, u32>,
     names: HashMap<u64, String>,
+    /// Which of `what` there is, and which tasks have to do with what went through.
+    known: Vec<bool>,
+    parties: HashSet<u64>,
     /// Ports at which answers to what went through are expected, and messages that did.
     replies: HashMap<u64, u32>,
     numbers: HashSet<u64>,
@@ -58,17 +73,26 @@ impl Sieve {
     /// Everything that is sent or received by one of these, or to one of these, and belongs to this interface.
     pub(crate) fn new(what: &[What], interface: Option<&str>) -> Sieve {
         let ids = interface.map(|name| ids_of(base_of(name)));
-        Sieve { what: what.to_vec(), ids, interface: interface.map(str::to_owned), ..Sieve::default() }
+        Sieve { what: what.to_vec(), known: vec![false; what.len()], ids, interface: interface.map(str::to_owned), ..Sieve::default() }
+    }
+    /// What the recording has not spoken of.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = &What> {
+        self.what.iter().zip(&self.known).filter(|(_, known)| !**known).map(|(what, _)| what)
+    }
+    fn know(&mut self, is: impl Fn(&What) -> bool) {
+        self.what.iter().zip(&mut self.known).filter(|(what, _)| is(what)).for_each(|(_, known)| *known = true);
     }
     /// Whether the entry is wanted.
     pub(crate) fn lets_through(&mut self, entry: &Entry) -> bool {
         match entry {
             Entry::Task(task) => {
                 self.pids.insert(task.task, task.pid);
+                self.know(|what| *what == What::Who(Who::Task(task.task)) || *what == What::Who(Who::Pid(task.pid)));
                 true
             }
             Entry::Port { port, name } => {
                 self.names.insert(*port, name.clone());
+                self.know(|what| *what == What::Port(*port) || matches!(what, What::Name(wanted) if wanted == name));
                 true
             }
             Entry::Interface { description } => {
@@ -77,7 +101,11 @@ impl Sieve {
                 }
                 true
             }
-            Entry::Sent(sent) => self.wants(sent),
+            Entry::Sent(sent) => {
+                self.know(|what| *what == What::Port(sent.port));
+                self.wants(sent)
+            }
+            Entry::Ended { task, .. } => self.is_all() || self.parties.remove(task),
             Entry::Received(fate) | Entry::Returned(fate) | Entry::Destroyed(fate) | Entry::Arrived(fate) => {
                 self.is_all() || self.numbers.remove(&fate.number)
             }
@@ -111,6 +139,7 @@ impl Sieve {
         let wanted = answers || (named && self.ids.as_ref().is_none_or(|ids| ids.contains(&sent.id)));
         if wanted {
             self.numbers.insert(sent.number);
+            self.parties.extend([sent.sender, sent.receiver]);
             if sent.has(trace::REPLY_ONCE) && sent.reply != 0 {
                 *self.replies.entry(sent.reply).or_default() += 1;
             }

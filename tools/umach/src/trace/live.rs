@@ -13,6 +13,7 @@ use umach_name_api::Names;
 use super::book::ids_of;
 use super::entry::{Entry, Link};
 use super::filter::What;
+use crate::exit::complain;
 use crate::plane::{Counts, Plane};
 use crate::programs::programs_of;
 use crate::system::name_server;
@@ -39,7 +40,9 @@ pub(crate) struct Live {
 
 impl Live {
     /// Begins one, and waits until what is wanted goes through the kernel process.
-    pub(crate) fn begin(task: &Task, what: &[What], interface: Option<&str>, keep_routes: bool) -> Result<Live> {
+    ///
+    /// `with_names`: also of ports that nobody asked for it is told under which names they are known.
+    pub(crate) fn begin(task: &Task, what: &[What], interface: Option<&str>, keep_routes: bool, with_names: bool) -> Result<Live> {
         let host = task.host_control().context(NEEDS)?;
         let mut filter = TraceFilter { preview: PREVIEW, keep_routes, ..TraceFilter::default() };
         let mut pending = VecDeque::new();
@@ -57,7 +60,15 @@ impl Live {
                     base = description.base;
                 }
             }
+            let known: BTreeSet<&str> = pending.iter().filter_map(interface_of).collect();
+            if !known.contains(name) {
+                let known = known.into_iter().collect::<Vec<_>>().join(", ");
+                complain(&format!("no program here describes an interface {name:?} (they describe: {known})"));
+            }
             filter.ids = ids_of(base);
+        }
+        if with_names {
+            pending.extend(names_of_ports(task));
         }
         let mut found = Vec::new();
         for one in what {
@@ -205,6 +216,19 @@ fn port_of(task: &Task, name: &str) -> Result<u64> {
     let rows = task.control()?.space()?;
     let row = rows.iter().find(|row| row.name == right.name());
     row.map(|row| row.object).with_context(|| format!("the port of {name} died just now"))
+}
+
+fn interface_of(entry: &Entry) -> Option<&str> {
+    if let Entry::Interface { description } = entry { Some(&description.name) } else { None }
+}
+
+/// The ports behind all names that there are. Without a name server there are none.
+fn names_of_ports(task: &Task) -> Vec<Entry> {
+    let Ok(names) = name_server(task).map(Names::at) else { return Vec::new() };
+    let listed = names.list().unwrap_or_default();
+    // One may have vanished, or be kept from us.
+    let found = |entry: umach_name_api::Entry| Some(Entry::Port { port: port_of(task, &entry.name).ok()?, name: entry.name });
+    listed.into_iter().filter_map(found).collect()
 }
 
 fn check_ports(host: &HostControl, filter: &TraceFilter) -> Result<()> {

@@ -14,6 +14,7 @@ use super::json;
 use super::picture::Picture;
 use super::show::Show;
 use super::story::{Event, Kind, Story};
+use crate::exit::complain;
 use crate::text::{Paint, duration, grouped, json_line, plural};
 
 /// How a trace is shown: for `trace` and `replay`.
@@ -167,7 +168,7 @@ impl Sink {
                     duration(*median)
                 ));
             }
-            eprintln!("umach: {says}");
+            complain(&says);
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use super::change::make_all;
 use super::place::{Place, PlaceParser};
 use super::progress::Progress;
 use super::{Session, show};
+use crate::exit::complain;
 use crate::system::At;
 use crate::text;
 
@@ -93,7 +94,7 @@ struct Plan {
 impl Plan {
     fn report(&self) {
         if self.left_out > 0 {
-            eprintln!("umach: {} links and special files left out", self.left_out);
+            complain(&format!("{} links and special files left out", self.left_out));
         }
     }
 }
@@ -298,9 +299,10 @@ fn put_file(root: &Dir, local: &Path, remote: &Place, mode: u32, progress: &Prog
         path.extend_from_slice(format!(".umach-put-{}-{}", std::process::id(), remote.path.len()).as_bytes());
         OsStr::from_bytes(&path).to_owned()
     };
+    let copying = || format!("copy to {remote}");
+    let options = OpenOptions::new().write(true).create_new(true).mode(mode & 0o777);
+    let file = root.open(&temporary, options).with_context(copying)?;
     let mut copy = || -> Result<()> {
-        let options = OpenOptions::new().write(true).create_new(true).mode(mode & 0o777);
-        let file = root.open(&temporary, options)?;
         let mut piece = vec![0; PIECE];
         let mut at = 0;
         loop {
@@ -315,14 +317,14 @@ fn put_file(root: &Dir, local: &Path, remote: &Place, mode: u32, progress: &Prog
         root.rename(&temporary, root, OsStr::from_bytes(&remote.path))?;
         Ok(())
     };
-    copy().inspect_err(|_| discard(root, &temporary)).with_context(|| format!("copy to {remote}"))
+    copy().inspect_err(|_| discard(root, &temporary)).with_context(copying)
 }
 
 /// Removes what a failed copy left; the failure itself is what gets reported.
 fn discard(root: &Dir, temporary: &OsStr) {
     match root.remove(temporary) {
         Ok(()) | Err(FileError::NotFound(_)) => {}
-        Err(error) => eprintln!("umach: {error}"),
+        Err(error) => complain(&error.to_string()),
     }
 }
 
