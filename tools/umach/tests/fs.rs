@@ -164,6 +164,7 @@ fn shared_folder_is_read_and_not_written_and_leads_no_further() {
     assert!(output.out.contains("text\na.txt\n"), "{output:#?}");
     let read = |name: &str| fs::read_to_string(place.join(name)).unwrap();
     assert!(read("put").contains("umach explain FILE_NOT_PERMITTED"), "{}", read("put"));
+    assert_eq!(read("put").lines().count(), 1, "one thing went wrong: {}", read("put"));
     assert!(!read("up").is_empty());
     assert_eq!(read("tree/docs/new"), "new", "a share for writing is written through");
 }
