@@ -63,7 +63,7 @@ fn rows_have_a_test_or_a_reason() {
     for ((major, minor), row) in rows() {
         match row.status {
             Status::Held => assert!(!row.tests.is_empty(), "held by no test: {}", row.text),
-            Status::Different(why) | Status::OtherDialect(why) | Status::DarwinOnly(why) | Status::Elsewhere(why) | Status::Later(why) => {
+            Status::Different(why) | Status::OtherDialect(why) | Status::DarwinOnly(why) | Status::Elsewhere(why) => {
                 assert!(!why.is_empty(), "no reason: {}", row.text)
             }
         }

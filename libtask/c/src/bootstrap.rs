@@ -2,9 +2,9 @@
 
 use std::ffi::{CStr, c_char, c_int};
 
-use libtask::raw::Space;
+use libtask::raw::{Space, special};
 use libtask::{Code, Name, RightKind, SendRight};
-use umach_name_api::{DeclaredServer, Error, Names, NewServer};
+use umach_name_api::{DeclaredServer, Error, Kind, Names, NewServer};
 
 use crate::process::{check_out, code, current, put};
 
@@ -131,12 +131,24 @@ unsafe extern "C" fn bootstrap_look_up2(bp: u32, name: *const c_char, port: *mut
     unsafe { bootstrap_look_up(bp, name, port) }
 }
 
-/// A private name space that falls back to this one. It lasts as long as its bootstrap port; the requestor port is not watched.
+/// A private name space that falls back to this one. It lasts as long as its bootstrap port, and no longer than the requestor, if there is one.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bootstrap_subset(bp: u32, _requestor: u32, subset: *mut u32) -> i32 {
+unsafe extern "C" fn bootstrap_subset(bp: u32, requestor: u32, subset: *mut u32) -> i32 {
     code((|| {
         check_out(subset)?;
-        let right = with_names(bp, |_, names| names.subset().map_err(refusal))?;
+        let right = with_names(bp, |space, names| {
+            let requestor = match Name(requestor) {
+                Name::NULL => return names.subset().map_err(refusal),
+                // The control right is for nobody else; the name right dies with the task as well.
+                own if own == space.task_self() => space.task_get_special_port(special::NAME)?,
+                other if space.port_get_refs(other, RightKind::Send)? == 0 => return Err(Code::KERN_INVALID_CAPABILITY),
+                other => {
+                    space.port_mod_refs(other, RightKind::Send, 1)?;
+                    other
+                }
+            };
+            names.subset_of(SendRight::<()>::from_raw(current()?, requestor)).map_err(refusal_of_server)
+        })?;
         let right = right.into_raw().map_err(|error| error.code())?;
         // SAFETY: the caller's word.
         unsafe { put(subset, right.0) }
@@ -193,6 +205,35 @@ fn words(command: &str) -> Vec<String> {
     }
     words.extend(word);
     words
+}
+
+/// Whether a service is served now, or started by a message. What it is comes from the list of names that this user may see.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn bootstrap_status(bp: u32, name: *const c_char, status: *mut c_int) -> i32 {
+    code((|| {
+        check_out(status)?;
+        // SAFETY: the caller's word.
+        let name = unsafe { name_of(name) }?;
+        let all = with_names(bp, |_, names| names.list().map_err(refusal))?;
+        let entry = all.into_iter().find(|entry| entry.name == name).ok_or(Code::BOOTSTRAP_UNKNOWN_SERVICE)?;
+        let active = match entry.kind {
+            Kind::Registered | Kind::Active => 1,
+            Kind::OnDemand | Kind::Starting | Kind::BackingOff => 2,
+        };
+        // SAFETY: the caller's word.
+        unsafe { put(status, active) }
+    })())
+}
+
+/// Of a server port, the bootstrap port that it was made through: for a server's children, which are to be no part of it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn bootstrap_unprivileged(bp: u32, port: *mut u32) -> i32 {
+    code((|| {
+        check_out(port)?;
+        let right = with_names(bp, |_, names| names.unprivileged().map_err(refusal))?.into_raw().map_err(|error| error.code())?;
+        // SAFETY: the caller's word.
+        unsafe { put(port, right.0) }
+    })())
 }
 
 /// A name space has no parent that its holder may reach.

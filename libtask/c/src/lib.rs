@@ -29,6 +29,7 @@ mod process;
 mod semaphore;
 mod server;
 mod sharing;
+mod special;
 mod task;
 mod thread;
 mod time;

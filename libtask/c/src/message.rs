@@ -19,7 +19,7 @@ use umach_abi::limits::MESSAGE_MAX;
 use umach_abi::message::{HEADER, TRAILER_MAX, descriptors, round4};
 
 use crate::process::space;
-use crate::{ool, probe};
+use crate::{ool, probe, special};
 
 /// `mach_msg_header_t`.
 #[derive(Clone, Copy)]
@@ -165,7 +165,29 @@ fn given_away(message: &[u8]) -> SmallVec<[(usize, usize); 2]> {
 const SEND: u32 = Options::SEND.bits();
 const RCV: u32 = Options::RCV.bits();
 
-/// `mach_msg` with the buffer for the receive apart.
+/// `mach_msg` with the buffer for the receive apart, and the name that is the last argument.
+#[expect(clippy::too_many_arguments, reason = "they are the call's")]
+fn message_for(
+    whom: u32,
+    from: *const u8,
+    into: *mut u8,
+    options: u32,
+    send_size: u32,
+    rcv_size: u32,
+    rcv_name: u32,
+    timeout: u32,
+) -> Code {
+    if special::is_in_step(options)
+        && let Err(refused) = space().and_then(|space| special::check_in_step(&space, Name(rcv_name), Name(whom)))
+    {
+        // What was to be sent is sent, as in XNU.
+        let sent = options & SEND != 0;
+        let code = if sent { message(from, into, options & !RCV, send_size, 0, 0, timeout) } else { Code::KERN_SUCCESS };
+        return if code.is_ok() { refused } else { code };
+    }
+    message(from, into, options, send_size, rcv_size, rcv_name, timeout)
+}
+
 fn message(message: *const u8, into: *mut u8, options: u32, send_size: u32, rcv_size: u32, rcv_name: u32, timeout: u32) -> Code {
     let space = match space() {
         Ok(space) => space,
@@ -220,8 +242,8 @@ fn lose(message: *const u8, send_size: usize, options: u32, rcv_size: u32, rcv_n
 
 /// `mach_msg_return_t mach_msg(...)`.
 #[unsafe(no_mangle)]
-extern "C" fn mach_msg(msg: *mut MsgHeader, option: i32, send_size: u32, rcv_size: u32, rcv_name: u32, timeout: u32, _notify: u32) -> i32 {
-    message(msg.cast(), msg.cast(), option as u32, send_size, rcv_size, rcv_name, timeout).0 as i32
+extern "C" fn mach_msg(msg: *mut MsgHeader, option: i32, send_size: u32, rcv_size: u32, rcv_name: u32, timeout: u32, notify: u32) -> i32 {
+    message_for(notify, msg.cast(), msg.cast(), option as u32, send_size, rcv_size, rcv_name, timeout).0 as i32
 }
 
 #[unsafe(no_mangle)]
@@ -232,12 +254,12 @@ extern "C" fn mach_msg_overwrite(
     rcv_size: u32,
     rcv_name: u32,
     timeout: u32,
-    _notify: u32,
+    notify: u32,
     rcv_msg: *mut MsgHeader,
     _rcv_scatter_size: u32,
 ) -> i32 {
     let into = if rcv_msg.is_null() { msg } else { rcv_msg };
-    message(msg.cast(), into.cast(), option as u32, send_size, rcv_size, rcv_name, timeout).0 as i32
+    message_for(notify, msg.cast(), into.cast(), option as u32, send_size, rcv_size, rcv_name, timeout).0 as i32
 }
 
 #[unsafe(no_mangle)]
@@ -352,6 +374,7 @@ extern "C" fn mach_msg2_internal(
     timeout: u64,
 ) -> i32 {
     let options = option as u32;
+    let whom = (rcv_size_and_priority >> 32) as u32;
     let (rcv_name, mut rcv_size) = ((desc_count_and_rcv_name >> 32) as u32, rcv_size_and_priority as u32);
     let mut size = (bits_and_send_size >> 32) as usize;
     let (mut data, mut into) = (data, data);
@@ -366,7 +389,7 @@ extern "C" fn mach_msg2_internal(
     }
     let timeout = u32::try_from(timeout).unwrap_or(u32::MAX);
     if options & SEND == 0 {
-        return message(into, into, options, 0, rcv_size, rcv_name, timeout).0 as i32;
+        return message_for(whom, into, into, options, 0, rcv_size, rcv_name, timeout).0 as i32;
     }
     if size < HEADER || !size.is_multiple_of(4) {
         return Code::MACH_SEND_MSG_TOO_SMALL.0 as i32;
@@ -388,7 +411,7 @@ extern "C" fn mach_msg2_internal(
     // SAFETY: `size` bytes that can be read (just seen).
     let mut whole = unsafe { std::slice::from_raw_parts(data, size) }.to_vec();
     whole[..HEADER].copy_from_slice(&header.to_bytes());
-    let code = message(whole.as_ptr(), into, options, size as u32, rcv_size, rcv_name, timeout);
+    let code = message_for(whom, whole.as_ptr(), into, options, size as u32, rcv_size, rcv_name, timeout);
     let came_back = options & RCV == 0 && matches!(code.plain(), Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED);
     if came_back && probe::buffer_writable(data, size) {
         // SAFETY: `size` bytes of the program's buffer, found writable: the message that comes back.

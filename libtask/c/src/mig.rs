@@ -9,14 +9,35 @@ use crate::memory;
 use crate::message::MsgHeader;
 use crate::process::{mach_reply_port, space};
 
-/// The reply port of a thread; given up when the thread ends.
-struct ReplyPort(Cell<u32>);
+/// A reply port of a thread; given up when the thread ends.
+pub(crate) struct ReplyPort(Cell<u32>);
 
 thread_local! {
-    static REPLY: ReplyPort = const { ReplyPort(Cell::new(0)) };
+    static REPLY: ReplyPort = const { ReplyPort::new() };
 }
 
 impl ReplyPort {
+    /// None yet.
+    pub(crate) const fn new() -> ReplyPort {
+        ReplyPort(Cell::new(0))
+    }
+    /// The port, made if there is none.
+    pub(crate) fn get_or(&self, make: extern "C" fn() -> u32) -> u32 {
+        if self.0.get() == 0 {
+            self.0.set(make());
+        }
+        self.0.get()
+    }
+    /// Gives the port up if it is this one.
+    pub(crate) fn give_up_if(&self, port: u32) {
+        if self.0.get() == port {
+            self.give_up();
+        }
+    }
+    /// The name means nothing any more.
+    pub(crate) fn forget(&self) {
+        self.0.set(0);
+    }
     fn give_up(&self) {
         let name = Name(self.0.replace(0));
         if name.is_valid()
@@ -36,18 +57,13 @@ impl Drop for ReplyPort {
 
 /// In a forked child the name means nothing.
 pub(crate) fn forget() {
-    let _ = REPLY.try_with(|reply| reply.0.set(0));
+    let _ = REPLY.try_with(ReplyPort::forget);
 }
 
 /// This thread's reply port, made when it is first asked for.
 #[unsafe(no_mangle)]
 extern "C" fn mig_get_reply_port() -> u32 {
-    REPLY.with(|reply| {
-        if reply.0.get() == 0 {
-            reply.0.set(mach_reply_port());
-        }
-        reply.0.get()
-    })
+    REPLY.with(|reply| reply.get_or(mach_reply_port))
 }
 
 /// The call has ended, and its port can serve the next one.
@@ -57,27 +73,7 @@ extern "C" fn mig_put_reply_port(_port: u32) {}
 /// The call has ended so that an answer may still come to the port: the next one gets another port.
 #[unsafe(no_mangle)]
 extern "C" fn mig_dealloc_reply_port(port: u32) {
-    REPLY.with(|reply| {
-        if reply.0.get() == port {
-            reply.give_up();
-        }
-    });
-}
-
-/// There are no special reply ports: a reply port serves.
-#[unsafe(no_mangle)]
-extern "C" fn mig_get_special_reply_port() -> u32 {
-    mig_get_reply_port()
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn mig_dealloc_special_reply_port(port: u32) {
-    mig_dealloc_reply_port(port);
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn thread_get_special_reply_port() -> u32 {
-    mach_reply_port()
+    REPLY.with(|reply| reply.give_up_if(port));
 }
 
 /// `NDR_record_t`: little-endian, ASCII, IEEE.

@@ -200,6 +200,7 @@ extern "C" fn after_fork_in_child() {
     sharing::after_fork(true);
     timer::after_fork(true);
     mig::forget();
+    crate::special::forget();
     task::forget();
     TASK.store(std::ptr::null_mut(), Ordering::Release);
     mach_task_self_.store(0, Ordering::Release);

@@ -1,6 +1,6 @@
 //! Sections 1.6 to 1.10: notifications, sets, calls, memory, tasks.
 
-use super::{Section, darwin, dialect, different, elsewhere, held, later};
+use super::{Section, darwin, dialect, different, elsewhere, held};
 
 pub(super) const NOTIFICATIONS: Section = Section {
     number: (1, 6),
@@ -114,10 +114,8 @@ pub(super) const TASKS: Section = Section {
             "Bootstrap: servers declared at run time, started on demand or again at once, with services of theirs",
             "the name server's tests (`declared`)",
         ),
-        later(
-            "mach_reply_port, thread_get_special_reply_port as calls of their own",
-            "with the C interface; libtask keeps a reply port per lane",
-        ),
+        elsewhere("Bootstrap: a subset and all that is in it die with its requestor", "the name server's tests (`names`, `declared`)"),
+        elsewhere("mach_reply_port, thread_get_special_reply_port as calls of their own", "umach-c's tests (`conformance-c.md`)"),
         dialect("3, O: the netname server", "the name server speaks the bootstrap interface"),
         held("The end of a task ends its whole space", &["s1_10_end_of_a_task_ends_its_space"]),
         elsewhere("X: a forked child has none of its parent's rights", "libtask's `fork_is_detected_and_the_parent_goes_on`"),

@@ -57,7 +57,11 @@ const OTHERS: &[(&str, &[&str])] = &[
             "bootstrap: servers_that_cannot_be_are_refused",
         ],
     ),
-    ("mach_reply_port, thread_get_special_reply_port as calls of their own", &["traps: self_traps_give_references"]),
+    ("Bootstrap: a subset and all that is in it die with its requestor", &["bootstrap: subset_dies_with_its_requestor"]),
+    (
+        "mach_reply_port, thread_get_special_reply_port as calls of their own",
+        &["traps: self_traps_give_references", "traps: special_reply_ports_belong_to_their_threads"],
+    ),
     ("X: a forked child has none of its parent's rights", &["traps: forked_child_is_a_task_of_its_own"]),
     ("thread_self, host_self give a new reference each call", &["traps: self_traps_give_references"]),
 ];
@@ -101,7 +105,6 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("MACH_RCV_IN_PROGRESS", "inside XNU's kernel only"),
     ("MACH_RCV_IN_PROGRESS_TIMED", "inside XNU's kernel only"),
     ("MACH_SEND_INVALID_NOTIFY", "another dialect's; XNU gives it no longer"),
-    ("MACH_RCV_INVALID_NOTIFY", "another dialect's; XNU gives it no longer"),
     ("MACH_RCV_PORT_DIED", "another dialect's; XNU gives it no longer"),
     ("MACH_RCV_IN_SET", "another dialect's; XNU gives it no longer"),
     ("MACH_RCV_INVALID_TYPE", "another dialect's; XNU gives it no longer"),

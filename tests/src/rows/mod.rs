@@ -24,8 +24,6 @@ pub enum Status {
     DarwinOnly(&'static str),
     /// Held, by tests outside of the conformance suite.
     Elsewhere(&'static str),
-    /// In scope of a later issue.
-    Later(&'static str),
 }
 
 /// One fact.
@@ -86,10 +84,6 @@ const fn elsewhere(text: &'static str, tests: &'static str) -> Row {
     Row { text, status: Status::Elsewhere(tests), tests: &[] }
 }
 
-const fn later(text: &'static str, why: &'static str) -> Row {
-    Row { text, status: Status::Later(why), tests: &[] }
-}
-
 /// All rows with their section's number.
 pub fn rows() -> impl Iterator<Item = ((u32, u32), &'static Row)> {
     SECTIONS.iter().flat_map(|section| section.rows.iter().map(|row| (section.number, row)))
@@ -102,7 +96,7 @@ pub fn conformance_table() -> String {
         "# Conformance\n\nWhat Mach promises and the test that holds it here. Tests are functions of the `conformance` test binary of `umach-tests`; each runs \
          once per mode ({modes}). Dialects: 3 CMU Mach 3.0, G GNU Mach, O OSF MK, X XNU; where they differ, umach follows X.\n\n\
          {all} rows: {held} held, {elsewhere} held by tests of another package, {different} deliberately different, {dialect} another dialect's, \
-         {darwin} of use on Darwin only, {later} left to a later issue.\n",
+         {darwin} of use on Darwin only.\n",
         modes = crate::Mode::ALL.iter().map(|mode| mode.name()).collect::<Vec<_>>().join(", "),
         all = rows().count(),
         held = count(|status| matches!(status, Status::Held)),
@@ -110,7 +104,6 @@ pub fn conformance_table() -> String {
         different = count(|status| matches!(status, Status::Different(_))),
         dialect = count(|status| matches!(status, Status::OtherDialect(_))),
         darwin = count(|status| matches!(status, Status::DarwinOnly(_))),
-        later = count(|status| matches!(status, Status::Later(_))),
     );
     for Section { number: (major, minor), title, rows } in SECTIONS {
         out.push_str(&format!("\n## {major}.{minor} {title}\n\n| fact | here | tests |\n|---|---|---|\n"));
@@ -121,7 +114,6 @@ pub fn conformance_table() -> String {
                 Status::OtherDialect(instead) => format!("another dialect: {instead}"),
                 Status::DarwinOnly(here) => format!("Darwin only: {here}"),
                 Status::Elsewhere(place) => format!("held by {place}"),
-                Status::Later(why) => format!("later: {why}"),
             };
             let tests = row.tests.iter().map(|test| format!("`{test}`")).collect::<Vec<_>>().join(", ");
             out.push_str(&format!("| {} | {} | {tests} |\n", row.text.replace('|', "\\|"), here.replace('|', "\\|")));

@@ -45,6 +45,8 @@ kern_return_t bootstrap_check_in2(mach_port_t bp, const char *service_name, mach
 kern_return_t bootstrap_look_up(mach_port_t bp, const char *service_name, mach_port_t *sp);
 kern_return_t bootstrap_look_up2(mach_port_t bp, const char *service_name, mach_port_t *sp, pid_t target_pid, uint64_t flags);
 kern_return_t bootstrap_subset(mach_port_t bp, mach_port_t requestor_port, mach_port_t *subset_port);
+kern_return_t bootstrap_status(mach_port_t bp, const char *service_name, bootstrap_status_t *service_active);
+kern_return_t bootstrap_unprivileged(mach_port_t bp, mach_port_t *unpriv_port);
 const char *bootstrap_strerror(kern_return_t r);
 
 #ifdef __cplusplus

@@ -17,13 +17,14 @@ typedef struct {
 static int who_serves(mach_port_t service)
 {
     who_message m;
-    mach_port_t reply = mig_get_reply_port();
+    mach_port_t reply = mig_get_special_reply_port();
     memset(&m, 0, sizeof m);
     m.header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE);
     m.header.msgh_remote_port = service;
     m.header.msgh_local_port = reply;
     m.header.msgh_id = WHO;
-    kern_return_t code = mach_msg(&m.header, MACH_SEND_MSG | MACH_RCV_MSG | MACH_RCV_TIMEOUT, sizeof m.header, sizeof m, reply, 20000, MACH_PORT_NULL);
+    kern_return_t code = mach_msg(&m.header, MACH_SEND_MSG | MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_SEND_SYNC_OVERRIDE | MACH_RCV_SYNC_WAIT, sizeof m.header, sizeof m,
+                                  reply, 20000, MACH_PORT_NULL);
     if (code != KERN_SUCCESS) {
         printf("%s: a service did not answer: %#x\n", check_case, (unsigned)code);
         check_failures++;
@@ -185,6 +186,46 @@ static void declaration_dies_with_its_declarer(void)
     close(started[1]);
 }
 
+static void subset_dies_with_its_requestor(void)
+{
+    mach_port_t requestor = new_port_with_send(), subset = MACH_PORT_NULL, below = MACH_PORT_NULL, server = MACH_PORT_NULL, service = MACH_PORT_NULL;
+    mach_port_t found = MACH_PORT_NULL, dead = new_dead_port();
+    bootstrap_status_t status = -1;
+    OK(bootstrap_subset(bootstrap_port, requestor, &subset));
+    EXPECT(refs(requestor, MACH_PORT_RIGHT_SEND), 1);
+    OK(bootstrap_subset(subset, mach_task_self(), &below));
+    OK(bootstrap_create_server(subset, command("serve"), geteuid(), TRUE, &server));
+    OK(bootstrap_create_service(server, "org.umach.test.inner", &service));
+    OK(bootstrap_status(below, "org.umach.test.inner", &status));
+    EXPECT(status, BOOTSTRAP_STATUS_ON_DEMAND);
+    EXPECT_CODE(bootstrap_status(bootstrap_port, "org.umach.test.inner", &status), BOOTSTRAP_UNKNOWN_SERVICE);
+    int pid = who_serves(service);
+    OK(bootstrap_status(below, "org.umach.test.inner", &status));
+    EXPECT(status, BOOTSTRAP_STATUS_ACTIVE);
+    /* A server port is no more than a bootstrap port to whom its server says so. */
+    OK(bootstrap_unprivileged(server, &found));
+    EXPECT(found, subset);
+    let_go(found);
+    OK(mach_port_destroy(mach_task_self(), requestor));
+    for (int n = 0; n < 4000 && kill(pid, 0) == 0; n++)
+        usleep(5000);
+    TRUE_THAT(kill(pid, 0) != 0);
+    mach_port_t all[] = {subset, below, server, service};
+    for (size_t n = 0; n < COUNT(all); n++) {
+        for (int tries = 0; tries < 4000 && type_of(all[n]) != MACH_PORT_TYPE_DEAD_NAME; tries++)
+            usleep(5000);
+        EXPECT(type_of(all[n]), MACH_PORT_TYPE_DEAD_NAME);
+        let_go(all[n]);
+    }
+    EXPECT_CODE(bootstrap_subset(bootstrap_port, dead, &subset), KERN_INVALID_CAPABILITY);
+    EXPECT_CODE(bootstrap_subset(bootstrap_port, NOTHING, &subset), KERN_INVALID_NAME);
+    /* With none it lives as long as it is held. */
+    OK(bootstrap_subset(bootstrap_port, MACH_PORT_NULL, &subset));
+    EXPECT_CODE(bootstrap_look_up(subset, "org.umach.test.inner", &found), BOOTSTRAP_UNKNOWN_SERVICE);
+    let_go(subset);
+    let_go(dead);
+}
+
 static void servers_that_cannot_be_are_refused(void)
 {
     mach_port_t server = MACH_PORT_NULL, many[17];
@@ -219,7 +260,7 @@ int main(int argc, char **argv)
 {
     static const check_t cases[] = {CASE(first_message_starts_a_declared_server), CASE(server_that_dies_is_started_again),
                                     CASE(server_port_is_the_privilege), CASE(declaration_dies_with_its_declarer),
-                                    CASE(servers_that_cannot_be_are_refused)};
+                                    CASE(subset_dies_with_its_requestor), CASE(servers_that_cannot_be_are_refused)};
     if (argc > 1 && strcmp(argv[1], "serve") == 0)
         return serve();
     return check_all(cases, COUNT(cases));

@@ -157,7 +157,7 @@ static void options_of_darwin_are_taken(void)
     static const mach_msg_option_t sending[] = {MACH_SEND_OVERRIDE,       MACH_SEND_FILTER_NONFATAL, MACH_SEND_TRAILER,
                                                 MACH_SEND_NOIMPORTANCE,   MACH_SEND_SYNC_OVERRIDE,   MACH_SEND_PROPAGATE_QOS,
                                                 MACH_MSG_STRICT_REPLY,    MACH_SEND_SYNC_BOOTSTRAP_CHECKIN};
-    static const mach_msg_option_t receiving[] = {MACH_MSG_STRICT_REPLY, MACH_RCV_VOUCHER, MACH_RCV_SYNC_WAIT, MACH_RCV_SYNC_PEEK};
+    static const mach_msg_option_t receiving[] = {MACH_MSG_STRICT_REPLY, MACH_RCV_VOUCHER, MACH_RCV_SYNC_PEEK};
     mach_port_t name = new_port_with_send();
     any_message m;
     for (unsigned n = 0; n < COUNT(sending); n++) {

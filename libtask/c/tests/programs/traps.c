@@ -37,6 +37,80 @@ static void self_traps_give_references(void)
     EXPECT_CODE(thread_switch(MACH_PORT_NULL, 99, 0), KERN_INVALID_ARGUMENT);
 }
 
+static mach_msg_return_t receive_in_step(any_message *m, mach_port_t port, mach_port_t whom)
+{
+    return mach_msg(&m->header, MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_SYNC_WAIT, 0, sizeof *m, port, 0, whom);
+}
+
+static void *special_thread(void *ports)
+{
+    mach_port_t *three = ports;
+    any_message m;
+    /* Another thread's. */
+    EXPECT_CODE(receive_in_step(&m, three[0], three[1]), MACH_RCV_INVALID_NOTIFY);
+    three[2] = thread_get_special_reply_port();
+    three[0] = mig_get_special_reply_port();
+    EXPECT(mig_get_special_reply_port(), three[0]);
+    TRUE_THAT(three[0] != three[2] && three[0] != mig_get_reply_port());
+    return NULL;
+}
+
+static void special_reply_ports_belong_to_their_threads(void)
+{
+    mach_port_t first = thread_get_special_reply_port(), special = thread_get_special_reply_port();
+    mach_port_t plain = new_port_with_send(), dead = new_dead_port(), three[3] = {special, plain, MACH_PORT_NULL}, moved = MACH_PORT_NULL;
+    mach_msg_type_name_t kind = 0;
+    any_message m;
+    pthread_t thread;
+    TRUE_THAT(first != special);
+    EXPECT(type_of(first), MACH_PORT_TYPE_RECEIVE);
+    EXPECT(type_of(special), MACH_PORT_TYPE_RECEIVE);
+    EXPECT_CODE(mach_port_deallocate(mach_task_self(), special), KERN_INVALID_RIGHT);
+    /* It stays where it is, also one that is the thread's no longer. */
+    EXPECT_CODE(mach_port_extract_right(mach_task_self(), special, MACH_MSG_TYPE_MOVE_RECEIVE, &moved, &kind), KERN_INVALID_CAPABILITY);
+    start_complex(&m, plain, MACH_MSG_TYPE_COPY_SEND, sizeof m.port, 1);
+    m.port.port.name = first;
+    m.port.port.disposition = MACH_MSG_TYPE_MOVE_RECEIVE;
+    EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_RIGHT);
+    EXPECT(type_of(first), MACH_PORT_TYPE_RECEIVE);
+
+    start_message(&m, special, MACH_MSG_TYPE_MAKE_SEND_ONCE, 24, 5);
+    OK(send_it(&m));
+    EXPECT_CODE(receive_in_step(&m, first, plain), MACH_RCV_INVALID_NOTIFY);
+    EXPECT_CODE(receive_in_step(&m, plain, plain), MACH_RCV_INVALID_NOTIFY);
+    EXPECT_CODE(receive_in_step(&m, special, MACH_PORT_NULL), MACH_RCV_INVALID_NOTIFY);
+    EXPECT_CODE(receive_in_step(&m, special, MACH_PORT_DEAD), MACH_RCV_INVALID_NOTIFY);
+    EXPECT_CODE(receive_in_step(&m, NOTHING, plain), MACH_RCV_INVALID_NAME);
+    OK(receive_in_step(&m, special, plain));
+    EXPECT(m.header.msgh_id, 5);
+    EXPECT_CODE(receive_in_step(&m, special, dead), MACH_RCV_TIMED_OUT);
+    EXPECT_CODE(receive_in_step(&m, special, NOTHING), MACH_RCV_TIMED_OUT);
+    /* A receive that is refused does not stop the send before it. */
+    start_message(&m, plain, MACH_MSG_TYPE_COPY_SEND, 24, 6);
+    EXPECT_CODE(mach_msg(&m.header, MACH_SEND_MSG | MACH_RCV_MSG | MACH_RCV_SYNC_WAIT, 24, sizeof m, first, 0, plain), MACH_RCV_INVALID_NOTIFY);
+    OK(receive_it(&m, plain));
+    EXPECT(m.header.msgh_id, 6);
+    /* A call in which the send says for whom the thread waits. */
+    start_message(&m, special, MACH_MSG_TYPE_MAKE_SEND_ONCE, 24, 7);
+    OK(mach_msg(&m.header, MACH_SEND_MSG | MACH_RCV_MSG | MACH_RCV_SYNC_WAIT | MACH_SEND_SYNC_OVERRIDE, 24, sizeof m, special, 0, 0));
+    EXPECT(m.header.msgh_id, 7);
+
+    pthread_create(&thread, NULL, special_thread, three);
+    pthread_join(thread, NULL);
+    /* The stubs' own went with its thread; what the program asked for is the program's. */
+    EXPECT(type_of(three[0]), MACH_PORT_TYPE_NONE);
+    EXPECT(type_of(three[2]), MACH_PORT_TYPE_RECEIVE);
+    drop_port(three[2]);
+    mach_port_t stub = mig_get_special_reply_port();
+    mig_dealloc_special_reply_port(stub);
+    EXPECT(type_of(stub), MACH_PORT_TYPE_NONE);
+    TRUE_THAT(mig_get_special_reply_port() != stub);
+    OK(mach_port_destroy(mach_task_self(), special));
+    drop_port(first);
+    OK(mach_port_destroy(mach_task_self(), plain));
+    OK(mach_port_deallocate(mach_task_self(), dead));
+}
+
 static void *other_thread(void *unused)
 {
     (void)unused;
@@ -300,7 +374,7 @@ static void end_of_a_task_ends_its_space(void)
     drop_port(counted);
 }
 
-CHECK_MAIN(CASE(own_ports_are_there_before_main), CASE(self_traps_give_references), CASE(threads_have_ports_of_their_own),
+CHECK_MAIN(CASE(own_ports_are_there_before_main), CASE(self_traps_give_references), CASE(special_reply_ports_belong_to_their_threads), CASE(threads_have_ports_of_their_own),
            CASE(special_ports_are_got_and_set), CASE(processes_have_tasks), CASE(task_is_described), CASE(host_is_described), CASE(clock_goes),
            CASE(timers_fire), CASE(names_are_found), CASE(codes_have_words), CASE(forked_child_is_a_task_of_its_own),
            CASE(end_of_a_task_ends_its_space))

@@ -112,7 +112,15 @@ impl Names {
     /// Makes a private name space that falls back to this one and gives its bootstrap port. It ends, with the names in it, when the last right
     /// to that port is gone.
     pub fn subset(&self) -> Result<SendRight> {
-        done("subset", None, self.server.subset()).map(SendRight::untyped)
+        done("subset", None, self.server.subset(None)).map(SendRight::untyped)
+    }
+    /// The same, and it also ends when the port of `requestor` dies, whoever still holds a right to it: its names are gone, and the servers that were declared in it.
+    pub fn subset_of<I: ?Sized>(&self, requestor: SendRight<I>) -> Result<SendRight> {
+        done("subset", None, self.server.subset(Some(requestor.untyped()))).map(SendRight::untyped)
+    }
+    /// The bootstrap port for those who should see this name space and may do no more: where this is a server port, the one that it was declared through.
+    pub fn unprivileged(&self) -> Result<SendRight> {
+        done("find the bootstrap port", None, self.server.unprivileged()).map(SendRight::untyped)
     }
 }
 

@@ -36,9 +36,9 @@ pub trait NameSpace {
     #[id(5)]
     #[queue = 1024]
     fn watch(&mut self, only: Option<&str>, caller: &Caller, events: Sink<Event>) -> Result<(), Refusal>;
-    /// Makes a private name space that falls back to this one. It ends with the last right to it.
+    /// Makes a private name space that falls back to this one. It ends with the last right to it; or, with all that is in it, when `requestor` dies.
     #[id(6)]
-    fn subset(&mut self, caller: &Caller) -> Result<SendRight<dyn NameSpace>, Refusal>;
+    fn subset(&mut self, requestor: Option<SendRight>, caller: &Caller) -> Result<SendRight<dyn NameSpace>, Refusal>;
     /// Declares a server: a command to be started when one of its services is needed. Gives its *server port*, a bootstrap port to this name space with which services
     /// are made and checked in; the started process has it as its own. The server ends when nobody holds it and nothing of the server runs.
     #[id(7)]
@@ -49,6 +49,9 @@ pub trait NameSpace {
     /// On a server port: ends the server at once. Its names are gone, and its process is killed.
     #[id(9)]
     fn undo_server(&mut self, caller: &Caller) -> Result<(), Refusal>;
+    /// The bootstrap port that goes with this: of a server port, the one that it was declared through; else this one.
+    #[id(10)]
+    fn unprivileged(&mut self, caller: &Caller) -> Result<SendRight<dyn NameSpace>, Refusal>;
 }
 
 /// Who starts a name server.

@@ -24,7 +24,7 @@
 //!
 //! Time is passed in, as the time since the server started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use umach_name_api::protocol::Kind;
@@ -100,6 +100,9 @@ enum Reason {
     JobEnded,
 }
 
+/// How many tasks that check in during a start are remembered.
+const EARLY: usize = 16;
+
 /// One job. `R` is the receive right of a service.
 #[derive(Debug)]
 pub struct Job<R> {
@@ -107,8 +110,8 @@ pub struct Job<R> {
     pub config: JobConfig,
     services: BTreeMap<ServiceId, Service<R>>,
     child: Option<Child>,
-    /// A start was asked for and not reported yet.
-    starting: bool,
+    /// A start was asked for and not reported yet: the tasks that have checked in since. The child can be quicker than the report.
+    starting: Option<VecDeque<u64>>,
     /// The child, started again without a message, must have checked something in by then.
     check_in_by: Option<Duration>,
     /// No start before.
@@ -128,7 +131,7 @@ impl<R> Job<R> {
             config,
             services: BTreeMap::new(),
             child: None,
-            starting: false,
+            starting: None,
             check_in_by: None,
             not_before: None,
             failures: 0,
@@ -167,11 +170,11 @@ impl<R> Job<R> {
     }
     /// A process of it runs, or a service of it is served.
     pub fn is_active(&self) -> bool {
-        self.starting || self.child.is_some() || self.services.values().any(|service| matches!(service.port, Port::Out(_)))
+        self.is_running() || self.services.values().any(|service| matches!(service.port, Port::Out(_)))
     }
     /// Whether a process of it runs, or will in a moment.
     pub fn is_running(&self) -> bool {
-        self.starting || self.child.is_some()
+        self.starting.is_some() || self.child.is_some()
     }
     /// Whether it has ever been active and has something to be active for.
     pub fn is_useful(&self) -> bool {
@@ -182,6 +185,7 @@ impl<R> Job<R> {
         match (self.server(id), &self.child, self.not_before) {
             (Some(who), ..) => (Kind::Active, who.pid, String::new()),
             (None, Some(child), _) if !child.checked_in => (Kind::Starting, child.pid, self.detail.clone()),
+            (None, None, _) if self.starting.is_some() => (Kind::Starting, 0, self.detail.clone()),
             (None, _, Some(at)) => {
                 let detail = format!("{}; next start in {:?} at the earliest", self.detail, round(at.saturating_sub(now)));
                 (Kind::BackingOff, 0, detail)
@@ -201,12 +205,12 @@ impl<R> Job<R> {
     }
     /// The command was spawned as task `task`.
     pub fn started(&mut self, task: u64, pid: u32, now: Duration, steps: &mut Vec<Step>) {
-        self.starting = false;
+        let checked_in = self.starting.take().is_some_and(|early| early.contains(&task));
         self.begun = true;
-        self.child = Some(Child { task, pid, since: now, checked_in: false, killed: None });
+        self.child = Some(Child { task, pid, since: now, checked_in, killed: None });
         let by = now + self.config.check_in_within;
         let awaited = self.services.values_mut().filter_map(|service| service.check_in_by.as_mut());
-        if awaited.map(|deadline| *deadline = by).count() == 0 {
+        if awaited.map(|deadline| *deadline = by).count() == 0 && !checked_in {
             self.check_in_by = Some(by);
         }
         if self.ended {
@@ -216,7 +220,7 @@ impl<R> Job<R> {
     }
     /// The command could not be spawned.
     pub fn start_failed(&mut self, why: String, now: Duration, steps: &mut Vec<Step>) {
-        self.starting = false;
+        self.starting = None;
         self.forget_deadlines();
         self.detail = why;
         self.fail(now);
@@ -237,6 +241,12 @@ impl<R> Job<R> {
         self.begun = true;
         if let Some(child) = self.child.as_mut().filter(|child| child.task == who.task) {
             child.checked_in = true;
+        }
+        if let Some(early) = &mut self.starting {
+            if early.len() == EARLY {
+                early.pop_front();
+            }
+            early.push_back(who.task);
         }
         self.settle(steps);
         Ok(right)
@@ -320,7 +330,7 @@ impl<R> Job<R> {
     }
     fn start(&mut self, steps: &mut Vec<Step>) {
         if !self.is_running() {
-            self.starting = true;
+            self.starting = Some(VecDeque::new());
             steps.push(Step::Start);
         }
     }

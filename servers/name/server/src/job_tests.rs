@@ -275,3 +275,40 @@ fn job_that_is_over_kills_its_process_once_and_starts_nothing() {
     job.tick(MS(120_000), &mut steps);
     assert_eq!((drain(&mut steps), job.is_active()), (vec![], false));
 }
+
+#[test]
+fn child_that_checks_in_before_its_start_is_reported_has_done_its_work() {
+    let (mut service, mut steps) = service();
+    service.demanded(A, MS(0), &mut steps);
+    assert_eq!(service.describe(A, MS(0)).0, Kind::Starting);
+    let right = service.check_in(A, who(7), &mut steps).unwrap();
+    service.returned(A, right, &mut steps);
+    service.started(7, 7, MS(1), &mut steps);
+    assert_eq!(service.deadline(), None, "it need not do so again");
+    service.child_ended(clean(), MS(2), &mut steps);
+    assert_eq!((service.failures, service.deadline()), (0, Some(MS(102))), "it left on purpose");
+    // Somebody else's check-in during a start is not the child's.
+    service.tick(MS(102), &mut steps);
+    service.demanded(A, MS(102), &mut steps);
+    let right = service.check_in(A, who(99), &mut steps).unwrap();
+    service.returned(A, right, &mut steps);
+    service.started(8, 8, MS(103), &mut steps);
+    service.child_ended(clean(), MS(104), &mut steps);
+    assert_eq!(service.failures, 1);
+}
+
+#[test]
+fn start_that_is_not_reported_is_the_only_one() {
+    let (mut service, mut steps) = service();
+    service.demanded(A, MS(0), &mut steps);
+    drain(&mut steps);
+    for at in [5_000, 10_000, 15_000] {
+        service.tick(MS(at), &mut steps);
+        service.demanded(A, MS(at), &mut steps);
+        assert_eq!(drain(&mut steps), [LISTEN, IGNORE], "at {at}");
+    }
+    service.end(&mut steps);
+    assert!(service.is_running());
+    service.started(7, 7, MS(15_000), &mut steps);
+    assert_eq!(drain(&mut steps), [Step::Kill], "it comes too late");
+}

@@ -4,7 +4,7 @@
 //!
 //! *Name spaces* form a tree. The root holds the configured services; a subset holds what was registered through its own bootstrap port, hides
 //! an equal name further up, and falls back to its parent for the rest. A subset ends when nobody can send to its bootstrap port
-//! any more and no subset of it and no server that was declared in it is left.
+//! any more and no subset of it and no server that was declared in it is left; or, with all that is in it, when its *requestor* dies, a port that its maker named.
 //!
 //! *Services* are names that belong to jobs ([`jobs`]).
 //!
@@ -71,6 +71,10 @@ struct Space {
     users: u32,
     /// Nobody can send to its bootstrap port.
     closed: bool,
+    /// It was taken away from who may still hold its bootstrap port: no names, and none to come.
+    dead: bool,
+    /// The port with which it dies.
+    requestor: Option<Key>,
     maker: Who,
     names: BTreeMap<String, Binding>,
 }
@@ -79,6 +83,7 @@ struct Space {
 enum Use {
     Name(SpaceId, String),
     Watch(WatchId),
+    Requestor(SpaceId),
 }
 
 #[derive(Debug)]
@@ -136,7 +141,16 @@ fn refuse<T>(code: Code, reason: String) -> Answer<T> {
 impl<S, R> Registry<S, R> {
     /// An empty root.
     pub fn new(limits: Limits, policy: Policy) -> Registry<S, R> {
-        let root = Space { parent: None, depth: 0, users: 0, closed: false, maker: Who::default(), names: BTreeMap::new() };
+        let root = Space {
+            parent: None,
+            depth: 0,
+            users: 0,
+            closed: false,
+            dead: false,
+            requestor: None,
+            maker: Who::default(),
+            names: BTreeMap::new(),
+        };
         Registry {
             limits,
             policy,
@@ -327,7 +341,7 @@ impl<S, R> Registry<S, R> {
     }
     /// Makes a subset of `space`.
     pub fn subset(&mut self, space: SpaceId, who: Who) -> Answer<SpaceId> {
-        let Some(depth) = self.spaces.get(&space).map(|space| space.depth + 1) else {
+        let Some(depth) = self.spaces.get(&space).filter(|space| !space.dead).map(|space| space.depth + 1) else {
             return refuse(Code::BOOTSTRAP_UNKNOWN_SERVICE, "the name space has ended".into());
         };
         if depth > self.limits.depth {
@@ -338,10 +352,20 @@ impl<S, R> Registry<S, R> {
         }
         self.last_id += 1;
         let id = SpaceId(self.last_id);
-        self.spaces.insert(id, Space { parent: Some(space), depth, users: 0, closed: false, maker: who, names: BTreeMap::new() });
+        self.spaces.insert(
+            id,
+            Space { parent: Some(space), depth, users: 0, closed: false, dead: false, requestor: None, maker: who, names: BTreeMap::new() },
+        );
         self.spaces.get_mut(&space).expect("looked up above").users += 1;
         self.charge(who, |usage| usage.subsets += 1);
         Ok(id)
+    }
+
+    /// Makes a subset die with this port; `right` as in [`Registry::register`].
+    pub fn set_requestor(&mut self, space: SpaceId, key: Key, right: impl FnOnce() -> Answer<S>) -> Answer<()> {
+        self.attach(key, Use::Requestor(space), right)?;
+        self.spaces.get_mut(&space).expect("just made").requestor = Some(key);
+        Ok(())
     }
 
     // What the kernel tells.
@@ -354,6 +378,7 @@ impl<S, R> Registry<S, R> {
             match one {
                 Use::Name(space, name) => self.unbind(space, &name, fx),
                 Use::Watch(id) => self.end_watch(id),
+                Use::Requestor(id) => self.kill_space(id, fx),
             }
         }
     }
@@ -361,6 +386,20 @@ impl<S, R> Registry<S, R> {
     pub fn space_ended(&mut self, id: SpaceId, fx: &mut Vec<Effect>) {
         if let Some(space) = self.spaces.get_mut(&id).filter(|_| id != ROOT) {
             space.closed = true;
+            self.forget_space(id, fx);
+        }
+    }
+    /// The requestor of a subset is dead: so is the subset, with its subsets and all that is in them.
+    fn kill_space(&mut self, id: SpaceId, fx: &mut Vec<Effect>) {
+        let is_below = |one: SpaceId| self.path(one).any(|(above, _)| above == id);
+        let mut below: Vec<SpaceId> = self.spaces.keys().copied().filter(|one| is_below(*one)).collect();
+        // The deepest first: an end may be that of the spaces above, too.
+        below.sort_by_key(|one| std::cmp::Reverse(self.spaces[one].depth));
+        for id in below {
+            let Some(space) = self.spaces.get_mut(&id).filter(|space| !space.dead) else { continue };
+            (space.closed, space.dead) = (true, true);
+            self.servers_of(id).into_iter().for_each(|server| self.undo_server(server, fx));
+            self.empty_space(id, fx);
             self.forget_space(id, fx);
         }
     }
@@ -374,15 +413,26 @@ impl<S, R> Registry<S, R> {
         if !self.spaces.get(&id).is_some_and(|space| space.closed && space.users == 0) {
             return;
         }
-        let watches: Vec<WatchId> = self.watches.iter().filter(|(_, watch)| watch.space == id).map(|(id, _)| *id).collect();
-        watches.into_iter().for_each(|watch| self.end_watch(watch));
-        let names: Vec<String> = self.spaces[&id].names.keys().cloned().collect();
-        names.iter().for_each(|name| self.unbind(id, name, fx));
+        self.empty_space(id, fx);
         let space = self.spaces.remove(&id).expect("looked up above");
         self.charge(space.maker, |usage| usage.subsets -= 1);
-        fx.push(Effect::SpaceGone(id));
         // No deeper than subsets may be nested.
         self.release_space(space.parent.expect("only the root has none"), fx);
+    }
+
+    /// Ends the watches, the names and the bootstrap port of a space that is over.
+    fn empty_space(&mut self, id: SpaceId, fx: &mut Vec<Effect>) {
+        // It may have been undone with the last server that was in it.
+        let Some(space) = self.spaces.get_mut(&id) else { return };
+        let requestor = space.requestor.take();
+        let names: Vec<String> = space.names.keys().cloned().collect();
+        if let Some(key) = requestor {
+            self.detach(key, &Use::Requestor(id));
+        }
+        let watches: Vec<WatchId> = self.watches.iter().filter(|(_, watch)| watch.space == id).map(|(id, _)| *id).collect();
+        watches.into_iter().for_each(|watch| self.end_watch(watch));
+        names.iter().for_each(|name| self.unbind(id, name, fx));
+        fx.push(Effect::SpaceGone(id));
     }
 
     // Parts.
@@ -400,7 +450,7 @@ impl<S, R> Registry<S, R> {
     }
     fn check_publish(&self, space: SpaceId, name: &str, who: Who, right: Right) -> Answer<()> {
         check_name(name).map_err(|bad| Refusal::new(Code::KERN_INVALID_ARGUMENT, bad.to_string()))?;
-        if !self.spaces.contains_key(&space) {
+        if self.spaces.get(&space).is_none_or(|space| space.dead) {
             return refuse(Code::BOOTSTRAP_UNKNOWN_SERVICE, "the name space has ended".into());
         }
         if space == ROOT && !self.policy.allows(right, name, who.uid) {
@@ -518,6 +568,12 @@ impl<S, R> Registry<S, R> {
                 }
                 None if id == ROOT => {}
                 None => return Err(format!("{id:?} has no parent")),
+            }
+            if let Some(key) = space.requestor {
+                uses.entry(key).or_default().insert(Use::Requestor(id));
+            }
+            if space.dead && !(space.closed && space.names.is_empty() && space.requestor.is_none()) {
+                return Err(format!("{id:?} is dead and not empty"));
             }
             for (name, binding) in &space.names {
                 let payer = match binding {

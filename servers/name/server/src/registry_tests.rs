@@ -420,6 +420,61 @@ fn server_keeps_its_subset_and_its_subset_keeps_no_server() {
 }
 
 #[test]
+fn subset_dies_with_its_requestor_and_takes_along_what_is_in_it() {
+    let mut registry = declaring();
+    let mut fx = Vec::new();
+    let outer = registry.watch(ROOT, None, 6, who(2), || Ok("watcher")).unwrap();
+    let subset = registry.subset(ROOT, who(1)).unwrap();
+    registry.set_requestor(subset, 50, || Ok("requestor")).unwrap();
+    let below = registry.subset(subset, who(2)).unwrap();
+    register(&mut registry, subset, "a", 3, "r").unwrap();
+    register(&mut registry, below, "b", 4, "r").unwrap();
+    registry.watch(below, None, 5, who(1), || Ok("w")).unwrap();
+    let idle = registry.create_server(below, spec(1), who(1)).unwrap();
+    let busy = registry.create_server(subset, spec(1), who(1)).unwrap();
+    let id = service(&mut registry, busy, "svc", 8).unwrap();
+    registry.service_demanded(id, NOW, &mut fx);
+    registry.job_started(busy, Ok((7, 7)), NOW, &mut fx);
+    fx.clear();
+    registry.port_died(50, &mut fx);
+    registry.check().unwrap();
+    // Whoever watched is told no more: the watch is over.
+    assert_eq!(
+        fx,
+        [
+            Effect::ServerGone(idle),
+            Effect::SpaceGone(below),
+            Effect::Job(busy, Step::Kill),
+            Effect::ServiceGone(8),
+            Effect::SpaceGone(subset),
+        ]
+    );
+    assert!(registry.watcher(outer).is_some());
+    for space in [subset, below] {
+        assert!(names(&registry, space).is_empty());
+        assert_eq!(code(register(&mut registry, space, "c", 9, "r")), Code::BOOTSTRAP_UNKNOWN_SERVICE);
+        assert_eq!(code(registry.subset(space, who(1))), Code::BOOTSTRAP_UNKNOWN_SERVICE);
+    }
+    // Until the process of a server in it is reaped it is charged, with nothing in it.
+    fx.clear();
+    registry.job_ended(busy, crashed(), NOW, &mut fx);
+    assert_eq!(fx, [Effect::ServerGone(busy), Effect::SpaceGone(subset)]);
+    assert_eq!((registry.spaces.len(), registry.usage.get(&1)), (1, None));
+    // One that ends before its requestor lets go of it.
+    let subset = registry.subset(ROOT, who(1)).unwrap();
+    registry.set_requestor(subset, 50, || Ok("requestor")).unwrap();
+    registry.space_ended(subset, &mut fx);
+    registry.check().unwrap();
+    registry.port_died(50, &mut fx);
+    // A requestor that is dead when it is named.
+    let subset = registry.subset(ROOT, who(1)).unwrap();
+    let dead = || refuse(Code::KERN_INVALID_CAPABILITY, "dead".into());
+    assert_eq!(code(registry.set_requestor(subset, 51, dead)), Code::KERN_INVALID_CAPABILITY);
+    registry.space_ended(subset, &mut fx);
+    registry.check().unwrap();
+}
+
+#[test]
 fn servers_of_others_bad_commands_and_too_many_are_refused() {
     let mut registry = declaring();
     registry.limits = Limits { servers: 2, user_servers: 3, services: 2, names: 3, ..Limits::default() };
@@ -489,7 +544,14 @@ fn random_walk_keeps_the_invariants_and_ends_empty() {
             (4, ..) => registry.port_died(key, &mut fx),
             (5, ..) => watches.extend(registry.watch(space, Some(name).filter(|_| key > 5), key, user, || Ok("w"))),
             (6, ..) if !watches.is_empty() => registry.end_watch(watches.swap_remove(random(watches.len()))),
-            (7, ..) => spaces.extend(registry.subset(space, user)),
+            (7, ..) => {
+                if let Ok(made) = registry.subset(space, user) {
+                    spaces.push(made);
+                    if key > 5 {
+                        drop(registry.set_requestor(made, key, || Ok("q")));
+                    }
+                }
+            }
             _ => registry.space_ended(space, &mut fx),
         }
         let mut started = Vec::new();

@@ -71,14 +71,18 @@ impl NameSpace for Requests<'_> {
         };
         told(caller, watch())
     }
-    fn subset(&mut self, caller: &Caller) -> Answer<SendRight<dyn NameSpace>> {
-        told(caller, self.server.subset(self.space, who(caller)))
+    fn subset(&mut self, requestor: Option<SendRight>, caller: &Caller) -> Answer<SendRight<dyn NameSpace>> {
+        told(caller, self.server.subset(self.space, requestor, who(caller)))
     }
     fn create_server(&mut self, spec: ServerSpec, caller: &Caller) -> Answer<SendRight<dyn NameSpace>> {
         told(caller, self.server.create_server(self.space, spec, who(caller)))
     }
     fn create_service(&mut self, name: &str, caller: &Caller) -> Answer<SendRight> {
         told(caller, self.own_job().and_then(|job| self.server.create_service(job, name, who(caller))))
+    }
+    fn unprivileged(&mut self, caller: &Caller) -> Answer<SendRight<dyn NameSpace>> {
+        let space = self.job.map_or(Ok(self.space), |job| self.server.registry.open_space_of(job));
+        told(caller, space.and_then(|space| self.server.right_to(space)))
     }
     fn undo_server(&mut self, caller: &Caller) -> Answer<()> {
         told(caller, self.own_job().map(|job| self.server.registry.undo_server(job, &mut self.server.effects)))
@@ -106,8 +110,16 @@ impl Server {
         }
     }
 
-    fn subset(&mut self, space: SpaceId, who: Who) -> Answer<SendRight<dyn NameSpace>> {
+    fn subset(&mut self, space: SpaceId, requestor: Option<SendRight>, who: Who) -> Answer<SendRight<dyn NameSpace>> {
+        let requestor = requestor.map(|right| self.foreign(right)).transpose()?;
         let id = self.registry.subset(space, who)?;
+        if let Some(right) = requestor {
+            let key = right.name().0;
+            if let Err(refusal) = self.registry.set_requestor(id, key, || kept(right, &self.notify)) {
+                self.registry.space_ended(id, &mut self.effects);
+                return Err(refusal);
+            }
+        }
         let mut opened = || {
             let port = new_bootstrap(&self.task)?;
             // Armed before the first right exists: it waits for that one.
@@ -120,6 +132,12 @@ impl Server {
             self.registry.space_ended(id, &mut self.effects);
             unable(error)
         })
+    }
+
+    /// Another right to a name space's bootstrap port, to which somebody has one.
+    fn right_to(&self, space: SpaceId) -> Answer<SendRight<dyn NameSpace>> {
+        let port = self.spaces.get(&space).ok_or_else(|| Refusal::new(Code::BOOTSTRAP_NOT_PRIVILEGED, "the name space has ended"))?;
+        Ok(port.make_send().map_err(unable)?.typed())
     }
 
     fn create_server(&mut self, space: SpaceId, spec: ServerSpec, who: Who) -> Answer<SendRight<dyn NameSpace>> {
@@ -156,7 +174,9 @@ impl Server {
     fn foreign(&self, right: SendRight) -> Answer<SendRight> {
         let wrong = |what: &str| Err(Refusal::new(Code::KERN_INVALID_CAPABILITY, what));
         match self.roles.get(&right.name()) {
-            Some(Role::Space(_) | Role::Server(_) | Role::Notify | Role::Stop) => wrong("the right is to a port of the name server itself"),
+            Some(Role::Space(_) | Role::Server(_) | Role::Notify | Role::Stop | Role::Started) => {
+                wrong("the right is to a port of the name server itself")
+            }
             _ if right.name() == Name::DEAD => wrong("the right that came along is dead"),
             Some(Role::Service(_)) | None => Ok(right),
         }

@@ -44,6 +44,8 @@ pub(crate) enum Role {
     Server(JobId),
     Notify,
     Stop,
+    /// The bell of starts that are done.
+    Started,
     Service(ServiceId),
 }
 
@@ -57,8 +59,10 @@ pub struct Server {
     ours: PortSet,
     pub(crate) notify: ReceiveRight,
     stop: ReceiveRight,
+    /// Rung by [`Children::start`].
+    bell: ReceiveRight,
     /// Bootstrap ports.
-    spaces: HashMap<SpaceId, ReceiveRight>,
+    pub(crate) spaces: HashMap<SpaceId, ReceiveRight>,
     /// Server ports.
     servers: HashMap<JobId, ReceiveRight>,
     /// A send right to the root's bootstrap port.
@@ -117,7 +121,7 @@ impl Server {
         }
         let bootstrap = new_bootstrap(task)?;
         let root = bootstrap.make_send()?;
-        let (notify, stop) = (task.new_port()?, task.new_port()?);
+        let (notify, stop, bell) = (task.new_port()?, task.new_port()?, task.new_port()?);
         let mut server = Server {
             task: task.clone(),
             all: task.new_set()?,
@@ -127,7 +131,7 @@ impl Server {
             registry: Registry::new(limits, policy),
             watchers: HashMap::new(),
             effects: Vec::new(),
-            children: Children::default(),
+            children: Children::new(bell.make_send()?),
             started: Instant::now(),
             stopping: false,
             spaces: HashMap::new(),
@@ -135,8 +139,9 @@ impl Server {
             root,
             notify,
             stop,
+            bell,
         };
-        for (port, role) in [(&server.notify, Role::Notify), (&server.stop, Role::Stop)] {
+        for (port, role) in [(&server.notify, Role::Notify), (&server.stop, Role::Stop), (&server.bell, Role::Started)] {
             server.all.insert(port)?;
             server.ours.insert(port)?;
             server.roles.insert(port.name(), role);
@@ -243,7 +248,7 @@ impl Server {
 
     fn message(&mut self, mut message: Received) {
         match (self.roles.get(&message.port()).copied(), message.take_notification()) {
-            (Some(Role::Space(space)), Some(Notification::NoSenders { .. })) => self.registry.space_ended(space, &mut self.effects),
+            (Some(Role::Space(space)), Some(Notification::NoSenders { .. })) => self.space_unheld(space),
             (Some(Role::Server(job)), Some(Notification::NoSenders { .. })) => self.server_unheld(job),
             (Some(Role::Notify), Some(Notification::DeadName(dead))) => {
                 if !self.children.task_died(dead.name()) {
@@ -252,6 +257,7 @@ impl Server {
             }
             (Some(Role::Notify), Some(Notification::PortDestroyed)) => self.take_back(message),
             (Some(Role::Stop), None) if message.id() == STOP => self.stopping = true,
+            (Some(Role::Started), None) => self.take_started(),
             (Some(Role::Space(space)), None) => {
                 // Whether a method asks to stop is nothing that this interface's methods do.
                 let _ = handle::<dyn NameSpace, _>(&mut Requests { server: self, space, job: None }, message);
@@ -264,6 +270,19 @@ impl Server {
             (_, notification) => tracing::debug!(?notification, ?message, "ignored"),
         }
         self.settle();
+    }
+
+    /// Starts are done.
+    fn take_started(&mut self) {
+        let now = self.now();
+        for (id, child) in self.children.started(&self.notify) {
+            let name = self.registry.look_at(id).map_or("", |(name, _)| name);
+            match &child {
+                Ok((task, pid)) => tracing::info!(name, task, pid, "service started"),
+                Err(why) => tracing::warn!(name, why, "service not started"),
+            }
+            self.registry.job_started(id, child, now, &mut self.effects);
+        }
     }
 
     /// A service's receive right came back.
@@ -298,6 +317,7 @@ impl Server {
                         }
                     }
                     Effect::SpaceGone(space) => {
+                        // Again, if it died first and is forgotten now.
                         if let Some(port) = self.spaces.remove(&space) {
                             self.roles.remove(&port.name());
                         }
@@ -324,26 +344,35 @@ impl Server {
             }
             Step::Start => {
                 let right = bootstrap_of(self.servers.get(&id), &self.root);
-                let held = right.is_ok();
-                let child = match right {
-                    Ok(right) => self.children.start(&self.task, &right, &self.notify, id, name, &job.config),
-                    Err(error) => Err(format!("cannot make its bootstrap port: {error}")),
-                };
-                match &child {
-                    Ok((task, pid)) => tracing::info!(name, task, pid, "service started"),
-                    Err(why) => tracing::warn!(name, why, "service not started"),
+                match right {
+                    Ok(right) => {
+                        self.children.start(&self.task, &right, id, name, &job.config);
+                        self.registry.server_held(id);
+                    }
+                    Err(error) => {
+                        let why = format!("cannot make its bootstrap port: {error}");
+                        self.registry.job_started(id, Err(why), self.now(), &mut self.effects);
+                    }
                 }
-                let now = self.now();
-                if held {
-                    self.registry.server_held(id);
-                }
-                self.registry.job_started(id, child, now, &mut self.effects);
             }
             Step::Kill => {
-                tracing::warn!(name, "service killed: it did not check in in time, or its server is gone");
+                tracing::info!(name, "service killed: it did not check in in time, or its server was undone");
                 self.children.kill(id);
             }
         }
+    }
+
+    /// The last right to a subset's bootstrap port is gone; or it was, and another one has been made since.
+    fn space_unheld(&mut self, space: SpaceId) {
+        let Some(port) = self.spaces.get(&space) else { return };
+        if port.status().is_ok_and(|status| status.has_send_rights) {
+            // Told again when that one goes.
+            if let Err(error) = port.on_no_senders(port) {
+                tracing::warn!(%error, "a name space that will not be seen to end");
+            }
+            return;
+        }
+        self.registry.space_ended(space, &mut self.effects);
     }
 
     /// The last right to a server port is gone; or it was, and another one has been made since.

@@ -175,6 +175,39 @@ fn server_of_a_subset_is_found_there_only_and_started_there() {
 }
 
 #[test]
+fn servers_children_may_be_given_what_is_no_server_port() {
+    let world = world(ALLOWED);
+    let subset = Names::at(world.names().subset().unwrap());
+    let server = subset.create_server(tiny(&world, &[])).unwrap();
+    server.create_service("svc").unwrap();
+    let plain = Names::at(server.names().unprivileged().unwrap());
+    assert_eq!(plain.look_up("svc").unwrap().name(), server.names().look_up("svc").unwrap().name());
+    assert_eq!(code(plain.check_in("svc")), Code::BOOTSTRAP_NOT_PRIVILEGED);
+    assert_eq!(code(DeclaredServer::at(plain.right().duplicate()).create_service("x")), Code::BOOTSTRAP_NOT_PRIVILEGED);
+    // It keeps the subset as any right to it does, and when that has ended there is none to be had.
+    drop(subset);
+    assert_eq!(plain.list().unwrap()[0].name, "svc");
+    drop(plain);
+    until("nobody holds the subset", || server.names().unprivileged().err().filter(|error| error.code() == Code::BOOTSTRAP_NOT_PRIVILEGED));
+    assert_eq!(server.names().list().unwrap()[0].name, "svc");
+}
+
+#[test]
+fn servers_of_a_subset_end_with_its_requestor() {
+    let world = world(ALLOWED);
+    let requestor = world.task().new_port().unwrap();
+    let subset = Names::at(world.names().subset_of(requestor.make_send().unwrap()).unwrap());
+    let server = subset.create_server(tiny(&world, &[]).keep_running()).unwrap();
+    let right = server.create_service("svc").unwrap();
+    let pid = call(&right, b"x").unwrap();
+    drop(requestor);
+    until("its process is killed", || (!is_there(pid)).then_some(()));
+    until("its server port is dead", || server.right().is_dead().unwrap().then_some(()));
+    assert!(right.is_dead().unwrap() && subset.right().is_dead().unwrap());
+    assert_eq!(world.started(), [pid], "nothing is started again");
+}
+
+#[test]
 fn strangers_command_and_what_is_not_allowed_are_refused_with_the_reason() {
     let closed = world("");
     let error = closed.names().create_server(NewServer::new(["/bin/true"])).unwrap_err();

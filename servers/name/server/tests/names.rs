@@ -220,6 +220,35 @@ fn subset_is_private_falls_back_and_ends_with_its_last_right() {
 }
 
 #[test]
+fn subset_of_a_requestor_dies_with_it_whoever_holds_it() {
+    let served = served(OPEN);
+    let (guest, theirs) = served.client("guest");
+    let requestor = guest.new_port().unwrap();
+    let subset = Names::at(theirs.subset_of(requestor.make_send().unwrap()).unwrap());
+    guest.set_bootstrap(subset.right()).unwrap();
+    let (heir, _control) = guest.spawn_local("heir").unwrap();
+    let kept = Names::from_bootstrap(&heir).unwrap();
+    let port = guest.new_port().unwrap();
+    subset.register("inner", port.make_send().unwrap()).unwrap();
+    let below = Names::at(kept.subset().unwrap());
+    let mut watch = below.watch().unwrap();
+    assert_eq!(below.list().unwrap().into_iter().map(|entry| (entry.name, entry.depth)).collect::<Vec<_>>(), [("inner".to_owned(), 1)]);
+    // It asks for itself, too.
+    assert!(below.unprivileged().unwrap().describe().is_ok());
+    drop(requestor);
+    assert!(matches!(watch.next_within(DEADLINE), Err(Error::WatchEnded)));
+    for gone in [&kept, &below] {
+        until("its bootstrap port is dead", || gone.right().is_dead().unwrap().then_some(()));
+        assert!(matches!(gone.list(), Err(Error::ServerGone { .. })));
+    }
+    let dead = guest.new_port().unwrap();
+    let right = dead.make_send().unwrap();
+    drop(dead);
+    assert_eq!(code(theirs.subset_of(right)), Code::KERN_INVALID_CAPABILITY);
+    assert_eq!(code(theirs.subset_of(theirs.right().duplicate())), Code::KERN_INVALID_CAPABILITY, "the server's own port");
+}
+
+#[test]
 fn quotas_hold_for_one_user_and_say_so() {
     let served = served(&format!("{OPEN}[limits]\nnames = 3\nwatchers = 1\nuser_watchers = 2\nsubsets = 1\n"));
     let (task, names) = served.client("client");
@@ -277,7 +306,7 @@ fn hostile_messages_are_refused_and_the_server_goes_on() {
         assert_eq!(answer.id(), id.wrapping_add(100));
         answer.body::<Result<(), Refusal>>().unwrap().unwrap_err().code()
     };
-    for id in [0, -1, i32::MAX, i32::MIN, 399, 410, 65, 72, 450, 451] {
+    for id in [0, -1, i32::MAX, i32::MIN, 399, 411, 65, 72, 450, 451] {
         assert_eq!(refusal(Message::new(id).bytes(b"what?")), Code::MIG_BAD_ID, "{id}");
     }
     for call in CHECK_IN..=WATCH {

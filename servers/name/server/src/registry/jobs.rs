@@ -150,6 +150,11 @@ impl<S, R> Registry<S, R> {
             declared.held = true;
         }
     }
+    /// The name space that a declared server's names are in, if others can still come to hold its bootstrap port.
+    pub fn open_space_of(&self, job: JobId) -> Answer<SpaceId> {
+        let space = self.space_of(job).filter(|id| self.spaces.get(id).is_some_and(|space| !space.closed));
+        space.ok_or_else(|| Refusal::new(Code::BOOTSTRAP_NOT_PRIVILEGED, "the name space has ended"))
+    }
     /// The name space that a declared server's names are in.
     pub fn space_of(&self, job: JobId) -> Option<SpaceId> {
         self.jobs.get(&job)?.declared.as_ref().map(|declared| declared.space)
@@ -267,6 +272,11 @@ impl<S, R> Registry<S, R> {
             Binding::Registered { who, .. } => Some(*who),
             Binding::Service(id) => self.jobs[&self.services[id].job].job.server(*id),
         }
+    }
+    /// The servers that were declared in a space and have not ended.
+    pub(super) fn servers_of(&self, space: SpaceId) -> Vec<JobId> {
+        let here = |entry: &Entry<R>| entry.declared.as_ref().is_some_and(|declared| declared.space == space && !declared.ended);
+        self.jobs.iter().filter(|(_, entry)| here(entry)).map(|(id, _)| *id).collect()
     }
     /// Checks the invariants of this part.
     pub(super) fn check_jobs(&self) -> Result<(), String> {
