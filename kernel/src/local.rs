@@ -298,6 +298,8 @@ impl State {
                         let sealed = self.regions.get(&region).is_some_and(|fd| objects::is_sealed(fd.as_fd(), size));
                         self.core.seals_checked(region, sealed, &mut later);
                     }
+                    // Only a kernel process keeps alarms.
+                    Effect::Alarm(_) => {}
                     Effect::ReadProcess(_) => {
                         // Logical tasks are all this process.
                         let used = machine::usage(shared.peer.pid, None::<&OwnedFd>);

@@ -45,7 +45,7 @@ fn s1_11_what_is_not_served(world: &World) {
     let task = world.task("a");
     let space = task.raw();
     // Ids of XNU's whose work cannot be done here, also of whole subsystems (vm_map, mach_vm, threads).
-    for id in [3219, 3402, 3411, 3436, 3464, 204, 216, 1002, 617_204, 3800, 4800, 3600, 400] {
+    for id in [3219, 3402, 3411, 3436, 3464, 204, 216, 617_204, 3800, 4800, 3600, 400] {
         assert_eq!(own(&space, id, &[]), Code::KERN_NOT_SUPPORTED, "{id}");
     }
     // Ids of nobody's, and of what XNU's kernel has no more.

@@ -582,11 +582,12 @@ protocol! {
     130 SemaphoreCreate { task: Name, policy: u32, value: i32 } => { semaphore: Name };
     /// `semaphore_destroy`: the semaphore is over if it is `task`'s; one reference of the name goes in any case.
     131 SemaphoreDestroy { task: Name, semaphore: Name } => {};
-    /// `semaphore_signal`. Flag 1: `semaphore_signal_all`. Flag 2: wakes one thread, or is `KERN_NOT_WAITING`.
-    132 SemaphoreSignal { semaphore: Name, flags: u32 } => {};
+    /// `semaphore_signal`. Flag 1: `semaphore_signal_all`. Flag 2: wakes one thread, or is `KERN_NOT_WAITING`. Flag 4: the same
+    /// for the caller's thread of that number, and no other.
+    132 SemaphoreSignal { semaphore: Name, flags: u32, thread: u32 } => {};
     /// `semaphore_wait`. `signal`, if it is not null, is signalled once the thread waits. Flag 1: does not wait. `Cancel` of the receive phase ends the
-    /// wait with `KERN_OPERATION_TIMED_OUT` or `KERN_ABORTED`.
-    133 SemaphoreWait { semaphore: Name, signal: Name, flags: u32 } => {};
+    /// wait with `KERN_OPERATION_TIMED_OUT` or `KERN_ABORTED`. `thread`: a number of the task's own, to be signalled by.
+    133 SemaphoreWait { semaphore: Name, signal: Name, flags: u32, thread: u32 } => {};
 }
 
 /// Flags of [`Msg`].
@@ -631,6 +632,8 @@ pub mod semaphore_flags {
     pub const ALL: u32 = 1;
     /// Signals: only if a thread waits.
     pub const WAITING: u32 = 2;
+    /// Signals: one thread of the caller's, if it waits.
+    pub const THREAD: u32 = 4;
     /// Waits: not at all.
     pub const TRY: u32 = 1;
 }

@@ -373,10 +373,10 @@ impl Core {
             Request::SemaphoreCreate(r) => on!(r, |t| self.semaphore_create(task, t, r.policy, r.value)),
             Request::SemaphoreDestroy(r) => on!(r, |t| self.semaphore_destroy(task, t, r.semaphore)),
             Request::SemaphoreSignal(r) => {
-                let result = self.semaphore_signal(task, r.semaphore, r.flags);
+                let result = self.semaphore_signal(task, r);
                 self.reply(lane, result);
             }
-            Request::SemaphoreWait(r) => self.semaphore_wait(lane, task, r.semaphore, r.signal, r.flags),
+            Request::SemaphoreWait(r) => self.semaphore_wait(lane, task, r),
             Request::HostControl(_) => {
                 let result = self.host_control(task);
                 self.reply(lane, result);

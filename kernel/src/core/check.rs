@@ -71,6 +71,7 @@ impl Core {
             counts.entry(held).or_default().send += 1;
         }
         self.asked.iter().for_each(|asked| count_right(&asked.reply, &mut counts));
+        self.alarms.iter().for_each(|alarm| count_right(&alarm.right, &mut counts));
         self.asked_usage.iter().for_each(|asked| count_right(&asked.reply, &mut counts));
         for (id, port) in self.ports.iter() {
             let id = PortId(id);
@@ -119,6 +120,7 @@ impl Core {
         all.extend(self.regions.iter().flat_map(|(_, region)| [&region.count, &region.bytes]));
         all.extend(self.mails.iter().filter_map(|(_, mail)| mail.charge.as_ref()));
         all.extend(self.traces.charges());
+        all.extend(self.alarms.iter().map(|alarm| &alarm.charge));
         self.ports.iter().for_each(|(_, port)| charges_of(port, &mut all));
         for work in &self.work {
             match work {

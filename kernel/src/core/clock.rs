@@ -44,6 +44,7 @@ impl Core {
     /// What [`Effect::ReadClocks`] found.
     pub fn clocks_read(&mut self, now: Clocks, effects: &mut Effects) {
         self.stamp_records(now);
+        self.keep_alarms(now.system);
         for asked in std::mem::take(&mut self.asked) {
             let time = if asked.clock == Clock::System { now.system } else { now.calendar };
             self.answer_time(asked, time);

@@ -247,6 +247,7 @@ impl Core {
         for port in own {
             self.destroy_port(port);
         }
+        self.drop_alarms(id);
         self.work.push_back(Work::Semaphores(semaphores));
         self.work.push_back(Work::Links(id));
         self.work.push_back(Work::Files(id));

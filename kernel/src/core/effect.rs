@@ -153,6 +153,8 @@ pub enum Effect {
     },
     /// Read the clocks, then report [`super::Core::clocks_read`].
     ReadClocks,
+    /// When the system's clock says this, report [`super::Core::alarm_due`]; in place of what was asked for before. `None`: not at all.
+    Alarm(Option<std::time::Duration>),
     /// Ask Linux about the process of this task, then report [`super::Core::process_read`].
     ReadProcess(TaskId),
     /// Make the memfd of this region with these bytes, sealed. If that fails, whoever receives it is told that it could not be attached.

@@ -89,7 +89,7 @@ impl Core {
                 Wait::Send { port, .. } => (wait::SEND, port.0.to_raw()),
                 Wait::Receive { from: Source::Port(port), .. } => (wait::RECEIVE, port.0.to_raw()),
                 Wait::Receive { from: Source::Set(set), .. } => (wait::RECEIVE_SET, set.0.to_raw()),
-                Wait::Semaphore(_) => (wait::SEMAPHORE, 0),
+                Wait::Semaphore(..) => (wait::SEMAPHORE, 0),
                 Wait::Events { .. } | Wait::Poll { .. } => (wait::EVENTS, 0),
                 Wait::Outside => continue,
             };

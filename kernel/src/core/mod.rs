@@ -12,6 +12,7 @@
 //! `apply` (the transitions); `check` (what must always hold).
 #![forbid(unsafe_code)]
 
+mod alarm;
 mod apply;
 pub mod arena;
 mod attributes;
@@ -129,6 +130,8 @@ pub struct Core {
     asked: Vec<clock::Asked>,
     /// Who wants to know of a process; likewise.
     asked_usage: VecDeque<usage::AskedUsage>,
+    /// Messages that come at a time.
+    alarms: alarm::Alarms,
     /// Who is told of messages.
     traces: trace::Traces,
     /// Tasks that are not ending.
@@ -180,6 +183,7 @@ impl Core {
             clocks,
             asked: Vec::new(),
             asked_usage: VecDeque::new(),
+            alarms: Default::default(),
             traces: trace::Traces::default(),
             living: 0,
             requests: 0,

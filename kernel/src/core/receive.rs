@@ -470,7 +470,7 @@ impl Core {
                 self.reply::<umach_abi::control::answer::EventsWait<'_>>(lane, Err(code));
             }
             Wait::Poll { .. } if phases & phase::RECEIVE != 0 => self.end_poll(lane),
-            Wait::Semaphore(id) if phases & phase::RECEIVE != 0 => {
+            Wait::Semaphore(id, _) if phases & phase::RECEIVE != 0 => {
                 let id = *id;
                 self.cancel_semaphore_wait(lane, id, interrupted);
             }
@@ -492,7 +492,7 @@ impl Core {
                 self.destroy_mail(mail);
             }
             Wait::Receive { from, .. } => self.stop_waiting_to_receive(lane, from),
-            Wait::Semaphore(id) => self.stop_waiting_for_semaphore(lane, id),
+            Wait::Semaphore(id, _) => self.stop_waiting_for_semaphore(lane, id),
             Wait::Events { .. } | Wait::Poll { .. } | Wait::Outside => {}
         }
     }

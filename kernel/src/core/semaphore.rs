@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use umach_abi::control::{answer, semaphore_flags};
+use umach_abi::control::{self, answer, semaphore_flags};
 use umach_abi::{Code, Name, TypeBits};
 
 use super::Core;
@@ -48,6 +48,8 @@ pub(super) enum Signal {
     All,
     /// If nobody waits, `KERN_NOT_WAITING`.
     Waiting,
+    /// Wakes this thread, by the task that it is of and its number there; if it does not wait, `KERN_NOT_WAITING`.
+    Thread(TaskId, u32),
 }
 
 impl Core {
@@ -154,7 +156,11 @@ impl Core {
             waiters.into_iter().for_each(|lane| self.wake(lane, Ok(answer::SemaphoreWait {})));
             return Ok(());
         }
-        let next = if semaphore.last_first { semaphore.waiters.pop_back() } else { semaphore.waiters.pop_front() };
+        let next = match how {
+            Signal::Thread(task, thread) => return self.wake_thread(id, task, thread),
+            _ if semaphore.last_first => semaphore.waiters.pop_back(),
+            _ => semaphore.waiters.pop_front(),
+        };
         match next {
             Some(lane) => self.wake(lane, Ok(answer::SemaphoreWait {})),
             None if how == Signal::Waiting => return Err(Code::KERN_NOT_WAITING),
@@ -163,21 +169,34 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn semaphore_signal(&mut self, caller: TaskId, name: Name, flags: u32) -> Result<answer::SemaphoreSignal, Code> {
-        let how = match flags {
+    fn wake_thread(&mut self, id: SemaphoreId, task: TaskId, thread: u32) -> Result<(), Code> {
+        let is_it = |lane: &&LaneId| {
+            let lane = &self.lanes[lane.0];
+            lane.task == task
+                && matches!(lane.pending.as_ref().map(|pending| &pending.what), Some(Wait::Semaphore(_, number)) if *number == thread)
+        };
+        let lane = *self.semaphores[id.0].waiters.iter().find(is_it).ok_or(Code::KERN_NOT_WAITING)?;
+        self.stop_waiting_for_semaphore(lane, id);
+        self.wake(lane, Ok(answer::SemaphoreWait {}));
+        Ok(())
+    }
+
+    pub(super) fn semaphore_signal(&mut self, caller: TaskId, r: &control::SemaphoreSignal) -> Result<answer::SemaphoreSignal, Code> {
+        let how = match r.flags {
             0 => Signal::One,
             semaphore_flags::ALL => Signal::All,
             semaphore_flags::WAITING => Signal::Waiting,
+            semaphore_flags::THREAD => Signal::Thread(caller, r.thread),
             _ => return Err(Code::KERN_INVALID_ARGUMENT),
         };
-        let id = self.semaphore_of(caller, name)?;
+        let id = self.semaphore_of(caller, r.semaphore)?;
         self.signal_semaphore(id, how)?;
         Ok(answer::SemaphoreSignal {})
     }
 
     /// Waits, and once it does, signals another one. That one being over ends the wait, as in XNU.
-    pub(super) fn semaphore_wait(&mut self, lane: LaneId, caller: TaskId, name: Name, signal: Name, flags: u32) {
-        if let Err(code) = self.begin_semaphore_wait(lane, caller, name, signal, flags) {
+    pub(super) fn semaphore_wait(&mut self, lane: LaneId, caller: TaskId, r: &control::SemaphoreWait) {
+        if let Err(code) = self.begin_semaphore_wait(lane, caller, r) {
             self.wake(lane, code);
         }
     }
@@ -187,10 +206,9 @@ impl Core {
         &mut self,
         lane: LaneId,
         caller: TaskId,
-        name: Name,
-        signal: Name,
-        flags: u32,
+        r: &control::SemaphoreWait,
     ) -> Result<(), Result<answer::SemaphoreWait, Code>> {
+        let control::SemaphoreWait { semaphore: name, signal, flags, thread } = *r;
         if flags & !semaphore_flags::TRY != 0 {
             return Err(Err(Code::KERN_INVALID_ARGUMENT));
         }
@@ -209,7 +227,7 @@ impl Core {
             }
         };
         if done.is_none() {
-            self.wait(lane, Wait::Semaphore(id));
+            self.wait(lane, Wait::Semaphore(id, thread));
         }
         let signalled = signal.map_or(Ok(()), |signal| self.signal_semaphore(signal, Signal::One));
         match (done, signalled) {
@@ -261,13 +279,13 @@ impl Core {
             }
             for lane in &semaphore.waiters {
                 let waits = self.lanes.get(lane.0).and_then(|lane| lane.pending.as_ref());
-                if !waits.is_some_and(|pending| matches!(pending.what, Wait::Semaphore(other) if other == id)) {
+                if !waits.is_some_and(|pending| matches!(pending.what, Wait::Semaphore(other, _) if other == id)) {
                     return Err(format!("{id:?}: lane {lane:?} is said to wait"));
                 }
             }
         }
         for (id, lane) in self.lanes.iter() {
-            if let Some(Wait::Semaphore(semaphore)) = lane.pending.as_ref().map(|pending| &pending.what)
+            if let Some(Wait::Semaphore(semaphore, _)) = lane.pending.as_ref().map(|pending| &pending.what)
                 && !self.waits_for(LaneId(id), *semaphore)
             {
                 return Err(format!("lane {id:?} waits for a semaphore that does not know it"));

@@ -6,6 +6,7 @@ use umach_abi::Name;
 use umach_abi::limits::REGISTERED_PORTS;
 use umach_abi::message::TrailerRequest;
 
+use super::alarm::AlarmKey;
 use super::effect::{FileLaneId, LaneId, LinkId, Peer, RegionId, TaskId};
 use super::event::Note;
 use super::exception::Handlers;
@@ -44,6 +45,8 @@ pub(super) struct Task {
     pub(super) exceptions: Option<Handlers>,
     /// Those that are its own.
     pub(super) semaphores: BTreeSet<SemaphoreId>,
+    /// Those that it asked for.
+    pub(super) alarms: BTreeSet<AlarmKey>,
     pub(super) sent: u64,
     pub(super) received: u64,
     /// Regions that it made and has not yet turned into rights.
@@ -122,8 +125,8 @@ pub(super) enum Wait {
     Events { mail: u32 },
     /// Mail for which nobody waits, or events.
     Poll { seen: u32 },
-    /// A semaphore.
-    Semaphore(SemaphoreId),
+    /// A semaphore; and the number of the thread.
+    Semaphore(SemaphoreId, u32),
     /// The outside: a memfd, its seals, or a socket pair.
     Outside,
 }

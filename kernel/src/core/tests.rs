@@ -270,7 +270,7 @@ fn wait_for_a_semaphore_ends_with_cancel_and_with_its_task() {
     let (a, b) = (world.task(), world.task());
     let created = world.ok(a, Request::SemaphoreCreate(control::SemaphoreCreate { task: Name::NULL, policy: 0, value: 0 }));
     let semaphore = answer::SemaphoreCreate::take(&created.fields).unwrap().semaphore;
-    let wait = |semaphore, flags| Request::SemaphoreWait(control::SemaphoreWait { semaphore, signal: Name::NULL, flags });
+    let wait = |semaphore, flags| Request::SemaphoreWait(control::SemaphoreWait { semaphore, signal: Name::NULL, flags, thread: 0 });
     for (interrupted, code) in [(0, Code::KERN_OPERATION_TIMED_OUT), (1, Code::KERN_ABORTED)] {
         world.start(a, wait(semaphore, 0));
         world.start(a, Request::Cancel(control::Cancel { seq: 9, phases: phase::SEND, interrupted }));
@@ -286,7 +286,7 @@ fn wait_for_a_semaphore_ends_with_cancel_and_with_its_task() {
     world.core.hang_up(b, &mut world.effects);
     world.core.check().unwrap();
     // The signal goes to nobody that is gone: it counts.
-    world.ok(a, Request::SemaphoreSignal(control::SemaphoreSignal { semaphore, flags: 0 }));
+    world.ok(a, Request::SemaphoreSignal(control::SemaphoreSignal { semaphore, flags: 0, thread: 0 }));
     world.ok(a, wait(semaphore, control::semaphore_flags::TRY));
     // The end of the owner, with a thread of another task's waiting.
     let c = world.task();
@@ -296,10 +296,50 @@ fn wait_for_a_semaphore_ends_with_cancel_and_with_its_task() {
     world.start(c, wait(theirs, 0));
     world.core.end_task(owner, &mut world.effects);
     world.core.check().unwrap();
-    let signal = Request::SemaphoreSignal(control::SemaphoreSignal { semaphore: theirs, flags: 0 });
+    let signal = Request::SemaphoreSignal(control::SemaphoreSignal { semaphore: theirs, flags: 0, thread: 0 });
     while world.core.work(1, &mut world.effects) {
         world.core.check().unwrap();
     }
     assert_eq!(world.answer(c).unwrap().status, Code::KERN_TERMINATED);
     assert_eq!(world.call(c, signal).status, Code::KERN_TERMINATED);
+}
+
+#[test]
+fn alarms_come_in_the_order_of_their_times_and_go_with_their_task() {
+    let mut world = World::new();
+    world.core.config.features.insert(Features::PROCESSES);
+    let (a, b) = (world.task(), world.task());
+    let (receiver, owner) = (world.core.task_of(a).unwrap(), world.core.task_of(b).unwrap());
+    let port = world.port(a);
+    let second = std::time::Duration::from_secs;
+    let set = |world: &mut World, at: u32| {
+        let right = world.core.take(receiver, port, umach_abi::Disposition::MakeSendOnce, false).unwrap();
+        world.core.new_alarm(owner, 0, [at, 0], right).unwrap();
+        world.effects.append(&mut world.core.effects);
+        world.core.check().unwrap();
+    };
+    let armed = |world: &mut World, now: u64| {
+        world.core.clocks_read(Clocks { system: second(now), ..Clocks::default() }, &mut world.effects);
+        world.core.check().unwrap();
+        world.effects.drain(..).filter_map(|effect| if let Effect::Alarm(at) = effect { Some(at) } else { None }).next_back()
+    };
+    let id = |world: &mut World| Header::read(world.call(a, msg(Options::RCV, port, &[])).message()).unwrap().id;
+    set(&mut world, 10);
+    assert_eq!(armed(&mut world, 5), Some(Some(second(10))));
+    set(&mut world, 7);
+    set(&mut world, 20);
+    assert_eq!(armed(&mut world, 5), Some(Some(second(7))));
+    assert_eq!(armed(&mut world, 6), None, "nothing has changed");
+    world.core.alarm_due(&mut world.effects);
+    assert!(world.effects.contains(&Effect::ReadClocks));
+    assert_eq!(armed(&mut world, 11), Some(Some(second(20))));
+    for _ in 0..2 {
+        assert_eq!(id(&mut world), 3_125_107);
+    }
+    world.core.end_task(owner, &mut world.effects);
+    assert!(world.effects.contains(&Effect::Alarm(None)));
+    while world.core.work(1, &mut world.effects) {
+        world.core.check().unwrap();
+    }
+    assert_eq!(id(&mut world), umach_abi::notify::SEND_ONCE);
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::time::Instant;
 
 use rustix::process::{Signal as Linux, pidfd_send_signal};
 
@@ -30,6 +31,8 @@ impl Shell {
                         let sealed = self.regions.get(region).is_some_and(|region| objects::is_sealed(region.as_fd(), size));
                         self.core.seals_checked(region, sealed, &mut self.effects);
                     }
+                    // The system's clock and that of `Instant` are one.
+                    Effect::Alarm(at) => self.alarm_at = at.map(|at| Instant::now() + at.saturating_sub(machine::clocks().system)),
                     Effect::ReadProcess(task) => {
                         let used = self.tasks.get(task).map(|process| machine::usage(process.peer.pid, Some(&process.pidfd)));
                         self.core.process_read(&used.unwrap_or_default(), &mut self.effects);

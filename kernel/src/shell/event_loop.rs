@@ -68,6 +68,8 @@ pub(super) struct Shell {
     /// Lanes whose answer waits for Linux to have memory again, and when to try.
     pub(super) short: Vec<LaneId>,
     pub(super) retry_at: Option<Instant>,
+    /// When the core wants to be told that an alarm is due.
+    pub(super) alarm_at: Option<Instant>,
     /// A task has ended in this turn.
     pub(super) task_gone: bool,
     /// The lane that was answered last.
@@ -123,6 +125,7 @@ impl Shell {
             dropped_links: Vec::new(),
             short: Vec::new(),
             retry_at: None,
+            alarm_at: None,
             task_gone: false,
             answered: None,
             looker: Looker::default(),
@@ -238,7 +241,7 @@ impl Shell {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.lobby.next_deadline(), self.retry_at, self.rest_until].into_iter().flatten().min()
+        [self.lobby.next_deadline(), self.retry_at, self.rest_until, self.alarm_at].into_iter().flatten().min()
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -260,6 +263,11 @@ impl Shell {
                 self.execute();
                 self.serve_memory(lane);
             }
+        }
+        if self.alarm_at.is_some_and(|at| at <= now) {
+            self.alarm_at = None;
+            self.core.alarm_due(&mut self.effects);
+            self.execute();
         }
         if self.rest_until.is_some_and(|until| until <= now) {
             self.rest_until = None;

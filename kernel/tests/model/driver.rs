@@ -109,7 +109,7 @@ impl Run {
                     return Err("something of the direct plane, which no task of the model speaks".into());
                 }
                 Effect::CheckSeals { .. } => return Err("seals to check, though there are no regions".into()),
-                Effect::ReadProcess(_) | Effect::FillRegion { .. } => {
+                Effect::ReadProcess(_) | Effect::FillRegion { .. } | Effect::Alarm(_) => {
                     return Err("something of an answer to a message to a task, which none of the model sends".into());
                 }
                 Effect::ReadClocks => return Err("clocks to read, though nobody has a right to one".into()),

@@ -9,25 +9,28 @@ use crate::process::{check_out, code, put, space, space_of};
 
 /// Integers, in the order of a structure that C has packed to four bytes.
 #[derive(Default)]
-struct Words(Vec<i32>);
+pub(crate) struct Words(Vec<i32>);
 
 impl Words {
-    fn word(mut self, value: u64) -> Words {
+    pub(crate) fn word(mut self, value: u64) -> Words {
         self.0.push(i32::try_from(value).unwrap_or(i32::MAX));
         self
     }
-    fn long(mut self, value: u64) -> Words {
+    pub(crate) fn long(mut self, value: u64) -> Words {
         self.0.extend([value as i32, (value >> 32) as i32]);
         self
     }
-    fn raw(mut self, values: &[u32]) -> Words {
+    pub(crate) fn time(self, micros: u64) -> Words {
+        self.word(micros / 1_000_000).word(micros % 1_000_000)
+    }
+    pub(crate) fn raw(mut self, values: &[u32]) -> Words {
         self.0.extend(values.iter().map(|&value| value as i32));
         self
     }
 
     /// # Safety
     /// `count` says for how many integers `info` has room, unless one of them is null.
-    unsafe fn store(self, info: *mut i32, count: *mut u32) -> Result<(), Code> {
+    pub(crate) unsafe fn store(self, info: *mut i32, count: *mut u32) -> Result<(), Code> {
         check_out(info)?;
         check_out(count)?;
         // SAFETY: the caller's word, so below.

@@ -9,7 +9,7 @@ use libtask::raw::{Space, special};
 use libtask::{ChildOfFork, Code, Name, RightKind, Task};
 use parking_lot::Mutex;
 
-use crate::{exception, mig, ool, probe, sharing, task, timer};
+use crate::{exception, mig, ool, probe, sharing, thread, timer};
 
 static TASK: AtomicPtr<Task> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -171,6 +171,7 @@ thread_local! {
 }
 
 extern "C" fn before_fork() {
+    thread::before_fork();
     timer::before_fork();
     sharing::before_fork();
     ool::before_fork();
@@ -192,6 +193,7 @@ extern "C" fn after_fork_in_parent() {
     ool::after_fork();
     sharing::after_fork(false);
     timer::after_fork(false);
+    thread::after_fork(false);
 }
 
 extern "C" fn after_fork_in_child() {
@@ -199,9 +201,9 @@ extern "C" fn after_fork_in_child() {
     ool::after_fork();
     sharing::after_fork(true);
     timer::after_fork(true);
+    thread::after_fork(true);
     mig::forget();
     crate::special::forget();
-    task::forget();
     TASK.store(std::ptr::null_mut(), Ordering::Release);
     mach_task_self_.store(0, Ordering::Release);
     bootstrap_port.store(0, Ordering::Release);

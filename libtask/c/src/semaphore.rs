@@ -7,6 +7,7 @@ use libtask::raw::Space;
 use libtask::{Code, Name};
 
 use crate::process::{check_out, code, put, space, space_of};
+use crate::thread;
 
 /// Seconds and nanoseconds, as C has them.
 #[repr(C)]
@@ -52,13 +53,13 @@ extern "C" fn semaphore_signal_all(semaphore: u32) -> i32 {
     here(|space| space.semaphore_signal_all(Name(semaphore)))
 }
 
-/// Without a thread: wakes one that waits, or says that none does. Threads are no objects of the kernel process's, so none can be chosen.
+/// Without a thread: wakes one that waits, or says that none does. With one it must be of the caller's task.
 #[unsafe(no_mangle)]
 extern "C" fn semaphore_signal_thread(semaphore: u32, thread: u32) -> i32 {
-    if thread != 0 {
-        return Code::KERN_NOT_SUPPORTED.0 as i32;
-    }
-    here(|space| space.semaphore_signal_waiting(Name(semaphore)))
+    here(|space| match thread {
+        0 => space.semaphore_signal_waiting(Name(semaphore)),
+        _ => space.semaphore_signal_thread(Name(semaphore), thread::tid_of(thread)?),
+    })
 }
 
 #[unsafe(no_mangle)]

@@ -1,12 +1,10 @@
-//! Tasks, their special ports, and threads as far as they have ports.
+//! Tasks, their special ports, and giving the processor up.
 
-use std::cell::Cell;
 use std::ffi::c_int;
 
 use libtask::raw::special;
-use libtask::{Code, Disposition, Name, RightKind};
+use libtask::{Code, Name, RightKind};
 
-use crate::exception;
 use crate::port::put_array;
 use crate::process::{check_out, code, current, put, space, space_of};
 
@@ -136,66 +134,6 @@ unsafe extern "C" fn task_name_for_pid(_target: u32, pid: c_int, name: *mut u32)
         // SAFETY: the caller's word.
         unsafe { put(name, own.0) }
     })())
-}
-
-/// The port that stands for a thread in this process: nothing answers on it.
-struct ThreadPort(Cell<u32>);
-
-thread_local! {
-    static THREAD: ThreadPort = const { ThreadPort(Cell::new(0)) };
-}
-
-impl Drop for ThreadPort {
-    fn drop(&mut self) {
-        if self.0.get() != 0
-            && let Ok(space) = space()
-        {
-            // Gone already if the task is.
-            let _ = space.port_mod_refs(Name(self.0.get()), RightKind::Receive, -1);
-            exception::set_thread_port(0);
-        }
-    }
-}
-
-/// In a forked child the name means nothing.
-pub(crate) fn forget() {
-    let _ = THREAD.try_with(|thread| thread.0.set(0));
-    exception::set_thread_port(0);
-}
-
-/// This thread's port; no new reference.
-#[unsafe(no_mangle)]
-extern "C" fn umach_thread_port() -> u32 {
-    THREAD.with(|thread| {
-        if thread.0.get() == 0 {
-            let made = space().and_then(|space| {
-                let name = space.port_allocate(RightKind::Receive)?;
-                space.port_insert_right(name, name, Disposition::MakeSend)?;
-                Ok(name)
-            });
-            thread.0.set(made.unwrap_or(Name::NULL).0);
-            exception::set_thread_port(thread.0.get());
-        }
-        thread.0.get()
-    })
-}
-
-/// Each call gives a reference.
-#[unsafe(no_mangle)]
-extern "C" fn mach_thread_self() -> u32 {
-    let name = umach_thread_port();
-    if name != 0
-        && let Ok(space) = space()
-    {
-        // A count that is at its end stays there.
-        let _ = space.port_mod_refs(Name(name), RightKind::Send, 1);
-    }
-    name
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn thread_self_trap() -> u32 {
-    mach_thread_self()
 }
 
 const SWITCH_OPTION_WAIT: c_int = 2;

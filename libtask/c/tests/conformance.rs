@@ -46,6 +46,7 @@ programs! {
     rights,
     servers,
     sets,
+    thread_ports,
     threads,
     traps,
     two_tasks,

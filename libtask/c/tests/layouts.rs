@@ -46,6 +46,14 @@ const LAYOUTS: &[Layout] = &[
         &[("mig_vers", 0), ("if_vers", 1), ("mig_encoding", 3), ("int_rep", 4), ("char_rep", 5), ("float_rep", 6), ("reserved2", 7)],
     ),
     ("mig_reply_error_t", 36, &[("Head", 0), ("NDR", 24), ("RetCode", 32)]),
+    ("thread_basic_info_data_t", 40, &[("user_time", 0), ("system_time", 8), ("cpu_usage", 16), ("sleep_time", 36)]),
+    ("thread_identifier_info_data_t", 24, &[("thread_id", 0), ("thread_handle", 8), ("dispatch_qaddr", 16)]),
+    (
+        "thread_extended_info_data_t",
+        112,
+        &[("pth_user_time", 0), ("pth_cpu_usage", 16), ("pth_run_state", 24), ("pth_maxpriority", 44), ("pth_name", 48)],
+    ),
+    ("thread_time_constraint_policy_data_t", 16, &[("period", 0), ("preemptible", 12)]),
     ("mach_timespec_t", 8, &[("tv_sec", 0), ("tv_nsec", 4)]),
     #[cfg(target_arch = "x86_64")]
     ("x86_thread_state64_t", 168, &[("__rax", 0), ("__rsp", 56), ("__r8", 64), ("__rip", 128), ("__rflags", 136), ("__gs", 160)]),

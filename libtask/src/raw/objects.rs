@@ -10,6 +10,11 @@ use super::calls::Space;
 use crate::transport::Wait;
 use crate::transport::pool::Need;
 
+/// The number that Linux gave this thread.
+fn own_thread() -> u32 {
+    rustix::thread::gettid().as_raw_pid() as u32
+}
+
 impl Space<'_> {
     /// `semaphore_create`: a semaphore of this task's, which is over when the task is. `policy`: 0 first come, first served; 2 the other way round.
     pub fn semaphore_create(&self, policy: u32, value: i32) -> Result<Name, Code> {
@@ -21,15 +26,22 @@ impl Space<'_> {
     }
     /// `semaphore_signal`.
     pub fn semaphore_signal(&self, semaphore: Name) -> Result<(), Code> {
-        self.ask(&control::SemaphoreSignal { semaphore, flags: 0 }, |_, _| ())
+        self.signal(semaphore, 0, 0)
     }
     /// `semaphore_signal_all`: wakes all threads that wait; does not count if none does.
     pub fn semaphore_signal_all(&self, semaphore: Name) -> Result<(), Code> {
-        self.ask(&control::SemaphoreSignal { semaphore, flags: semaphore_flags::ALL }, |_, _| ())
+        self.signal(semaphore, semaphore_flags::ALL, 0)
     }
     /// `semaphore_signal_thread` without a thread: wakes one that waits, or fails with `KERN_NOT_WAITING`.
     pub fn semaphore_signal_waiting(&self, semaphore: Name) -> Result<(), Code> {
-        self.ask(&control::SemaphoreSignal { semaphore, flags: semaphore_flags::WAITING }, |_, _| ())
+        self.signal(semaphore, semaphore_flags::WAITING, 0)
+    }
+    /// `semaphore_signal_thread` for the thread of this process that Linux has given this number: wakes it, or fails with `KERN_NOT_WAITING`.
+    pub fn semaphore_signal_thread(&self, semaphore: Name, thread: u32) -> Result<(), Code> {
+        self.signal(semaphore, semaphore_flags::THREAD, thread)
+    }
+    fn signal(&self, semaphore: Name, flags: u32, thread: u32) -> Result<(), Code> {
+        self.ask(&control::SemaphoreSignal { semaphore, flags, thread }, |_, _| ())
     }
     /// `semaphore_wait` and `semaphore_timedwait`: for ever without a timeout, not at all with one of zero.
     ///
@@ -43,7 +55,8 @@ impl Space<'_> {
     /// signal handler that ran ends the wait with `KERN_ABORTED`.
     pub fn semaphore_wait_signal(&self, semaphore: Name, signal: Name, timeout: Option<Duration>, interruptible: bool) -> Result<(), Code> {
         let at_once = timeout == Some(Duration::ZERO);
-        let call = control::SemaphoreWait { semaphore, signal, flags: if at_once { semaphore_flags::TRY } else { 0 } };
+        let call =
+            control::SemaphoreWait { semaphore, signal, flags: if at_once { semaphore_flags::TRY } else { 0 }, thread: own_thread() };
         let interruptible = if interruptible { phase::RECEIVE } else { 0 };
         let (need, wait) = match at_once {
             true => (Need::Prompt, Wait::FOREVER),

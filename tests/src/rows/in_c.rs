@@ -39,6 +39,7 @@ const OTHERS: &[(&str, &[&str])] = &[
             "messages: signal_interrupts_who_asked_for_it",
         ],
     ),
+    ("clock 1002: an alarm is a message at its time", &["kernel: alarms_by_message"]),
     ("RCV_INVALID_DATA, SEND_INVALID_DATA: the caller's buffer is bad", &["messages: buffers_that_are_none_are_refused"]),
     (
         "X: 64-bit options of mach_msg2 (vectors, kernel object calls)",

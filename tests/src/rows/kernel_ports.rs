@@ -1,6 +1,6 @@
 //! Section 1.11: calls as messages to the kernel's own ports, and what lives at such ports.
 
-use super::{Section, different, held};
+use super::{Section, different, elsewhere, held};
 
 pub(super) const KERNEL_PORTS: Section = Section {
     number: (1, 11),
@@ -15,6 +15,7 @@ pub(super) const KERNEL_PORTS: Section = Section {
         held("… suspend, resume, terminate", &["s1_11_other_tasks"]),
         held("… task_set, get and swap_exception_ports: 32 descriptors, arrays behind them", &["s1_11_exception_ports"]),
         held("mach_host 200: info, version, page size, clocks; clock 1000: time and resolution", &["s1_11_host_and_clock"]),
+        elsewhere("clock 1002: an alarm is a message at its time", "the C interface's `alarms_by_message`"),
         held("task 3418, 3419 and semaphore 617200: create, destroy, signal, signal_all", &["s1_11_semaphore"]),
         different(
             "semaphore 617202 to 617206: waiting as a message",

@@ -14,6 +14,8 @@ use super::super::mail::{Carried, Right, as_received};
 pub(super) struct Reply {
     parts: Vec<Part>,
     body: Vec<u8>,
+    /// 0: success.
+    code: u32,
 }
 
 #[derive(Debug)]
@@ -29,6 +31,10 @@ impl Reply {
     /// Nothing but success.
     pub(super) fn done() -> Result<Reply, Code> {
         Ok(Reply::default())
+    }
+    /// One that has a code other than success and words behind it.
+    pub(super) fn of(code: Code) -> Reply {
+        Reply { code: code.0, ..Reply::default() }
     }
     pub(super) fn word(mut self, word: u32) -> Reply {
         self.body.extend_from_slice(&word.to_le_bytes());
@@ -123,11 +129,7 @@ impl Core {
 
 /// Whether the message is complex, its bytes, its annex, and what it carries.
 pub(super) fn encode(id: i32, result: Result<Reply, Code>) -> (bool, Vec<u8>, Vec<u8>, Vec<Carried>) {
-    let (reply, code) = match result {
-        Ok(reply) => (reply, Code::SUCCESS),
-        Err(code) => (Reply::default(), code),
-    };
-    let Reply { parts, body } = reply;
+    let Reply { parts, body, code } = result.unwrap_or_else(Reply::of);
     let complex = !parts.is_empty();
     let mut bytes = Header { bits: if complex { COMPLEX } else { 0 }, id, ..Header::default() }.to_bytes().to_vec();
     let (mut annex, mut carried) = (Vec::new(), Vec::with_capacity(parts.len()));
@@ -168,7 +170,7 @@ pub(super) fn encode(id: i32, result: Result<Reply, Code>) -> (bool, Vec<u8>, Ve
         bytes.extend_from_slice(&NDR);
     }
     if !complex {
-        bytes.extend_from_slice(&code.0.to_le_bytes());
+        bytes.extend_from_slice(&code.to_le_bytes());
     }
     bytes.extend_from_slice(&body);
     (complex, bytes, annex, carried)

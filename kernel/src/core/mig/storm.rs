@@ -46,7 +46,7 @@ struct Play {
 impl Play {
     fn new() -> Play {
         let limits = Limits { task_ports: 60, task_names: 200, task_queued_bytes: 60_000, ..Limits::default() };
-        let config = Config { pid: 1, features: Features::empty(), limits, direct: Direct::Off, machine: Machine::default() };
+        let config = Config { pid: 1, features: Features::PROCESSES, limits, direct: Direct::Off, machine: Machine::default() };
         let mut core = Core::new(config);
         let player = |core: &mut Core| {
             let lane = core.connect(Peer { pid: 9, uid: 5, gid: 5 }, true).expect("a task");

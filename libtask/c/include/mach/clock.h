@@ -1,4 +1,4 @@
-/* Clocks: ports of the host (host_get_clock_service). Alarms are not served. */
+/* Clocks: ports of the host (host_get_clock_service). */
 #ifndef UMACH_MACH_CLOCK_H
 #define UMACH_MACH_CLOCK_H
 

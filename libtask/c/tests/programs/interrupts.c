@@ -218,7 +218,7 @@ static void nothing_is_lost_or_sent_twice_in_a_storm_of_signals(void)
         let_receive(STORM, 1);
         alarms(400);
         while (number - from < STORM) {
-            mach_msg_return_t code = post(number % KINDS, asked ? MACH_SEND_INTERRUPT : 0, 0);
+            mach_msg_return_t code = post(number % KINDS, MACH_SEND_TIMEOUT | (asked ? MACH_SEND_INTERRUPT : 0), 30000);
             if (code == MACH_SEND_INTERRUPTED && asked)
                 interrupted++;
             else

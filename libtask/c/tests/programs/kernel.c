@@ -1,6 +1,7 @@
 /* 1.11: the kernel's own ports, called by messages in the form in which generated stubs make them. */
 #include "stubs.h"
 
+#include <mach/clock.h>
 #include <mach/mig_errors.h>
 #include <mach/semaphore.h>
 
@@ -304,6 +305,91 @@ static void host_and_clocks(void)
     OK(mach_port_deallocate(self(), host));
 }
 
+typedef struct {
+    kern_return_t code;
+    unsigned type;
+    unsigned long long time;
+} told_t;
+
+/* What the alarm that comes next tells; its time in nanoseconds. */
+static told_t next_alarm(mach_port_t port)
+{
+    call_t c;
+    memset(&c, 0, sizeof c);
+    OK(mach_msg(&c.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof c, port, 5000, 0));
+    EXPECT(c.header.msgh_id, UMACH_CLOCK_ALARM_REPLY);
+    EXPECT(c.header.msgh_size, 48);
+    told_t told = {(kern_return_t)c.plain.words[0], c.plain.words[1], c.plain.words[2] * 1000000000ull + c.plain.words[3]};
+    return told;
+}
+
+static unsigned long long time_now(mach_port_t clock)
+{
+    call_t c;
+    OK(ask(&c, clock, 1000, 0));
+    return c.plain.words[1] * 1000000000ull + c.plain.words[2];
+}
+
+static kern_return_t set_alarm(mach_port_t clock, unsigned type, unsigned seconds, unsigned nanoseconds, mach_port_t port)
+{
+    call_t c;
+    return ask_with(&c, clock, 1002, port, MACH_MSG_TYPE_MAKE_SEND_ONCE, 3, type, seconds, nanoseconds);
+}
+
+static void alarms_by_message(void)
+{
+    mach_port_t host = mach_host_self(), port = new_port(), clock, calendar;
+    OK(host_get_clock_service(host, SYSTEM_CLOCK, &clock));
+    OK(host_get_clock_service(host, CALENDAR_CLOCK, &calendar));
+    unsigned long long start = time_now(clock);
+    OK(set_alarm(clock, TIME_RELATIVE, 0, 30000000, port));
+    told_t told = next_alarm(port);
+    unsigned long long end = time_now(clock);
+    OK(told.code);
+    EXPECT(told.type, TIME_RELATIVE);
+    TRUE_THAT(told.time >= start + 30000000 && told.time <= end);
+    /* In the order of their times, whatever the order in which they were set. */
+    start = time_now(clock);
+    for (unsigned n = 5; n > 0; n--) {
+        unsigned long long at = start + n * 20000000ull;
+        OK(set_alarm(clock, TIME_ABSOLUTE, (unsigned)(at / 1000000000), (unsigned)(at % 1000000000), port));
+    }
+    for (unsigned n = 1; n <= 5; n++) {
+        told = next_alarm(port);
+        EXPECT(told.time, start + n * 20000000ull);
+        EXPECT(told.type, TIME_ABSOLUTE);
+        TRUE_THAT(time_now(clock) >= told.time);
+    }
+    /* A time that has been comes at once; one that is none is told so. */
+    OK(set_alarm(clock, TIME_ABSOLUTE, (unsigned)(start / 1000000000), 0, port));
+    OK(next_alarm(port).code);
+    OK(set_alarm(clock, TIME_RELATIVE, 0, 0, port));
+    OK(next_alarm(port).code);
+    OK(set_alarm(clock, TIME_RELATIVE, 0, 1000000000, port));
+    EXPECT_CODE(next_alarm(port).code, KERN_INVALID_VALUE);
+    OK(set_alarm(clock, 7, 0, 0, port));
+    EXPECT_CODE(next_alarm(port).code, KERN_INVALID_VALUE);
+    /* The calendar has none, and what is no clock neither; the right ends with the message. */
+    EXPECT_CODE(set_alarm(calendar, TIME_RELATIVE, 0, 0, port), KERN_FAILURE);
+    notice(port, MACH_NOTIFY_SEND_ONCE);
+    EXPECT_CODE(set_alarm(host, TIME_RELATIVE, 0, 0, port), KERN_INVALID_ARGUMENT);
+    notice(port, MACH_NOTIFY_SEND_ONCE);
+    EXPECT_CODE(set_alarm(clock, TIME_RELATIVE, 0, 0, MACH_PORT_NULL), KERN_INVALID_CAPABILITY);
+    /* So many and no more, until some have come; those of a port that is gone are nobody's affair. */
+    unsigned count = 0;
+    while (count < 1000 && set_alarm(clock, TIME_RELATIVE, 1000, 0, port) == KERN_SUCCESS)
+        count++;
+    EXPECT(count, 256);
+    EXPECT_CODE(set_alarm(clock, TIME_RELATIVE, 1000, 0, port), KERN_RESOURCE_SHORTAGE);
+    notice(port, MACH_NOTIFY_SEND_ONCE);
+    notice(port, MACH_NOTIFY_SEND_ONCE);
+    expect_nothing(port);
+    drop_port(port);
+    OK(mach_port_deallocate(self(), clock));
+    OK(mach_port_deallocate(self(), calendar));
+    OK(mach_port_deallocate(self(), host));
+}
+
 /* s1_11_semaphore */
 static void semaphores_by_message(void)
 {
@@ -447,5 +533,5 @@ static void random_requests_harm_nobody(void)
 
 CHECK_MAIN(CASE(names_and_references), CASE(rights_in_and_out), CASE(attributes_guards_and_context), CASE(sets_and_listings),
            CASE(notifications_and_peek), CASE(calls_of_the_task), CASE(task_info_tells_what_the_library_tells), CASE(other_tasks_are_stopped_and_ended), CASE(exception_ports_by_message),
-           CASE(host_and_clocks), CASE(semaphores_by_message), CASE(malformed_requests_are_refused), CASE(what_is_not_served_says_so),
+           CASE(host_and_clocks), CASE(alarms_by_message), CASE(semaphores_by_message), CASE(malformed_requests_are_refused), CASE(what_is_not_served_says_so),
            CASE(rights_of_failed_requests_end), CASE(replies_without_room_are_lost), CASE(random_requests_harm_nobody))
