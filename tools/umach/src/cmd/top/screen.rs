@@ -23,6 +23,8 @@ use crate::ids::TaskNumber;
 
 /// How soon a signal is seen.
 const GLANCE: Duration = Duration::from_millis(200);
+/// How long it may take to end.
+const GRACE: Duration = Duration::from_secs(1);
 /// How soon an answer is.
 const SOON: Duration = Duration::from_millis(10);
 /// A kernel process that takes longer than this is said to be silent.
@@ -42,6 +44,7 @@ impl Signals {
         for signal in [SIGTERM, SIGINT, SIGHUP] {
             signal_hook::flag::register(signal, signals.end.clone())?;
         }
+        end_anyway()?;
         signal_hook::flag::register(SIGTSTP, signals.stop.clone())?;
         signal_hook::flag::register(SIGCONT, signals.go_on.clone())?;
         Ok(signals)
@@ -55,6 +58,20 @@ impl Signals {
             () => None,
         }
     }
+}
+
+/// What reads the keyboard goes on reading for ever from a terminal that is gone, and hears no signal. So who was told to end and has not is ended.
+fn end_anyway() -> Result<()> {
+    let mut told = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let watch = move || {
+        if told.forever().next().is_some() {
+            std::thread::sleep(GRACE);
+            let _ = ratatui::try_restore();
+            std::process::exit(1);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(watch).context("start a thread")?;
+    Ok(())
 }
 
 /// Shows it until the user leaves.
