@@ -16,7 +16,7 @@ fn binary_is_described_in_every_form() {
     let rust = place.run(&["describe", UMACH]).ok().out;
     assert!(rust.contains("#[interface(name = \"umach.NameSpace\", version = 1, base = 400)]\ntrait NameSpace {"), "{rust}");
     assert!(rust.contains("    #[id(2)]\n    fn look_up(name: String) -> Result<SendRight, Refusal>;"), "{rust}");
-    assert!(rust.contains("fn subset() -> Result<SendRight<dyn umach.NameSpace>, Refusal>;"), "{rust}");
+    assert!(rust.contains("fn subset(requestor: Option<SendRight>) -> Result<SendRight<dyn umach.NameSpace>, Refusal>;"), "{rust}");
     let one = place.run(&["describe", UMACH, "--interface", "umach.Spawner", "--rust"]).ok().out;
     assert!(one.contains("trait Spawner") && !one.contains("trait NameSpace"), "{one}");
     let c = place.run(&["describe", UMACH, "--c", "--interface", "umach.NameSpace"]).ok().out;
