@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use parking_lot::{Mutex, MutexGuard};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use umach_kernel::config::{SOCKET_VARIABLE, socket_path};
 
@@ -15,16 +15,17 @@ use crate::spawn::{LANE_INODE_VARIABLE, LANE_VARIABLE};
 use crate::sys;
 use crate::task::Task;
 
+/// `std`'s lock, for it is held over a fork: one that keeps a list of waiters may, in the child, hand itself over to a thread that is not there.
 static CURRENT: Mutex<Option<Task>> = Mutex::new(None);
 
 /// What [`Task::current`] gives is not changed while this is held.
 pub(crate) fn hold_current() -> MutexGuard<'static, Option<Task>> {
-    CURRENT.lock()
+    CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// See [`Task::current`].
 pub(crate) fn current() -> Result<Task> {
-    let mut current = CURRENT.lock();
+    let mut current = hold_current();
     if let Some(task) = &*current {
         task.check_fork()?;
         return Ok(task.clone());
@@ -129,7 +130,7 @@ pub(crate) fn private_kernel() -> Result<Task> {
 
 /// Keeps the private kernel as this process's child and collects those that have ended, without a thread or a signal handler.
 fn reap(child: std::process::Child) {
-    static KERNELS: Mutex<Vec<std::process::Child>> = Mutex::new(Vec::new());
+    static KERNELS: parking_lot::Mutex<Vec<std::process::Child>> = parking_lot::Mutex::new(Vec::new());
     let mut kernels = KERNELS.lock();
     kernels.retain_mut(|kernel| matches!(kernel.try_wait(), Ok(None)));
     kernels.push(child);

@@ -5,8 +5,7 @@
 
 use std::mem;
 use std::os::fd::OwnedFd;
-
-use parking_lot::MutexGuard;
+use std::sync::MutexGuard;
 
 use crate::connect;
 use crate::control::TaskControl;

@@ -17,6 +17,7 @@ mod bootstrap;
 mod clock;
 mod error;
 mod exception;
+mod fork;
 mod info;
 mod mapping;
 mod memory;

@@ -9,8 +9,7 @@ use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-use parking_lot::{Mutex, MutexGuard};
-
+use crate::fork::ForkLock;
 use crate::probe;
 
 /// Blocks of so many bytes are kept,
@@ -26,7 +25,7 @@ struct Pool {
     kept: usize,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { out: BTreeMap::new(), back: Vec::new(), kept: 0 });
+static POOL: ForkLock<Pool> = ForkLock::new(Pool { out: BTreeMap::new(), back: Vec::new(), kept: 0 });
 
 /// Bytes of a page.
 #[inline]
@@ -156,10 +155,9 @@ impl Pool {
 
 /// So that the child finds it in order.
 pub(crate) fn before_fork() {
-    MutexGuard::leak(POOL.lock());
+    POOL.before_fork();
 }
 
 pub(crate) fn after_fork() {
-    // SAFETY: this thread, or in the child its copy, has held it since `before_fork`.
-    unsafe { POOL.force_unlock() };
+    POOL.after_fork();
 }

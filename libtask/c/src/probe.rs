@@ -8,15 +8,14 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
-
+use crate::fork::ForkLock;
 use crate::ool::page;
 
 /// How many changes there were; who missed more than are written down forgets all it knows.
 static EPOCH: AtomicU32 = AtomicU32::new(0);
 /// The last changes: start and end, in the place of their number. A slot is written before its number shows in `EPOCH`.
 static CHANGES: [[AtomicUsize; 2]; LOG] = [const { [const { AtomicUsize::new(0) }; 2] }; LOG];
-static WRITING: Mutex<()> = Mutex::new(());
+static WRITING: ForkLock<()> = ForkLock::new(());
 const LOG: usize = 8;
 
 /// What is remembered as one. Linux's pages are as large, or a multiple.
@@ -60,12 +59,11 @@ pub(crate) fn forget(start: usize, end: usize) {
 
 /// So that the child finds it in order.
 pub(crate) fn before_fork() {
-    parking_lot::MutexGuard::leak(WRITING.lock());
+    WRITING.before_fork();
 }
 
 pub(crate) fn after_fork() {
-    // SAFETY: this thread, or in the child its copy, has held it since `before_fork`.
-    unsafe { WRITING.force_unlock() };
+    WRITING.after_fork();
 }
 
 impl Known {

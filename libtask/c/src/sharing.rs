@@ -14,8 +14,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use libtask::{Code, Name, RightKind};
-use parking_lot::{Mutex, MutexGuard};
 
+use crate::fork::ForkLock;
 use crate::mapping::Region;
 use crate::memory::access;
 use crate::process::space;
@@ -31,7 +31,7 @@ struct Shared {
 }
 
 /// Ranges that were moved, by their starts.
-static SHARED: Mutex<BTreeMap<usize, Shared>> = Mutex::new(BTreeMap::new());
+static SHARED: ForkLock<BTreeMap<usize, Shared>> = ForkLock::new(BTreeMap::new());
 /// Whether there were ever any.
 static ANY: AtomicBool = AtomicBool::new(false);
 
@@ -142,13 +142,12 @@ pub(crate) fn unmapped(start: usize, end: usize) {
 
 /// So that the child finds it in order.
 pub(crate) fn before_fork() {
-    MutexGuard::leak(SHARED.lock());
+    SHARED.before_fork();
 }
 
 /// The names mean nothing in a child.
 pub(crate) fn after_fork(child: bool) {
-    // SAFETY: this thread, or in the child its copy, has held it since `before_fork`.
-    unsafe { SHARED.force_unlock() };
+    SHARED.after_fork();
     if child {
         SHARED.lock().clear();
     }

@@ -8,9 +8,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use libtask::{Code, Disposition, Name, RightKind};
-use parking_lot::Mutex;
 
 use crate::exception;
+use crate::fork::ForkLock;
 use crate::info::Words;
 use crate::port::put_array;
 use crate::process::{check_out, code, is_self, put, space};
@@ -24,7 +24,7 @@ struct Thread {
 }
 
 /// By the names of their ports. Asked of the kernel process while it is held, never the other way round.
-static THREADS: Mutex<BTreeMap<u32, Thread>> = Mutex::new(BTreeMap::new());
+static THREADS: ForkLock<BTreeMap<u32, Thread>> = ForkLock::new(BTreeMap::new());
 
 /// This thread's port, which ends with it.
 struct Own(Cell<u32>);
@@ -53,12 +53,11 @@ fn destroy(name: u32) {
 
 /// In a forked child there is one thread, and the names mean nothing.
 pub(crate) fn before_fork() {
-    std::mem::forget(THREADS.lock());
+    THREADS.before_fork();
 }
 
 pub(crate) fn after_fork(child: bool) {
-    // SAFETY: this thread, or in the child its copy, has held it since `before_fork`.
-    unsafe { THREADS.force_unlock() };
+    THREADS.after_fork();
     if child {
         THREADS.lock().clear();
         let _ = OWN.try_with(|own| own.0.set(0));

@@ -8,6 +8,7 @@ use libtask::raw::{MsgBuffer, NDR, Options};
 use libtask::{Code, Disposition, Name, RightKind};
 use parking_lot::{Condvar, Mutex};
 
+use crate::fork::ForkLock;
 use crate::process::{code, put, space};
 use crate::time::mach_absolute_time;
 
@@ -61,16 +62,15 @@ pub(crate) fn alarm_after(after: Duration, alarm: Alarm) {
     timers.changed.notify_one();
 }
 
-static TIMERS: Mutex<Option<Arc<Timers>>> = Mutex::new(None);
+static TIMERS: ForkLock<Option<Arc<Timers>>> = ForkLock::new(None);
 
 /// In a forked child there is no thread, and the names mean nothing.
 pub(crate) fn before_fork() {
-    parking_lot::MutexGuard::leak(TIMERS.lock());
+    TIMERS.before_fork();
 }
 
 pub(crate) fn after_fork(child: bool) {
-    // SAFETY: this thread, or in the child its copy, has held it since `before_fork`.
-    unsafe { TIMERS.force_unlock() };
+    TIMERS.after_fork();
     if child {
         std::mem::forget(TIMERS.lock().take());
     }

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use common::{Background, Place, eventually, wait};
 use libtask::{Message, Task};
 use rustix::process::{Pid, Signal, kill_process};
+use umach_abi::records::Written;
 
 const HOSTILE: &str = "\x1b]0;stolen\x07\x1b[2J\r\nT1 root\u{9b}31m\u{202e}\"<b>";
 
@@ -83,9 +84,16 @@ fn no_listing_lets_a_label_steer_the_terminal() {
         let labels = output.json().to_string();
         assert!(labels.contains(&serde_json::to_string(HOSTILE).unwrap()), "{command:?} does not say it exactly: {labels}");
     }
-    let id = format!("{}", world.tasks[1].id());
-    let gone = world.place.run(&["kill", &format!("T{}", id.parse::<u64>().unwrap() & 0xffff_ffff)]);
+    // Not one of this process's.
+    let command = libtask::Command::new("sleep").arg("1000").label(HOSTILE).kill_on_drop();
+    let _child = world.tasks[0].spawn(command).unwrap();
+    let own = [0, 1].map(|n| world.tasks[n].id());
+    let all = world.place.run(&["ps", "--json"]).ok().json();
+    let mut ids = all.as_array().unwrap().iter().filter(|row| row["label"] == HOSTILE).map(|row| row["task"].as_u64().unwrap());
+    let other = ids.find(|id| !own.contains(id)).expect("the child's task");
+    let gone = world.place.run(&["kill", &Written('T', other).to_string()]).ok();
     assert_harmless(&["kill"], &gone.out);
+    assert_harmless(&["kill"], &gone.err);
 }
 
 #[test]
