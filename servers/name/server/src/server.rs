@@ -400,19 +400,22 @@ impl Server {
 
     /// Starts to serve a server port.
     pub(crate) fn open_server(&mut self, job: JobId, port: ReceiveRight) -> libtask::Result<()> {
-        self.all.insert(&port)?;
-        self.ours.insert(&port)?;
-        self.roles.insert(port.name(), Role::Server(job));
+        self.open(&port, Role::Server(job))?;
         self.servers.insert(job, port);
         Ok(())
     }
 
     /// Starts to serve a bootstrap port.
     pub(crate) fn open_space(&mut self, space: SpaceId, port: ReceiveRight) -> libtask::Result<()> {
-        self.all.insert(&port)?;
-        self.ours.insert(&port)?;
-        self.roles.insert(port.name(), Role::Space(space));
+        self.open(&port, Role::Space(space))?;
         self.spaces.insert(space, port);
+        Ok(())
+    }
+
+    fn open(&mut self, port: &ReceiveRight, role: Role) -> libtask::Result<()> {
+        self.all.insert(port)?;
+        self.ours.insert(port)?;
+        self.roles.insert(port.name(), role);
         Ok(())
     }
 }
