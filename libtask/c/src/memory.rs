@@ -61,7 +61,6 @@ pub(crate) fn map(at: usize, size: usize, flags: c_int, access: c_int, kind: c_i
     if flags & ANYWHERE == 0 {
         let end = start.saturating_add(size);
         probe::forget(start, end);
-        ool::leave(start, end);
         if flags & OVERWRITE != 0 {
             ool::disown(start, end);
         }
@@ -122,7 +121,6 @@ extern "C" fn vm_protect(task: u32, at: usize, size: usize, set_maximum: c_int, 
         }
         let end = start.saturating_add(size);
         probe::forget(start, end);
-        ool::leave(start, end);
         ool::disown(start, end);
         // SAFETY: the program's own memory; what it does with it is its affair.
         match unsafe { libc::mprotect(start as *mut libc::c_void, size, access(prot)) } {

@@ -354,7 +354,25 @@ static void memory_that_was_given_back_is_free(void)
     drop_port(port);
 }
 
+/* Not by vm_protect: nobody was told. */
+static void memory_that_was_protected_is_received_into_again(void)
+{
+    mach_port_t port = new_port();
+    for (int n = 1; n <= 3; n++) {
+        char *got = received_block(port, n);
+        OK(mprotect(got, n == 2 ? vm_page_size : BLOCK, PROT_READ));
+        OK(vm_deallocate(self(), (vm_address_t)got, BLOCK));
+        EXPECT(can_read(got), 0);
+        got = received_block(port, n + 1);
+        EXPECT(got[BLOCK - 1], n + 1);
+        memset(got, 0x77, BLOCK);
+        OK(vm_deallocate(self(), (vm_address_t)got, BLOCK));
+    }
+    drop_port(port);
+}
+
 CHECK_MAIN(CASE(allocated_memory_is_zero_and_goes), CASE(fixed_place_is_taken_only_if_free), CASE(protection_holds), CASE(copies_are_copies),
            CASE(aligned_map_is_aligned), CASE(entry_is_shared_by_its_holders), CASE(existing_memory_is_shared),
            CASE(regions_are_told), CASE(memory_that_was_given_back_faults),
-           CASE(memory_that_was_given_back_is_free))
+           CASE(memory_that_was_given_back_is_free),
+           CASE(memory_that_was_protected_is_received_into_again))
