@@ -132,6 +132,10 @@ impl<M: Memory> Incoming<M> {
         let _ = self.look();
         self.tail
     }
+    /// How far the producer was when it was looked at last.
+    pub fn known(&self) -> u32 {
+        self.tail
+    }
     /// Bytes consumed ever, modulo 2^32. It reaches every [`Incoming::tail_now`] exactly.
     pub fn position(&self) -> u32 {
         self.head

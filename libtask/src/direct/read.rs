@@ -109,7 +109,7 @@ impl Plane {
                 Step::Unknown => return Ok(false),
             }
         }
-        link.read_to.store(inbox.ring.position(), Ordering::Release);
+        link.has_read(&inbox.ring);
         Ok(true)
     }
 
@@ -220,7 +220,7 @@ impl Plane {
                 route.give_room();
             }
         }
-        link.read_to.store(inbox.ring.position(), Ordering::Release);
+        link.has_read(&inbox.ring);
         Ok(taken)
     }
 

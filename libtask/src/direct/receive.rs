@@ -342,7 +342,7 @@ impl Plane {
             // What comes while others look is theirs: they wake this thread if they leave something. What comes later changes a tail from what it was just now.
             let relieved = relieved && self.is_relieved();
             if !relieved {
-                words[at..].iter_mut().zip(warm.iter()).for_each(|((_, seen), link)| *seen = link.read_to.load(Ordering::Acquire));
+                words[at..].iter_mut().zip(warm.iter()).for_each(|((_, seen), link)| *seen = link.read_to());
             }
             let there = !relieved && warm.iter().any(|link| link.has_more());
             if !there && !place.has_messages() && !self.has_missed.load(Ordering::Relaxed) {

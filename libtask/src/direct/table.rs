@@ -40,8 +40,9 @@ pub(super) struct Link {
     pub(super) mine: usize,
     pub(super) outbox: Mutex<Outbox>,
     pub(super) inbox: Mutex<Inbox>,
-    /// The peer's tail up to which this task has read.
-    pub(super) read_to: AtomicU32,
+    /// Up to where in the peer's ring this task has read, and up to where it knows that there is something: below and above. Together, for a thread that
+    /// looks need not fetch the peer's tail, and the cache line with it, as long as it knows of more.
+    progress: AtomicU64,
     /// Calls of this task that wait for a reply of the peer's.
     pub(super) calls: Mutex<Calls>,
     /// For each slot of the peer's calls, the newest generation seen: older ones must not be answered any more.
@@ -651,7 +652,7 @@ impl Link {
             outbox: Mutex::new(Outbox { ring: Outgoing::new(memory.clone(), mine), sending: Slab::new() }),
             inbox: Mutex::new(Inbox::new(Incoming::new(memory.clone(), mine))),
             memory,
-            read_to: AtomicU32::new(0),
+            progress: AtomicU64::new(0),
             calls: Mutex::default(),
             owed: [const { Mutex::new(0) }; SLOTS],
             counted: Mutex::default(),
@@ -676,7 +677,19 @@ impl Link {
     /// Whether the peer has published something that was not read.
     #[inline]
     pub(super) fn has_more(&self) -> bool {
-        self.theirs(link::TAIL).load(Ordering::Acquire) != self.read_to.load(Ordering::Acquire) && !self.poisoned.load(Ordering::Relaxed)
+        let progress = self.progress.load(Ordering::Acquire);
+        let (read, known) = (progress as u32, (progress >> 32) as u32);
+        (read != known || self.theirs(link::TAIL).load(Ordering::Acquire) != read) && !self.poisoned.load(Ordering::Relaxed)
+    }
+    /// The peer's tail up to which this task has read.
+    pub(super) fn read_to(&self) -> u32 {
+        self.progress.load(Ordering::Acquire) as u32
+    }
+    /// This task has read some of it.
+    #[inline]
+    pub(super) fn has_read(&self, ring: &Incoming<Mapping>) {
+        let progress = u64::from(ring.known()) << 32 | u64::from(ring.position());
+        self.progress.store(progress, Ordering::Release);
     }
     /// Tells the peer what this thread does ([`link::state`]) and on which CPU, if it does not know. It is a hint, of some thread of this task.
     #[inline]
