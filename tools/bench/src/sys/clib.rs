@@ -47,13 +47,15 @@ pub(crate) fn is_there() -> Result<()> {
     find().map(drop)
 }
 
-/// Where the library is: beside this program, as cargo leaves it, or where it is installed.
+/// Where the library is: beside this program, as cargo leaves it, or where it is installed. The newest: cargo leaves an old one in the first place when only
+/// this program is built.
 fn find() -> Result<PathBuf> {
     let program = std::env::current_exe().context("where this program is")?;
     let folder = program.parent().context("a program is in a folder")?;
     let places = ["", "deps", "../lib"].map(|place| folder.join(place).join("libumach.so"));
-    match places.iter().find(|path| path.is_file()) {
-        Some(path) => Ok(path.clone()),
+    let made = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
+    match places.into_iter().filter(|path| path.is_file()).max_by_key(made) {
+        Some(path) => Ok(path),
         None => bail!("libumach.so is not beside {}; build it with cargo build --release --workspace", program.display()),
     }
 }
