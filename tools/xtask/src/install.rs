@@ -1,6 +1,10 @@
 //! `cargo xtask install`: the C library, its headers, what pkg-config says of it, and the programs.
+//!
+//! A package is made with `--destdir`: the files go below that folder, and say that they are below the prefix.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,10 +12,20 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask install --prefix ~/umach
+  cargo xtask install --prefix /usr --libdir lib/x86_64-linux-gnu --destdir /tmp/package")]
 pub(crate) struct Install {
     /// Where to: `lib`, `include` and `bin` are below it.
     #[arg(long, value_name = "DIR")]
     prefix: PathBuf,
+    /// Where libraries are, below the prefix.
+    #[arg(long, value_name = "DIR", default_value = "lib")]
+    libdir: PathBuf,
+    /// Puts everything below this folder, as if it were `/`: for packages. The variable DESTDIR does the same.
+    #[arg(long, value_name = "DIR")]
+    destdir: Option<PathBuf>,
     /// As cargo builds it without `--release`: quicker to build, slower to run.
     #[arg(long)]
     debug: bool,
@@ -21,11 +35,42 @@ pub(crate) struct Install {
 }
 
 const PROGRAMS: [&str; 2] = ["umach", "umachd"];
-const LIBRARIES: [&str; 2] = ["libumach.so", "libumach.a"];
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// As `libtask/c/build.rs` has it.
+const SONAME: &str = concat!("libumach.so.", env!("CARGO_PKG_VERSION_MAJOR"));
+
+/// Where what goes.
+struct Places {
+    /// What files say.
+    prefix: PathBuf,
+    libdir: PathBuf,
+    /// Where the prefix is now.
+    here: PathBuf,
+}
+
+impl Places {
+    fn new(args: &Install) -> Result<Places> {
+        let prefix = std::path::absolute(&args.prefix).context("the prefix")?;
+        // As it is, without `..`, if it is there.
+        let prefix = prefix.canonicalize().unwrap_or(prefix);
+        ensure!(args.libdir.is_relative(), "--libdir {}: give a folder below the prefix", args.libdir.display());
+        let destdir = args.destdir.clone().or_else(|| std::env::var_os("DESTDIR").filter(|dir| !dir.is_empty()).map(PathBuf::from));
+        let here = match destdir {
+            None => prefix.clone(),
+            Some(dir) => std::path::absolute(dir).context("the destination")?.join(prefix.strip_prefix("/").unwrap_or(&prefix)),
+        };
+        Ok(Places { prefix, libdir: args.libdir.clone(), here })
+    }
+    fn lib(&self) -> PathBuf {
+        self.here.join(&self.libdir)
+    }
+}
 
 pub(crate) fn install(root: &Path, args: &Install) -> Result<bool> {
-    fs::create_dir_all(&args.prefix).with_context(|| format!("make {}", args.prefix.display()))?;
-    let prefix = args.prefix.canonicalize()?;
+    let places = Places::new(args)?;
+    let here = &places.here;
+    // Before a build of minutes.
+    write(&here.join(".umach"), "").and_then(|()| fs::remove_file(here.join(".umach")).context("remove it again"))?;
     if !args.no_build {
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         // All that the workspace has, for another selection would mean other features, and building what they depend on again.
@@ -34,47 +79,79 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<bool> {
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let built = target.join(if args.debug { "debug" } else { "release" });
-    let headers = root.join("libtask/c/include");
-    for file in LIBRARIES {
-        // Where a test build leaves it, if it was not built by itself.
-        let from = [built.join(file), built.join("deps").join(file)].into_iter().find(|path| path.exists());
-        copy(&from.with_context(|| format!("{file} is not in {}; build it first", built.display()))?, &prefix.join("lib").join(file))?;
-    }
+    let versioned = format!("libumach.so.{VERSION}");
+    copy(&newest(&built, "libumach.so")?, &places.lib().join(&versioned))?;
+    link(&versioned, &places.lib().join(SONAME))?;
+    link(SONAME, &places.lib().join("libumach.so"))?;
+    copy(&newest(&built, "libumach.a")?, &places.lib().join("libumach.a"))?;
     for program in PROGRAMS {
-        copy(&built.join(program), &prefix.join("bin").join(program))?;
+        copy(&built.join(program), &here.join("bin").join(program))?;
     }
+    let headers = root.join("libtask/c/include");
     for folder in ["mach", "mach_debug", "servers"] {
         for header in fs::read_dir(headers.join(folder))? {
             let header = header?;
-            copy(&header.path(), &prefix.join("include/umach").join(folder).join(header.file_name()))?;
+            copy(&header.path(), &here.join("include/umach").join(folder).join(header.file_name()))?;
         }
     }
-    write(&prefix.join("lib/pkgconfig/umach.pc"), &package(&prefix))?;
-    println!("installed in {}; PKG_CONFIG_PATH={}/lib/pkgconfig", prefix.display(), prefix.display());
+    let described = places.lib().join("pkgconfig");
+    write(&described.join("umach.pc"), &package(&places))?;
+    println!("installed in {}; PKG_CONFIG_PATH={}", here.display(), described.display());
     Ok(true)
 }
 
-/// The library is found at run time where it is now, unless the program says otherwise.
-fn package(prefix: &Path) -> String {
+/// Where a build of the whole leaves it, or a test's; whichever is fresher.
+fn newest(built: &Path, file: &str) -> Result<PathBuf> {
+    let places = [built.join(file), built.join("deps").join(file)];
+    let dated = places.into_iter().filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)));
+    let found = dated.max().map(|(_, path)| path);
+    found.with_context(|| format!("{file} is not in {}; build it first", built.display()))
+}
+
+/// The library is found at run time where it is now, unless the system looks there anyway. Linked statically it needs what `cc` links last by itself, and these.
+fn package(places: &Places) -> String {
+    let system = ["/usr", "/usr/local"].iter().any(|prefix| places.prefix == Path::new(prefix));
+    let run_path = if system { "" } else { " -Wl,-rpath,${libdir}" };
     format!(
-        "prefix={}\nlibdir=${{prefix}}/lib\nincludedir=${{prefix}}/include/umach\n\n\
-         Name: umach\nDescription: Mach's message passing for Linux programs\nVersion: {}\n\
-         Cflags: -I${{includedir}}\nLibs: -L${{libdir}} -Wl,-rpath,${{libdir}} -lumach\nLibs.private: -lgcc_s -lutil -lrt -lpthread -lm -ldl\n",
-        prefix.display(),
-        env!("CARGO_PKG_VERSION")
+        "prefix={}\nlibdir=${{prefix}}/{}\nincludedir=${{prefix}}/include/umach\n\n\
+         Name: umach\nDescription: Mach's message passing for Linux programs\nURL: {}\nVersion: {VERSION}\n\
+         Cflags: -I${{includedir}}\nLibs: -L${{libdir}}{run_path} -lumach\nLibs.private: -lutil -lrt -lpthread -lm -ldl\n",
+        places.prefix.display(),
+        places.libdir.display(),
+        env!("CARGO_PKG_REPOSITORY"),
     )
 }
 
+fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))
+}
+
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let folder = to.parent().context("a file is in a folder")?;
-    fs::create_dir_all(folder)?;
-    // A library that programs have mapped is replaced, not overwritten.
-    let fresh = to.with_extension("new");
-    fs::copy(from, &fresh).with_context(|| format!("copy {} to {}", from.display(), fresh.display()))?;
-    fs::rename(&fresh, to).with_context(|| format!("put {} in place", to.display()))
+    put(to, |fresh| fs::copy(from, fresh).map(drop).with_context(|| format!("copy {} to {}", from.display(), fresh.display())))
+}
+
+fn link(target: &str, at: &Path) -> Result<()> {
+    put(at, |fresh| symlink(target, fresh).with_context(|| format!("link {} to {target}", fresh.display())))
 }
 
 fn write(to: &Path, text: &str) -> Result<()> {
-    fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
-    fs::write(to, text).with_context(|| format!("write {}", to.display()))
+    put(to, |fresh| fs::write(fresh, text).with_context(|| format!("write {}", fresh.display())))
+}
+
+/// A library that programs have mapped, or a program that runs, is replaced, not overwritten.
+fn put(to: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    make_folder(to.parent().context("a file is in a folder")?)?;
+    let mut fresh = to.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    // From an installation that was stopped.
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(|| format!("remove {}", fresh.display())),
+        _ => {}
+    }
+    let made = make(&fresh).and_then(|()| fs::rename(&fresh, to).with_context(|| format!("put {} in place", to.display())));
+    if made.is_err() {
+        let _ = fs::remove_file(&fresh);
+    }
+    made
 }

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// Longest that a C program may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// As `build.rs` has it.
+const SONAME: &str = concat!("libumach.so.", env!("CARGO_PKG_VERSION_MAJOR"));
+
 /// This crate's folder.
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -64,7 +67,12 @@ pub(crate) fn build(compiler: &str, sources: &[&str], folder: &Path) -> PathBuf 
     let mut command = Command::new(compiler);
     command.args(["-std=c11", "-D_GNU_SOURCE", "-g", "-O1"]).args(STRICT).arg("-I").arg(root().join("include"));
     command.args(&sources).arg("-o").arg(&program);
-    command.arg("-L").arg(&library).arg(format!("-Wl,-rpath,{}", library.display())).args(["-lumach", "-lpthread"]);
+    // Programs ask for the library by the name that an installation gives it.
+    match std::os::unix::fs::symlink(library.join("libumach.so"), folder.join(SONAME)) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("{SONAME}: {error}"),
+        _ => {}
+    }
+    command.arg("-L").arg(&library).args(["-Wl,-rpath,$ORIGIN", "-lumach", "-lpthread"]);
     succeed(&mut command);
     program
 }
