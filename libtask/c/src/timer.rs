@@ -113,6 +113,9 @@ impl Timers {
 /// A timer that has a message waiting needs no second one.
 fn fire(name: Name) {
     let Ok(space) = space() else { return };
+    if space.port_get_receive_status(name).is_ok_and(|status| status.queued > 0) {
+        return;
+    }
     let mut message = MsgBuffer::new(0).remote(name, Disposition::MakeSendOnce).body(&[0; 24]);
     space.mach_msg(&mut message, Options::SEND | Options::SEND_TIMEOUT, 0, Name::NULL, 0, Name::NULL);
 }
@@ -139,6 +142,10 @@ extern "C" fn mk_timer_destroy(name: u32) -> i32 {
 extern "C" fn mk_timer_arm(name: u32, at: u64) -> i32 {
     let timers = timers();
     let mut due = timers.due.lock();
+    if space().and_then(|space| space.port_get_refs(Name(name), RightKind::Receive)).unwrap_or(0) == 0 {
+        // The port has gone, and its timer with it.
+        due.timers.remove(&name);
+    }
     let Some(timer) = due.timers.get_mut(&name) else { return Code::KERN_INVALID_ARGUMENT.0 as i32 };
     *timer = Some(at);
     timers.changed.notify_one();

@@ -240,9 +240,24 @@ static void timers_fire(void)
     OK(mk_timer_cancel(other, &was));
     EXPECT(was, due + 600000000000);
     EXPECT_CODE(mk_timer_arm(0x12345603, due), KERN_INVALID_ARGUMENT);
+    /* However often it is due, one message waits. */
+    for (int n = 0; n < 3; n++) {
+        OK(mk_timer_arm(timer, 0));
+        do
+            usleep(1000);
+        while (status_of(timer).mps_msgcount == 0);
+        usleep(2000);
+    }
+    EXPECT(status_of(timer).mps_msgcount, 1);
+    OK(mach_msg(&in.message.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof in, timer, 5000, 0));
+    OK(mk_timer_arm(timer, 0));
+    OK(mach_msg(&in.message.header, MACH_RCV_MSG | MACH_RCV_TIMEOUT, 0, sizeof in, timer, 5000, 0));
     OK(mk_timer_destroy(timer));
     OK(mk_timer_destroy(other));
     EXPECT_CODE(mk_timer_destroy(other), KERN_INVALID_ARGUMENT);
+    timer = mk_timer_create();
+    drop_port(timer);
+    EXPECT_CODE(mk_timer_arm(timer, due), KERN_INVALID_ARGUMENT);
 }
 
 static void names_are_found(void)
