@@ -5,7 +5,7 @@
 //! * `message` is `mach_msg` on the program's own buffers; `server` the loops around it; `mig` what generated stubs call.
 //! * `port`, `task`, `info`, `bootstrap` wrap one request each. `time` and `timer` are Linux's clock.
 //! * `exception` makes messages of faults; `semaphore` and `clock` are the kernel process's; `thread` is what Linux tells of threads.
-//! * `memory`, `mapping` and `sharing` are the program's own address space; `ool` the memory that comes with messages; `probe` whether an address is one.
+//! * `memory`, `mapping`, `sharing` and `regions` are the program's own address space; `ool` the memory that comes with messages; `probe` whether an address is one.
 //!
 //! Pointers are the program's word: a null one where a result is to be stored is refused with `KERN_INVALID_ARGUMENT`, other wild ones are met as the
 //! functions say. A panic cannot cross into C: it ends the process.
@@ -27,6 +27,7 @@ mod ool;
 mod port;
 mod probe;
 mod process;
+mod regions;
 mod semaphore;
 mod server;
 mod sharing;

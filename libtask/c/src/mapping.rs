@@ -1,4 +1,4 @@
-//! Memory objects of the caller's address space: `vm_map`, `vm_remap`, `vm_region`, and memory entries, which are regions of the kernel process.
+//! Memory objects of the caller's address space: `vm_map`, `vm_remap`, and memory entries, which are regions of the kernel process.
 
 use std::ffi::c_int;
 use std::io::Write;
@@ -6,8 +6,9 @@ use std::os::fd::AsRawFd;
 
 use libtask::{Code, Name, RightKind};
 
-use crate::memory::{ANYWHERE, access, allocate, copy, map, own};
+use crate::memory::{ANYWHERE, OVERWRITE, access, advise, allocate, check_flags, check_protection, copy, inherit, map, own};
 use crate::process::{check_out, code, current, put, space};
+use crate::regions::Region;
 use crate::{ool, probe, sharing};
 
 /// `MAP_MEM_NAMED_CREATE`: the entry is new memory, to be shared.
@@ -28,22 +29,21 @@ unsafe extern "C" fn vm_map(
     offset: usize,
     copy: c_int,
     prot: i32,
-    _max_prot: i32,
-    _inheritance: u32,
+    max_prot: i32,
+    inheritance: u32,
 ) -> i32 {
     code((|| {
         own(task)?;
         check_out(at)?;
+        check_flags(flags)?;
+        check_protection([prot, max_prot], inheritance)?;
         let whole = ool::pages(size).filter(|&whole| whole > 0).ok_or(Code::KERN_INVALID_ARGUMENT)?;
         // SAFETY: not null: the caller's wish, and later room for what became of it.
-        let mut place = unsafe { at.read_unaligned() };
-        let mut flags = flags;
-        if flags & ANYWHERE != 0 && mask >= ool::page() {
-            place = aligned(whole, mask)?;
-            flags = flags & !ANYWHERE | crate::memory::OVERWRITE;
-        }
+        let wanted = unsafe { at.read_unaligned() };
+        let (place, flags) = placed(wanted, whole, mask, flags)?;
         let made = if object == 0 {
-            map(place, whole, flags, access(prot), libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)?
+            let kind = if inheritance == inherit::SHARE { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+            map(place, whole, flags, access(prot), kind | libc::MAP_ANONYMOUS, -1, 0)?
         } else {
             if !offset.is_multiple_of(ool::page()) {
                 return Err(Code::KERN_INVALID_ARGUMENT);
@@ -57,9 +57,23 @@ unsafe extern "C" fn vm_map(
             let kind = if shared && copy == 0 { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
             map(place, whole, flags, access(prot), kind, file.as_raw_fd(), offset as u64)?
         };
+        inherited(made, whole, inheritance)?;
         // SAFETY: as above.
         unsafe { put(at, made) }
     })())
+}
+
+/// Where a mapping is to be, and with which flags: a place with its low bits clear is looked for beforehand.
+fn placed(wanted: usize, size: usize, mask: usize, flags: c_int) -> Result<(usize, c_int), Code> {
+    if flags & ANYWHERE == 0 || mask < ool::page() {
+        return Ok((wanted, flags));
+    }
+    Ok((aligned(size, mask)?, flags & !ANYWHERE | OVERWRITE))
+}
+
+/// A new mapping that a forked child is not to have.
+fn inherited(at: usize, size: usize, inheritance: u32) -> Result<(), Code> {
+    if inheritance == inherit::NONE { advise(at, size, libc::MADV_DONTFORK) } else { Ok(()) }
 }
 
 /// A place for `size` bytes none of whose `mask` bits are set. Something is mapped there, to be replaced.
@@ -99,14 +113,14 @@ unsafe extern "C" fn vm_remap(
     task: u32,
     at: *mut usize,
     size: usize,
-    _mask: usize,
+    mask: usize,
     flags: c_int,
     from_task: u32,
     from: usize,
     copies: c_int,
     prot: *mut i32,
     max_prot: *mut i32,
-    _inheritance: u32,
+    inheritance: u32,
 ) -> i32 {
     code((|| {
         own(task)?;
@@ -114,42 +128,99 @@ unsafe extern "C" fn vm_remap(
         check_out(at)?;
         check_out(prot)?;
         check_out(max_prot)?;
-        let whole = ool::pages(size).filter(|&whole| whole > 0).ok_or(Code::KERN_INVALID_ARGUMENT)?;
-        if flags & ANYWHERE == 0 {
-            return Err(Code::KERN_NOT_SUPPORTED);
-        }
+        check_flags(flags)?;
+        check_protection([0, 0], inheritance)?;
         let start = from & !(ool::page() - 1);
+        // Whole pages from the first on; those around the range only if the caller wants to hear where in them it is.
+        let offset = if flags & RETURN_DATA_ADDR != 0 { from - start } else { 0 };
+        let whole = size.checked_add(offset).filter(|_| size > 0).and_then(ool::pages).ok_or(Code::KERN_INVALID_ARGUMENT)?;
         let region = Region::at(start).filter(|region| region.start <= start).ok_or(Code::KERN_INVALID_ADDRESS)?;
-        let made = if copies != 0 {
-            let room = allocate(whole)?;
-            copy(start, room, whole).inspect_err(|_| drop_memory(room, whole))?;
-            room
-        } else {
-            match sharing::entry(start, whole, 0) {
-                Ok(right) => second_place(right, whole, region.prot)?,
-                // Shared memory that did not become so here.
-                Err(Code::KERN_NOT_SUPPORTED) if region.shared => {
-                    // SAFETY: with an old size of 0 Linux maps shared memory a second time and changes nothing at the first place.
-                    let made = unsafe { libc::mremap(start as *mut libc::c_void, 0, whole, libc::MREMAP_MAYMOVE) };
-                    if made == libc::MAP_FAILED {
-                        return Err(Code::KERN_NOT_SUPPORTED);
-                    }
-                    made as usize
-                }
-                Err(code) => return Err(code),
-            }
-        };
+        // SAFETY: not null: the caller's wish.
+        let wanted = unsafe { at.read_unaligned() };
+        let place = Place { wanted, size: whole, mask, flags };
+        let made = if copies != 0 { place.copy_of(start, region.prot)? } else { place.same_as(start, &region)? };
+        inherited(made, whole, inheritance)?;
         // SAFETY: the caller's word.
-        unsafe { put(prot, region.prot).and_then(|()| put(max_prot, 7)).and_then(|()| put(at, made + (from - start))) }
+        unsafe { put(prot, region.prot).and_then(|()| put(max_prot, 7)).and_then(|()| put(at, made + offset)) }
     })())
 }
 
-/// Maps a region somewhere. The mapping is enough: the right goes.
-fn second_place(right: Name, size: usize, prot: i32) -> Result<usize, Code> {
-    let space = space()?;
-    let file = space.region_map(right);
-    let _ = space.port_deallocate(right);
-    map(0, size, ANYWHERE, access(prot), libc::MAP_SHARED, file?.2.as_raw_fd(), 0)
+/// `VM_FLAGS_RETURN_DATA_ADDR`.
+const RETURN_DATA_ADDR: c_int = 0x10_0000;
+
+/// Where `vm_remap` is to put something.
+struct Place {
+    wanted: usize,
+    size: usize,
+    mask: usize,
+    flags: c_int,
+}
+
+impl Place {
+    fn map(&self, access: c_int, kind: c_int, fd: c_int) -> Result<usize, Code> {
+        let (at, flags) = placed(self.wanted, self.size, self.mask, self.flags)?;
+        map(at, self.size, flags, access, kind, fd, 0)
+    }
+
+    /// Made elsewhere, so that nothing is replaced by half a copy, and then moved there.
+    fn copy_of(&self, start: usize, prot: i32) -> Result<usize, Code> {
+        probe::check(start, self.size, false)?;
+        let room = self.elsewhere(|| allocate(self.size))?;
+        let made = copy(start, room, self.size).and_then(|()| self.take(room));
+        let made = made.inspect_err(|_| drop_memory(room, self.size))?;
+        // SAFETY: this call's own new pages.
+        unsafe { libc::mprotect(made as *mut libc::c_void, self.size, access(prot)) };
+        Ok(made)
+    }
+
+    /// A mapping that touches the wanted place nowhere: Linux likes to use what has become free.
+    fn elsewhere(&self, make: impl Fn() -> Result<usize, Code>) -> Result<usize, Code> {
+        let start = self.wanted & !(ool::page() - 1);
+        let mut in_the_way = Vec::new();
+        let made = loop {
+            match make() {
+                Ok(made) if self.flags & ANYWHERE == 0 && made.abs_diff(start) < self.size => in_the_way.push(made),
+                result => break result,
+            }
+        };
+        in_the_way.into_iter().for_each(|made| drop_memory(made, self.size));
+        made
+    }
+
+    /// Moves a mapping of this size there.
+    fn take(&self, room: usize) -> Result<usize, Code> {
+        if self.flags & ANYWHERE != 0 && self.mask < ool::page() {
+            return Ok(room);
+        }
+        // Refuses what is there already, if that is not to go.
+        let at = self.map(libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        // SAFETY: from this call's own mapping to another of its own.
+        let moved = unsafe { libc::mremap(room as *mut libc::c_void, self.size, self.size, flags, at as *mut libc::c_void) };
+        if moved == libc::MAP_FAILED { Err(Code::KERN_NO_SPACE) } else { Ok(at) }
+    }
+
+    fn same_as(&self, start: usize, region: &Region) -> Result<usize, Code> {
+        match sharing::entry(start, self.size, 0) {
+            Ok(right) => {
+                let space = space()?;
+                let file = space.region_map(right);
+                // The mapping is enough.
+                let _ = space.port_deallocate(right);
+                self.map(access(region.prot), libc::MAP_SHARED, file?.2.as_raw_fd())
+            }
+            // Shared memory that did not become so here, or some of what did.
+            Err(Code::KERN_NOT_SUPPORTED) if region.shared && region.end - start >= self.size => {
+                let made = self.elsewhere(|| {
+                    // SAFETY: with an old size of 0 Linux maps shared memory a second time and changes nothing at the first place.
+                    let made = unsafe { libc::mremap(start as *mut libc::c_void, 0, self.size, libc::MREMAP_MAYMOVE) };
+                    if made == libc::MAP_FAILED { Err(Code::KERN_NOT_SUPPORTED) } else { Ok(made as usize) }
+                })?;
+                self.take(made).inspect_err(|_| drop_memory(made, self.size))
+            }
+            Err(code) => Err(code),
+        }
+    }
 }
 
 fn drop_memory(at: usize, size: usize) {
@@ -227,121 +298,4 @@ fn snapshot(start: usize, size: usize) -> Result<Name, Code> {
 unsafe extern "C" fn mach_make_memory_entry(task: u32, size: *mut u64, at: u64, permission: i32, entry: *mut u32, parent: u32) -> i32 {
     // SAFETY: passed on.
     unsafe { mach_make_memory_entry_64(task, size, at, permission, entry, parent) }
-}
-
-/// A range of pages that are alike.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Region {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    pub(crate) prot: i32,
-    pub(crate) shared: bool,
-    pub(crate) offset: u64,
-    /// Of a file, or with a name: stack, heap and the like.
-    pub(crate) named: bool,
-}
-
-impl Region {
-    /// All of this process's, in order.
-    pub(crate) fn all() -> Option<Vec<Region>> {
-        ool::let_go();
-        let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-        Some(maps.lines().filter_map(Region::parse).collect())
-    }
-    /// The first that ends behind an address.
-    fn at(address: usize) -> Option<Region> {
-        Region::all()?.into_iter().find(|region| region.end > address)
-    }
-    /// Neither shared nor anybody else's.
-    pub(crate) fn is_private_memory(&self) -> bool {
-        !self.shared && !self.named
-    }
-    fn parse(line: &str) -> Option<Region> {
-        let mut words = line.split_ascii_whitespace();
-        let (start, end) = words.next()?.split_once('-')?;
-        let flags = words.next()?.as_bytes();
-        let hex = |text| usize::from_str_radix(text, 16).ok();
-        let bit = |n: usize, letter: u8, bit: i32| if flags.get(n) == Some(&letter) { bit } else { 0 };
-        Some(Region {
-            start: hex(start)?,
-            end: hex(end)?,
-            prot: bit(0, b'r', 1) | bit(1, b'w', 2) | bit(2, b'x', 4),
-            shared: flags.get(3) == Some(&b's'),
-            offset: hex(words.next()?)? as u64,
-            // Device, inode, and a name if there is one.
-            named: words.nth(2).is_some(),
-        })
-    }
-}
-
-const BASIC_INFO_64: c_int = 9;
-const BASIC_INFO: c_int = 10;
-
-/// What is told of the region at an address, or the next one behind it.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn vm_region_64(
-    task: u32,
-    at: *mut usize,
-    size: *mut usize,
-    flavor: c_int,
-    info: *mut i32,
-    count: *mut u32,
-    object: *mut u32,
-) -> i32 {
-    code((|| {
-        own(task)?;
-        check_out(at)?;
-        check_out(size)?;
-        check_out(info)?;
-        check_out(count)?;
-        // SAFETY: not null, so the caller's numbers.
-        let (address, room) = unsafe { (at.read_unaligned(), count.read_unaligned() as usize) };
-        let region = Region::at(address).ok_or(Code::KERN_INVALID_ADDRESS)?;
-        const COPY: i32 = 1;
-        let mut words = vec![region.prot, 7, COPY, i32::from(region.shared), 0, region.offset as i32];
-        match flavor {
-            BASIC_INFO_64 => words.extend([(region.offset >> 32) as i32, 0, 0]),
-            BASIC_INFO => words.extend([0, 0]),
-            _ => return Err(Code::KERN_INVALID_ARGUMENT),
-        }
-        if room < words.len() {
-            return Err(Code::KERN_INVALID_ARGUMENT);
-        }
-        // SAFETY: the caller's word; `info` has room for as many integers as it said.
-        unsafe {
-            info.copy_from(words.as_ptr(), words.len());
-            put(count, words.len() as u32)?;
-            put(at, region.start)?;
-            put(size, region.end - region.start)?;
-            if object.is_null() { Ok(()) } else { put(object, 0) }
-        }
-    })())
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn vm_region(
-    task: u32,
-    at: *mut usize,
-    size: *mut usize,
-    flavor: c_int,
-    info: *mut i32,
-    count: *mut u32,
-    object: *mut u32,
-) -> i32 {
-    // SAFETY: passed on.
-    unsafe { vm_region_64(task, at, size, flavor, info, count, object) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mach_vm_region(
-    task: u32,
-    at: *mut usize,
-    size: *mut usize,
-    flavor: c_int,
-    info: *mut i32,
-    count: *mut u32,
-    object: *mut u32,
-) -> i32 {
-    // SAFETY: passed on.
-    unsafe { vm_region_64(task, at, size, flavor, info, count, object) }
 }

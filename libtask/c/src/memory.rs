@@ -18,6 +18,30 @@ pub(crate) const ANYWHERE: c_int = 1;
 /// `VM_FLAGS_OVERWRITE`: in place of what is there.
 pub(crate) const OVERWRITE: c_int = 0x4000;
 
+/// `VM_FLAGS_*` that programs may pass: those two; what means nothing here (purgeable, within 4 GiB, at random, uncached, superpages and the like); and a tag.
+const FLAGS: c_int = ANYWHERE | OVERWRITE | 0xfe | 0x1000 | 0x7_0000 | 0x90_0000 | 0xff00_0000u32 as c_int;
+
+/// Access: the three kinds, and the flags beside them (`VM_PROT_COPY`).
+const PROTECTION: i32 = 7;
+const PROTECTION_FLAGS: i32 = 0x10;
+
+pub(crate) fn check_flags(flags: c_int) -> Result<(), Code> {
+    if flags & !FLAGS == 0 { Ok(()) } else { Err(Code::KERN_INVALID_ARGUMENT) }
+}
+
+/// What `vm_map` and its relatives are told of access and inheritance.
+pub(crate) fn check_protection(protections: [i32; 2], inheritance: u32) -> Result<(), Code> {
+    let known = protections.iter().all(|prot| prot & !PROTECTION == 0) && inheritance <= inherit::NONE;
+    if known { Ok(()) } else { Err(Code::KERN_INVALID_ARGUMENT) }
+}
+
+/// `VM_INHERIT_*`.
+pub(crate) mod inherit {
+    pub(crate) const SHARE: u32 = 0;
+    pub(crate) const COPY: u32 = 1;
+    pub(crate) const NONE: u32 = 2;
+}
+
 pub(crate) fn own(task: u32) -> Result<(), Code> {
     match task {
         0 => Err(Code::KERN_INVALID_ARGUMENT),
@@ -49,7 +73,9 @@ fn failed() -> Code {
 
 /// A mapping of `fd` (none: fresh memory) at `at` or, if `flags` say so, anywhere.
 pub(crate) fn map(at: usize, size: usize, flags: c_int, access: c_int, kind: c_int, fd: c_int, offset: u64) -> Result<usize, Code> {
-    let (start, size) = if flags & ANYWHERE != 0 { (0, ool::pages(size).ok_or(Code::KERN_NO_SPACE)?) } else { around(at, size)? };
+    let size = ool::pages(size).ok_or(Code::KERN_INVALID_ARGUMENT)?;
+    // Where it begins counts, not where it would end: as in XNU.
+    let start = if flags & ANYWHERE != 0 { 0 } else { at & !(ool::page() - 1) };
     let place = match () {
         () if flags & ANYWHERE != 0 => 0,
         () if flags & OVERWRITE != 0 => libc::MAP_FIXED,
@@ -63,6 +89,7 @@ pub(crate) fn map(at: usize, size: usize, flags: c_int, access: c_int, kind: c_i
         probe::forget(start, end);
         if flags & OVERWRITE != 0 {
             ool::disown(start, end);
+            sharing::unmapped(start, end);
         }
     }
     // SAFETY: anywhere, or where nothing is, or where the program says that what is there goes.
@@ -87,6 +114,7 @@ unsafe extern "C" fn vm_allocate(task: u32, at: *mut usize, size: usize, flags: 
     code((|| {
         own(task)?;
         check_out(at)?;
+        check_flags(flags)?;
         if size == 0 {
             // SAFETY: the caller's word, so below.
             return unsafe { put(at, 0) };
@@ -114,7 +142,14 @@ extern "C" fn vm_deallocate(task: u32, at: usize, size: usize) -> i32 {
 extern "C" fn vm_protect(task: u32, at: usize, size: usize, set_maximum: c_int, prot: i32) -> i32 {
     code((|| {
         own(task)?;
+        let empty = size == 0;
         let (start, size) = around(at, size)?;
+        if prot & !(PROTECTION | PROTECTION_FLAGS) != 0 {
+            return Err(Code::KERN_INVALID_ARGUMENT);
+        }
+        if empty {
+            return Ok(());
+        }
         if set_maximum != 0 {
             // Linux keeps no maximum that could be lowered.
             return Err(Code::KERN_NOT_SUPPORTED);
@@ -131,38 +166,70 @@ extern "C" fn vm_protect(task: u32, at: usize, size: usize, set_maximum: c_int, 
     })())
 }
 
-/// Linux has one way of inheriting that can be asked for: none.
+/// A range that a forked child is to share moves into shared memory (`sharing`), which cannot become private again.
 #[unsafe(no_mangle)]
 extern "C" fn vm_inherit(task: u32, at: usize, size: usize, inheritance: u32) -> i32 {
     code((|| {
         own(task)?;
+        let empty = size == 0;
         let (start, size) = around(at, size)?;
-        let advice = match inheritance {
-            1 => libc::MADV_DOFORK,
-            2 => libc::MADV_DONTFORK,
-            0 => return Err(Code::KERN_NOT_SUPPORTED),
-            _ => return Err(Code::KERN_INVALID_ARGUMENT),
-        };
-        // SAFETY: changes what a fork does, no byte.
-        if unsafe { libc::madvise(start as *mut libc::c_void, size, advice) } == 0 { Ok(()) } else { Err(Code::KERN_INVALID_ADDRESS) }
+        match inheritance {
+            inherit::SHARE | inherit::COPY | inherit::NONE if empty => Ok(()),
+            inherit::SHARE => sharing::share(start, size).and_then(|()| advise(start, size, libc::MADV_DOFORK)),
+            inherit::COPY if sharing::is_shared(start, size)? => Err(Code::KERN_NOT_SUPPORTED),
+            inherit::COPY => advise(start, size, libc::MADV_DOFORK),
+            inherit::NONE => advise(start, size, libc::MADV_DONTFORK),
+            _ => Err(Code::KERN_INVALID_ARGUMENT),
+        }
     })())
 }
 
-/// Copies within this process; a range that is not there gives a code.
+/// Tells Linux what a range is for.
+pub(crate) fn advise(start: usize, size: usize, advice: c_int) -> Result<(), Code> {
+    // SAFETY: the advice that is given here changes what a fork or an access does, and bytes only where the program said that it does not need them.
+    if unsafe { libc::madvise(start as *mut libc::c_void, size, advice) } == 0 { Ok(()) } else { Err(Code::KERN_INVALID_ADDRESS) }
+}
+
+/// Copies within this process; a range that is not there gives a code. What is at `to` afterwards was at `from` before, also if the two overlap.
 pub(crate) fn copy(from: usize, to: usize, size: usize) -> Result<(), Code> {
-    let part = |at: usize| libc::iovec { iov_base: at as *mut libc::c_void, iov_len: size };
-    let (local, remote) = (part(to), part(from));
-    // SAFETY: asks about this process.
-    let own = unsafe { libc::getpid() };
     if size == 0 {
         return Ok(());
     }
-    if !probe::readable(from as *const u8, size) {
-        return Err(Code::KERN_INVALID_ADDRESS);
+    probe::check(from, size, false)?;
+    probe::check(to, size, true)?;
+    if from.abs_diff(to) >= size {
+        return copy_apart(from, to, size);
     }
-    // SAFETY: Linux copies, and checks both ranges as it goes; the program says that the bytes at `to` are to be replaced.
-    let copied = unsafe { libc::process_vm_readv(own, &local, 1, &remote, 1, 0) };
-    if copied == size as isize { Ok(()) } else { Err(Code::KERN_PROTECTION_FAILURE) }
+    // Piece by piece through a buffer, from that end at which nothing is overwritten before it is read.
+    let mut piece = vec![0u8; size.min(PIECE)];
+    let count = size.div_ceil(PIECE);
+    for n in 0..count {
+        let n = if from < to { count - 1 - n } else { n };
+        let (at, len) = (n * PIECE, PIECE.min(size - n * PIECE));
+        copy_apart(from + at, piece.as_mut_ptr() as usize, len)?;
+        copy_apart(piece.as_ptr() as usize, to + at, len)?;
+    }
+    Ok(())
+}
+
+/// How much of ranges that overlap is copied at a time.
+const PIECE: usize = 1 << 20;
+
+fn copy_apart(from: usize, to: usize, size: usize) -> Result<(), Code> {
+    // SAFETY: asks about this process.
+    let own = unsafe { libc::getpid() };
+    let mut done = 0;
+    while done < size {
+        let part = |at: usize| libc::iovec { iov_base: (at + done) as *mut libc::c_void, iov_len: size - done };
+        let (local, remote) = (part(to), part(from));
+        // SAFETY: Linux copies, and checks both ranges as it goes; the program says that the bytes at `to` are to be replaced.
+        match unsafe { libc::process_vm_readv(own, &local, 1, &remote, 1, 0) } {
+            // Linux copies at most some 2 GiB at a time.
+            copied @ 1.. => done += copied as usize,
+            _ => return Err(Code::KERN_INVALID_ADDRESS),
+        }
+    }
+    Ok(())
 }
 
 #[unsafe(no_mangle)]
@@ -217,6 +284,65 @@ extern "C" fn vm_wire(_host: u32, task: u32, at: usize, size: usize, access: i32
     })())
 }
 
+/// `VM_SYNC_*`.
+mod sync {
+    pub(super) const ASYNCHRONOUS: u32 = 1;
+    pub(super) const SYNCHRONOUS: u32 = 2;
+    pub(super) const INVALIDATE: u32 = 4;
+    pub(super) const CONTIGUOUS: u32 = 0x20;
+}
+
+/// Writes what is mapped of files back. Gaps are passed over, unless the caller wants to hear of them.
+#[unsafe(no_mangle)]
+extern "C" fn vm_msync(task: u32, at: usize, size: usize, flags: u32) -> i32 {
+    code((|| {
+        own(task)?;
+        let both = sync::ASYNCHRONOUS | sync::SYNCHRONOUS;
+        if flags & both == both {
+            return Err(Code::KERN_INVALID_ARGUMENT);
+        }
+        let empty = size == 0;
+        let (start, size) = around(at, size)?;
+        if empty {
+            return Ok(());
+        }
+        let how = if flags & sync::SYNCHRONOUS != 0 { libc::MS_SYNC } else { libc::MS_ASYNC };
+        let invalidate = if flags & sync::INVALIDATE != 0 { libc::MS_INVALIDATE } else { 0 };
+        // SAFETY: writes back; changes no byte of this process's.
+        let done = unsafe { libc::msync(start as *mut libc::c_void, size, how | invalidate) } == 0;
+        if done || flags & sync::CONTIGUOUS == 0 { Ok(()) } else { Err(Code::KERN_INVALID_ADDRESS) }
+    })())
+}
+
+/// How a range will be used (`VM_BEHAVIOR_*`).
+#[unsafe(no_mangle)]
+extern "C" fn vm_behavior_set(task: u32, at: usize, size: usize, behavior: c_int) -> i32 {
+    code((|| {
+        own(task)?;
+        let empty = size == 0;
+        let (start, size) = around(at, size)?;
+        let advice = match behavior {
+            0 => libc::MADV_NORMAL,
+            1 => libc::MADV_RANDOM,
+            2 | 3 => libc::MADV_SEQUENTIAL,
+            4 => libc::MADV_WILLNEED,
+            // In XNU the bytes stay.
+            5 => libc::MADV_COLD,
+            // They may go; what is private of no file can.
+            6 | 8 => libc::MADV_FREE,
+            11 => libc::MADV_PAGEOUT,
+            7 | 9 | 10 => return Ok(()),
+            _ => return Err(Code::KERN_INVALID_ARGUMENT),
+        };
+        match advise(start, size, advice) {
+            _ if empty => Ok(()),
+            // Advice that does not fit this memory has no effect.
+            Err(_) if std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            result => result,
+        }
+    })())
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mach_vm_allocate(task: u32, at: *mut usize, size: usize, flags: c_int) -> i32 {
     // SAFETY: passed on; so below.
@@ -263,4 +389,14 @@ extern "C" fn mach_vm_write(task: u32, at: usize, data: usize, count: u32) -> i3
 #[unsafe(no_mangle)]
 extern "C" fn mach_vm_wire(host: u32, task: u32, at: usize, size: usize, access: i32) -> i32 {
     vm_wire(host, task, at, size, access)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mach_vm_msync(task: u32, at: usize, size: usize, flags: u32) -> i32 {
+    vm_msync(task, at, size, flags)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mach_vm_behavior_set(task: u32, at: usize, size: usize, behavior: c_int) -> i32 {
+    vm_behavior_set(task, at, size, behavior)
 }

@@ -8,6 +8,8 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use libtask::Code;
+
 use crate::fork::ForkLock;
 use crate::ool::page;
 
@@ -110,6 +112,21 @@ fn ask(start: usize, end: usize, advice: libc::c_int) -> bool {
     let start = start & !(page() - 1);
     // SAFETY: populating changes no byte; the range need not be mapped.
     unsafe { libc::madvise(start as *mut libc::c_void, end - start, advice) == 0 }
+}
+
+/// Why a range cannot be read, or written, now.
+///
+/// # Errors
+/// `KERN_INVALID_ADDRESS`: not all of it is there. `KERN_PROTECTION_FAILURE`: it may not be.
+pub(crate) fn check(start: usize, len: usize, write: bool) -> Result<(), Code> {
+    let end = start.checked_add(len).ok_or(Code::KERN_INVALID_ADDRESS)?;
+    if len == 0 || ask(start, end, if write { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ }) {
+        return Ok(());
+    }
+    match std::io::Error::last_os_error().raw_os_error() {
+        Some(libc::EINVAL) => Err(Code::KERN_PROTECTION_FAILURE),
+        _ => Err(Code::KERN_INVALID_ADDRESS),
+    }
 }
 
 /// Whether all of it can be read now.

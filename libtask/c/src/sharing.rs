@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use libtask::{Code, Name, RightKind};
 
 use crate::fork::ForkLock;
-use crate::mapping::Region;
 use crate::memory::access;
 use crate::process::space;
+use crate::regions::Region;
 use crate::{ool, probe};
 
 /// `VM_PROT_READ` and `VM_PROT_WRITE`.
@@ -75,6 +75,26 @@ pub(crate) fn entry(start: usize, size: usize, prot: i32) -> Result<Name, Code> 
     shared.insert(start, Shared { end, entry: name });
     ANY.store(true, Ordering::Release);
     Ok(given)
+}
+
+/// Makes a range shared memory, so that forked children share it. What is so already stays as it is.
+pub(crate) fn share(start: usize, size: usize) -> Result<(), Code> {
+    let pieces = pieces(start, start.checked_add(size).ok_or(Code::KERN_INVALID_ADDRESS)?)?;
+    for piece in pieces.iter().filter(|piece| !piece.shared) {
+        let entry = entry(piece.start, piece.end - piece.start, 0)?;
+        // One reference stays with the range.
+        let _ = space()?.port_deallocate(entry);
+    }
+    Ok(())
+}
+
+/// Whether any of a range is shared memory.
+pub(crate) fn is_shared(start: usize, size: usize) -> Result<bool, Code> {
+    if !ANY.load(Ordering::Acquire) {
+        return Ok(false);
+    }
+    let pieces = pieces(start, start.checked_add(size).ok_or(Code::KERN_INVALID_ADDRESS)?)?;
+    Ok(pieces.iter().any(|piece| piece.shared))
 }
 
 /// What is mapped there, cut to the range, without a gap.

@@ -35,6 +35,7 @@ programs! {
     interrupts,
     kernel,
     leaks,
+    mappings,
     memory,
     messages,
     notifications,

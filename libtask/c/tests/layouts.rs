@@ -57,6 +57,22 @@ const LAYOUTS: &[Layout] = &[
     ("mach_timespec_t", 8, &[("tv_sec", 0), ("tv_nsec", 4)]),
     #[cfg(target_arch = "x86_64")]
     ("x86_thread_state64_t", 168, &[("__rax", 0), ("__rsp", 56), ("__r8", 64), ("__rip", 128), ("__rflags", 136), ("__gs", 160)]),
+    ("vm_region_basic_info_data_64_t", 36, &[("offset", 20), ("behavior", 28), ("user_wired_count", 32)]),
+    ("vm_region_extended_info_data_t", 36, &[("user_tag", 4), ("ref_count", 24), ("share_mode", 31), ("pages_reusable", 32)]),
+    ("vm_region_top_info_data_t", 20, &[("private_pages_resident", 8), ("share_mode", 16)]),
+    (
+        "vm_region_submap_info_data_64_t",
+        76,
+        &[
+            ("offset", 12),
+            ("user_tag", 20),
+            ("share_mode", 47),
+            ("is_submap", 48),
+            ("object_id", 56),
+            ("pages_reusable", 64),
+            ("object_id_full", 68),
+        ],
+    ),
     ("mach_port_deleted_notification_t", 56, &[("NDR", 24), ("not_port", 32), ("trailer", 36)]),
     ("mach_dead_name_notification_t", 56, &[("NDR", 24), ("not_port", 32), ("trailer", 36)]),
     ("mach_send_possible_notification_t", 56, &[("NDR", 24), ("not_port", 32), ("trailer", 36)]),

@@ -6,6 +6,7 @@
 #include <mach/memory_object_types.h>
 #include <mach/vm_region.h>
 #include <mach/vm_statistics.h>
+#include <mach/vm_sync.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,6 +34,10 @@ kern_return_t mach_vm_remap(vm_map_t target_task, mach_vm_address_t *target_addr
                        vm_prot_t *max_protection, vm_inherit_t inheritance);
 kern_return_t mach_vm_region(vm_map_read_t target_task, mach_vm_address_t *address, mach_vm_size_t *size, vm_region_flavor_t flavor,
                         vm_region_info_t info, mach_msg_type_number_t *infoCnt, mach_port_t *object_name);
+kern_return_t mach_vm_region_recurse(vm_map_read_t target_task, mach_vm_address_t *address, mach_vm_size_t *size,
+                                     natural_t *nesting_depth, vm_region_recurse_info_t info, mach_msg_type_number_t *infoCnt);
+kern_return_t mach_vm_msync(vm_map_t target_task, mach_vm_address_t address, mach_vm_size_t size, vm_sync_t sync_flags);
+kern_return_t mach_vm_behavior_set(vm_map_t target_task, mach_vm_address_t address, mach_vm_size_t size, vm_behavior_t new_behavior);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,7 @@
 #include <mach/memory_object_types.h>
 #include <mach/vm_region.h>
 #include <mach/vm_statistics.h>
+#include <mach/vm_sync.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -32,6 +33,10 @@ kern_return_t vm_region(vm_map_read_t target_task, vm_address_t *address, vm_siz
                         vm_region_info_t info, mach_msg_type_number_t *infoCnt, mach_port_t *object_name);
 kern_return_t vm_region_64(vm_map_read_t target_task, vm_address_t *address, vm_size_t *size, vm_region_flavor_t flavor,
                            vm_region_info_t info, mach_msg_type_number_t *infoCnt, mach_port_t *object_name);
+kern_return_t vm_region_recurse_64(vm_map_read_t target_task, vm_address_t *address, vm_size_t *size, natural_t *nesting_depth,
+                                   vm_region_recurse_info_t info, mach_msg_type_number_t *infoCnt);
+kern_return_t vm_msync(vm_map_t target_task, vm_address_t address, vm_size_t size, vm_sync_t sync_flags);
+kern_return_t vm_behavior_set(vm_map_t target_task, vm_address_t address, vm_size_t size, vm_behavior_t new_behavior);
 kern_return_t mach_make_memory_entry_64(vm_map_t target_task, memory_object_size_t *size, memory_object_offset_t offset,
                                         vm_prot_t permission, mach_port_t *object_handle, mem_entry_name_port_t parent_entry);
 kern_return_t mach_make_memory_entry(vm_map_t target_task, vm_size_t *size, vm_offset_t offset, vm_prot_t permission,

@@ -115,7 +115,7 @@ static void copies_are_copies(void)
     EXPECT(*(char *)two, 5);
     OK(vm_deallocate(self(), data, count));
     EXPECT_CODE(vm_read(self(), 4096, 10, &data, &count), KERN_INVALID_ADDRESS);
-    EXPECT_CODE(vm_write(self(), 4096, one, 10), KERN_PROTECTION_FAILURE);
+    EXPECT_CODE(vm_write(self(), 4096, one, 10), KERN_INVALID_ADDRESS);
     EXPECT_CODE(vm_copy(self(), 4096, 10, one), KERN_INVALID_ADDRESS);
     OK(vm_deallocate(self(), one, 20000));
     OK(vm_deallocate(self(), two, 20000));
