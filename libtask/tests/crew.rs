@@ -1,30 +1,21 @@
 //! Several threads of a task that receive: what one leaves behind when it goes to work is another's, at once.
 
+mod common;
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use libtask::{LocalKernel, Message, Next, ReceiveRight, SendRight, Task};
+use libtask::{LocalKernel, Message, Next, ReceiveRight, SendRight};
+
+use common::Pair;
 
 /// Well below the nap after which a thread that sleeps looks by itself.
 const SOON: Duration = Duration::from_secs(10);
 const STOP: i32 = 9;
 
-struct Pair {
-    _kernel: LocalKernel,
-    _client: Task,
-    port: ReceiveRight,
-    right: SendRight,
-}
-
 fn pair() -> Pair {
-    let kernel = LocalKernel::start();
-    let server = kernel.task("server").unwrap();
-    let port = server.new_port().unwrap();
-    server.set_bootstrap(&port.make_send().unwrap()).unwrap();
-    let (client, _control) = server.spawn_local("client").unwrap();
-    let right = client.bootstrap().unwrap();
-    Pair { _kernel: kernel, _client: client, port, right }
+    common::pair(LocalKernel::start())
 }
 
 /// Some work, of a length that is another each time.

@@ -1,28 +1,18 @@
 //! Messages over links, two tasks of an in-process kernel.
 
+mod common;
+
 use std::thread;
 use std::time::Duration;
 
 use libtask::{LocalKernel, Message, Next, ReceiveRight, SendRight, Task};
 
+use common::Pair;
+
 const SECOND: Duration = Duration::from_secs(10);
 
-struct Pair {
-    _kernel: LocalKernel,
-    client: Task,
-    server: Task,
-    port: ReceiveRight,
-    right: SendRight,
-}
-
 fn pair() -> Pair {
-    let kernel = LocalKernel::start();
-    let server = kernel.task("server").unwrap();
-    let port = server.new_port().unwrap();
-    server.set_bootstrap(&port.make_send().unwrap()).unwrap();
-    let (client, _control) = server.spawn_local("client").unwrap();
-    let right = client.bootstrap().unwrap();
-    Pair { _kernel: kernel, client, server, port, right }
+    common::pair(LocalKernel::start())
 }
 
 #[test]

@@ -1,20 +1,16 @@
 //! Memory lent over links, two tasks of an in-process kernel.
 
+mod common;
+
 use std::thread;
 use std::time::Duration;
 
 use libtask::local::Direct;
-use libtask::{LocalKernel, Message, Next, ReceiveRight, Received, SendRight, Task};
+use libtask::{LocalKernel, Message, Next, Received};
+
+use common::Pair;
 
 const SOON: Duration = Duration::from_secs(10);
-
-struct Pair {
-    _kernel: LocalKernel,
-    client: Task,
-    server: Task,
-    port: ReceiveRight,
-    right: SendRight,
-}
 
 /// Two tasks of which one has a route to the other.
 fn pair() -> Pair {
@@ -22,19 +18,14 @@ fn pair() -> Pair {
 }
 
 fn pair_in(direct: Direct) -> Pair {
-    let kernel = LocalKernel::with_direct(Default::default(), direct);
-    let server = kernel.task("server").unwrap();
-    let port = server.new_port().unwrap();
-    server.set_bootstrap(&port.make_send().unwrap()).unwrap();
-    let (client, _control) = server.spawn_local("client").unwrap();
-    let right = client.bootstrap().unwrap();
+    let pair = common::pair(LocalKernel::with_direct(Default::default(), direct));
     // The first message makes the link, and what came by the kernel process is behind both.
     for _ in 0..3 {
-        right.send(Message::new(0)).unwrap();
-        port.receive_within(SOON).unwrap();
-        let _ = port.try_receive().unwrap();
+        pair.right.send(Message::new(0)).unwrap();
+        pair.port.receive_within(SOON).unwrap();
+        let _ = pair.port.try_receive().unwrap();
     }
-    Pair { _kernel: kernel, client, server, port, right }
+    pair
 }
 
 fn pattern(seed: usize, len: usize) -> Vec<u8> {

@@ -4,8 +4,8 @@
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use libtask::{Command, Error, Message, Next, Notification, ReceiveRight, Task};
@@ -287,6 +287,27 @@ fn variable_left_over_from_elsewhere_is_not_taken_for_a_lane() {
     assert!(child.wait().unwrap().success());
 }
 
+/// A kernel process that listens at a path and ends with its last task, and a first task.
+fn kernel_at(program: &Path, path: &Path) -> (Child, Task) {
+    let mut command = std::process::Command::new(program);
+    if program.ends_with("umach") {
+        command.arg("kernel");
+    }
+    let mut kernel = command.args(["--exit-when-idle", "--log", "warn", "--socket"]).arg(path).spawn().unwrap();
+    let deadline = Instant::now() + SOON;
+    let task = loop {
+        match Task::connect(path) {
+            Ok(task) => break task,
+            Err(Error::NoKernel { .. }) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            Err(e) => {
+                kernel.kill().unwrap();
+                panic!("{e}");
+            }
+        }
+    };
+    (kernel, task)
+}
+
 #[test]
 fn lane_that_is_used_up_is_no_obstacle_where_a_socket_is_named() {
     if part().is_some() {
@@ -298,23 +319,8 @@ fn lane_that_is_used_up_is_no_obstacle_where_a_socket_is_named() {
     let Some(program) = kernel_program() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("k/socket");
-    let mut command = std::process::Command::new(&program);
-    if program.ends_with("umach") {
-        command.arg("kernel");
-    }
-    let mut kernel = command.args(["--exit-when-idle", "--log", "warn", "--socket"]).arg(&path).spawn().unwrap();
-    let deadline = Instant::now() + SOON;
     // This task also keeps the kernel process alive.
-    let task = loop {
-        match Task::connect(&path) {
-            Ok(task) => break task,
-            Err(Error::NoKernel { .. }) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            Err(e) => {
-                kernel.kill().unwrap();
-                panic!("{e}");
-            }
-        }
-    };
+    let (mut kernel, task) = kernel_at(&program, &path);
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     let (lane, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     drop(far);
@@ -340,22 +346,7 @@ fn kernel_is_found_by_its_socket_and_a_directory_of_others_is_refused() {
     let Some(program) = kernel_program() else { return };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("k/socket");
-    let mut command = std::process::Command::new(&program);
-    if program.ends_with("umach") {
-        command.arg("kernel");
-    }
-    let mut kernel = command.args(["--exit-when-idle", "--log", "warn", "--socket"]).arg(&path).spawn().unwrap();
-    let deadline = Instant::now() + SOON;
-    let task = loop {
-        match Task::connect(&path) {
-            Ok(task) => break task,
-            Err(Error::NoKernel { .. }) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            Err(e) => {
-                kernel.kill().unwrap();
-                panic!("{e}");
-            }
-        }
-    };
+    let (mut kernel, task) = kernel_at(&program, &path);
     assert_eq!(task.host().unwrap().info().unwrap().pid, kernel.id());
     let directory = folder.path().join("k");
     let mut open = std::fs::metadata(&directory).unwrap().permissions();

@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use umach_link::lease::{self, Lent};
 use umach_link::{Foreign, Mapping};
 
-use super::table::Link;
+use super::link::Link;
 
 /// An arena of a peer's.
 #[derive(Debug)]

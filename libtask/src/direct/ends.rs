@@ -22,9 +22,13 @@ use umach_abi::{Code, Disposition, Name};
 use umach_link::credit;
 
 use super::Plane;
+use super::call::Fate;
 use super::contents::{Contents, ForKernel};
+use super::kept::KeptBody;
 use super::lend::Room;
-use super::table::{Body, Entry, Fate, InRoute, Item, KeptBody, Link, Place};
+use super::link::{Entry, Link};
+use super::route::InRoute;
+use super::table::{Body, Item, Place};
 use crate::error::Result;
 use crate::region::Region;
 use crate::task::Task;

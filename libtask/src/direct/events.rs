@@ -14,8 +14,11 @@ use umach_abi::{Code, Name};
 use umach_link::{Evidence, Foreign, Mapping};
 
 use super::Plane;
+use super::call::Fate;
 use super::ends::{Ending, Ends};
-use super::table::{Entry, Fate, Holding, InRoute, Kept, Link, OutRoute, Peer, Sending};
+use super::kept::Kept;
+use super::link::{Entry, Link, Peer};
+use super::route::{Holding, InRoute, OutRoute, Sending};
 use crate::error::{Error, Result};
 use crate::sys::attention::Attention;
 use crate::task::Task;

@@ -18,7 +18,7 @@ use umach_link::lease::{self, GENERATIONS, Lent};
 use umach_link::{Arena, Block, Memory};
 
 use super::Plane;
-use super::table::Link;
+use super::link::Link;
 use crate::task::Task;
 use crate::transport::Attached;
 

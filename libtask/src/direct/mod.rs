@@ -4,22 +4,26 @@
 //! could be sent to one right. This module keeps what the kernel process said about both, writes and reads the rings, and waits. Every message
 //! could as well go through the kernel process; `crate::exchange` decides for each, and nobody above it notices.
 //!
-//! Read in this order: `table` (what is known), `shortcut`, `events` (how it becomes known), `ends`, `reclaim`, `send`, `read`, `receive`, `replies`, `pending`, `wait`,
-//! `floor`, `watch`;
+//! Read in this order: `link`, `route`, `kept` and `table` (what is known), `shortcut`, `events` (how it becomes known), `ends`, `reclaim`, `send`, `call`, `read`, `receive`,
+//! `replies`, `pending`, `wait`, `floor`, `watch`;
 //! and for memory `lend`, `borrow`, `contents`.
 
 mod borrow;
+mod call;
 mod contents;
 mod ends;
 mod events;
 mod floor;
+mod kept;
 mod lend;
+mod link;
 mod pending;
 mod poll;
 mod read;
 mod receive;
 mod reclaim;
 mod replies;
+mod route;
 mod send;
 mod shortcut;
 mod table;
@@ -35,11 +39,12 @@ use umach_abi::Name;
 use umach_abi::control::{LinkRing, RouteRoom, RouteWant};
 
 pub(crate) use borrow::Borrowed;
+pub(crate) use call::{Answer, Finished, Open};
 pub(crate) use contents::ForKernel;
 pub(crate) use lend::Room;
 pub(crate) use receive::{Came, Frame, Ticket, Want};
 pub(crate) use replies::{Owed, Unknown};
-pub(crate) use send::{Answer, Carry, Doubt, Finished, Lazy, Open, Patience, Sent, Ticketed, Until};
+pub(crate) use send::{Carry, Doubt, Lazy, Patience, Sent, Ticketed, Until};
 pub(crate) use shortcut::Shortcut;
 pub(crate) use watch::{AnswerWatch, CallerWatch, RoomWatch};
 
@@ -60,11 +65,11 @@ pub(crate) struct Plane {
     pulling: Mutex<()>,
     tables: RwLock<table::Tables>,
     /// Links that threads look at by themselves.
-    warm: RwLock<Arc<[Arc<table::Link>]>>,
+    warm: RwLock<Arc<[Arc<link::Link>]>>,
     /// Links that have to be looked at once more.
-    missed: Mutex<Vec<Arc<table::Link>>>,
+    missed: Mutex<Vec<Arc<link::Link>>>,
     has_missed: AtomicBool,
-    due: Arc<table::Due>,
+    due: Arc<link::Due>,
     replies: replies::Replies,
     pollers: poll::Pollers,
     floor: floor::Floor,

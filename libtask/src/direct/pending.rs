@@ -18,8 +18,8 @@ use umach_abi::{Disposition, Name, RightKind};
 use umach_link::slot;
 
 use super::Plane;
-use super::send::{Finished, Open};
-use super::table::{Fate, Place};
+use super::call::{Fate, Finished, Open};
+use super::table::Place;
 use crate::task::Task;
 
 /// An answer that has not come.
@@ -188,7 +188,7 @@ impl Place {
         if !self.has_pending.load(Ordering::Acquire) {
             return f(&[]);
         }
-        let opens: SmallVec<[(Arc<super::table::Link>, u32, u32); 2]> = {
+        let opens: SmallVec<[(Arc<super::link::Link>, u32, u32); 2]> = {
             let pending = self.pending.lock();
             pending.iter().filter(|one| one.moved.is_none()).map(|one| one.open.parts()).collect()
         };

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use umach_abi::link::bell;
 
 use super::Plane;
-use super::table::Link;
+use super::link::Link;
 use crate::error::Result;
 use crate::poller::Bell;
 use crate::task::Task;

@@ -10,14 +10,16 @@ use umach_abi::link::{self, SLOTS, bell, record};
 use umach_abi::message::{HEADER, round4};
 use umach_abi::records::violation;
 use umach_link::lease::ReadError;
-use umach_link::{Bell, Evidence, Record, credit, slot};
+use umach_link::{Evidence, Record, credit};
 
 use super::borrow::Borrowed;
 use super::contents::Contents;
 use super::floor::Waiter;
+use super::link::{Entry, Inbox, Link};
 use super::receive::Want;
 use super::replies::Owed;
-use super::table::{Body, Entry, InRoute, Inbox, Item, Link, Place, Port};
+use super::route::InRoute;
+use super::table::{Body, Item, Place, Port};
 use super::{Plane, wait};
 use crate::error::Result;
 use crate::received::Received;
@@ -369,115 +371,5 @@ impl Place {
     fn pop_waiter(&self) -> Option<Arc<Waiter>> {
         let mut waiters = self.waiters.lock();
         if waiters.is_empty() { None } else { Some(waiters.remove(0)) }
-    }
-}
-
-/// What is counted of a route changes under its link's inbox only; whoever calls these has that lock.
-impl InRoute {
-    /// One more message was taken from the ring: its number. More than there was credit for when it was published is a lie: all that was seen at one look
-    /// was published before anything of it was delivered. Comes after all other checks: a message that counts must be delivered, or the route never ends.
-    #[inline]
-    fn accept(&self, look: u32) -> Result<u32, Evidence> {
-        if self.look.load(Ordering::Relaxed) != look {
-            self.look.store(look, Ordering::Relaxed);
-            self.then.store(self.delivered.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-        let number = self.accepted.load(Ordering::Relaxed).wrapping_add(1);
-        let ahead = number.wrapping_sub(self.then.load(Ordering::Relaxed));
-        if ahead > self.limit {
-            return Err(Evidence { rule: violation::CREDIT, found: ahead as u64, expected: self.limit as u64 });
-        }
-        self.accepted.store(number, Ordering::Relaxed);
-        Ok(number)
-    }
-
-    #[inline]
-    fn deliver(&self) {
-        self.delivered.store(self.delivered.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// The program has a message that was in a queue: its sender may send one more.
-    pub(super) fn received(self: &Arc<InRoute>) {
-        self.give_credit(&mut self.link.inbox.lock());
-    }
-
-    /// The same for whoever reads the ring.
-    fn give_credit(self: &Arc<InRoute>, inbox: &mut Inbox) {
-        self.deliver();
-        self.give_room();
-        // Also of a route that has ended: if this task dies, its sender looks here.
-        self.link.ring(credit::delivered(&*self.link.memory, self.link.mine, self.place()));
-        self.perhaps_done(inbox);
-    }
-
-    /// So many messages went back to the kernel process.
-    pub(super) fn returned(&self, messages: u32, _inbox: &mut Inbox) {
-        self.delivered.store(self.delivered.load(Ordering::Relaxed).wrapping_add(messages), Ordering::Relaxed);
-    }
-
-    /// With its last message out of this task's hands, the route is closed.
-    pub(super) fn perhaps_done(self: &Arc<InRoute>, _inbox: &mut Inbox) {
-        if self.complete.load(Ordering::Relaxed)
-            && self.delivered.load(Ordering::Relaxed) == self.accepted.load(Ordering::Relaxed)
-            && !self.done.swap(true, Ordering::Relaxed)
-        {
-            self.link.due.done.lock().push(self.clone());
-            self.link.due.any.store(true, Ordering::Release);
-        }
-    }
-
-    /// Mail from before was received.
-    pub(super) fn count_delivered(&self, _inbox: &mut Inbox) {
-        self.give_room();
-        self.link.ring(credit::delivered(&*self.link.memory, self.link.mine, self.place()));
-    }
-
-    /// If the sender asked to be told when it has credit, and has some: it is to be told.
-    pub(super) fn give_room(&self) {
-        if !self.room_wanted.load(Ordering::Relaxed) {
-            return;
-        }
-        let ahead = self.accepted.load(Ordering::Relaxed).wrapping_sub(self.delivered.load(Ordering::Relaxed));
-        if ahead + self.before.load(Ordering::Relaxed) < self.limit {
-            self.room_wanted.store(false, Ordering::Relaxed);
-            let due = &self.link.due;
-            due.rooms.lock().push(self.id);
-            due.any.store(true, Ordering::Release);
-        }
-    }
-
-    fn place(&self) -> u32 {
-        self.index % link::ROUTES as u32
-    }
-}
-
-impl Link {
-    /// Wakes the peer in the way it asked for.
-    pub(super) fn ring(&self, how: Bell) {
-        match how {
-            Bell::None => {}
-            Bell::Futex(at) => {
-                self.count(link::counter::BELLS, 1);
-                umach_link::Memory::wake(&*self.memory, at);
-            }
-            Bell::Kernel => self.ring_through_kernel(),
-        }
-    }
-
-    #[cold]
-    fn ring_through_kernel(&self) {
-        self.count(link::counter::BELLS, 1);
-        self.due.links.lock().push(self.id);
-        self.due.any.store(true, Ordering::Release);
-    }
-
-    /// The call in this slot will not be answered.
-    pub(super) fn answer_dropped(&self, at: u32, generation: u32) {
-        let newest = self.owed[at as usize].lock();
-        if *newest == generation && !self.is_down() {
-            let bell = slot::drop_unanswered(&*self.memory, self.mine, at, generation);
-            drop(newest);
-            self.ring(bell);
-        }
     }
 }

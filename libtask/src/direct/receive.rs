@@ -21,10 +21,11 @@ use umach_link::futex::{self, Woken};
 
 use super::Plane;
 use super::borrow::Borrowed;
+use super::call::Finished;
 use super::floor::{Post, Waiter};
 use super::pending::Looked;
 use super::replies::Owed;
-use super::send::{Finished, Until};
+use super::send::Until;
 use super::shortcut::Shortcut;
 use super::table::{Body, Item, Place, Port};
 use super::wait;
@@ -516,7 +517,7 @@ impl Plane {
 
     /// A message came as mail that takes credit on a route (1 + its slot): its sender may send one more.
     pub(crate) fn mail_received(&self, slot: u32) {
-        let find = |route: &&Arc<super::table::InRoute>| route.id as u32 == slot - 1 && !route.ended.load(Ordering::Relaxed);
+        let find = |route: &&Arc<super::route::InRoute>| route.id as u32 == slot - 1 && !route.ended.load(Ordering::Relaxed);
         let Some(route) = self.tables.read().incoming.values().find(find).cloned() else { return };
         let mut inbox = route.link.inbox.lock();
         let before = route.before.load(Ordering::Relaxed);

@@ -24,7 +24,8 @@ use umach_abi::records::violation;
 use umach_link::credit;
 
 use super::Plane;
-use super::table::{InRoute, Link, OutRoute};
+use super::link::Link;
+use super::route::{InRoute, OutRoute};
 use crate::task::Task;
 
 /// A task with more links than that looks for idle ones.

@@ -15,8 +15,8 @@ use umach_abi::{Code, Name, TypeBits};
 use umach_link::slot;
 
 use super::Plane;
+use super::link::Link;
 use super::send::Carry;
-use super::table::Link;
 use super::watch::CallerWatch;
 use crate::error::Result;
 use crate::task::Task;

@@ -1,5 +1,4 @@
-//! Sending over links: plain messages into the ring, messages with rights through the kernel process with a ticket in the ring, replies
-//! into slots.
+//! Sending over links: plain messages into the ring, messages with rights through the kernel process with a ticket in the ring.
 //!
 //! A send is a list of checks and then a point of no return: the route is live, there is credit, there is room. Then the record is
 //! published, and the receiver's count of closings looked at once more: if it has changed, the route may have been closed before this record was
@@ -7,23 +6,23 @@
 
 use std::cell::{Cell, LazyCell};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::Instant;
 
-use umach_abi::link::{self, bell, counter, record};
+use smallvec::SmallVec;
+use umach_abi::link::{self, counter, record};
 use umach_abi::records::violation;
 use umach_abi::{Code, Name};
 use umach_link::futex::Woken;
-use umach_link::lease::ReadError;
-use umach_link::{Bell, Evidence, PushError, RecordHead, credit, futex, slot};
+use umach_link::{Bell, Evidence, PushError, RecordHead, credit, futex};
 
 use super::Plane;
-use super::borrow::Borrowed;
-use super::contents::{Contents, Lending};
-use super::table::{Call, Fate, Link, OutRoute};
+use super::call::Open;
+use super::contents::Lending;
+use super::link::Link;
+use super::route::{OutRoute, Sending};
 use super::wait;
 use crate::error::Result;
-use crate::received::Received;
 use crate::task::Task;
 
 /// What became of a message that was to go over a link.
@@ -111,7 +110,7 @@ pub(crate) type Until = Option<Instant>;
 pub(crate) type Lazy<F> = LazyCell<Until, F>;
 
 /// One try.
-enum Try {
+pub(super) enum Try {
     /// As the numbered message of the route. `doubt`: perhaps after it was closed.
     Published {
         number: u32,
@@ -168,7 +167,7 @@ impl Plane {
         }
     }
 
-    fn try_send(&self, task: &Task, route: &Arc<OutRoute>, id: i32, call: bool, carry: &mut Carry<'_>) -> Try {
+    pub(super) fn try_send(&self, task: &Task, route: &Arc<OutRoute>, id: i32, call: bool, carry: &mut Carry<'_>) -> Try {
         let link = &route.link;
         let mut outbox = route.outbox();
         let (ring, sending) = outbox.of(route);
@@ -229,7 +228,7 @@ impl Plane {
     }
 
     /// Whether the receiver has closed the route, perhaps before it saw what was just published. The push has fenced.
-    fn was_closed(&self, route: &Arc<OutRoute>, sending: &mut super::table::Sending) -> bool {
+    fn was_closed(&self, route: &Arc<OutRoute>, sending: &mut Sending) -> bool {
         let link = &route.link;
         let closings = link.theirs(link::CLOSINGS).load(Ordering::Acquire);
         if closings == sending.closings {
@@ -242,7 +241,7 @@ impl Plane {
 
     /// Waits until the receiver has taken something, or something has happened to the route. `Err`: the send is over, by this code.
     #[cold]
-    fn wait_for_room(
+    pub(super) fn wait_for_room(
         &self,
         task: &Task,
         route: &Arc<OutRoute>,
@@ -314,9 +313,9 @@ impl Plane {
     }
 
     /// Sleeps on these words and on the kernel process's for events.
-    pub(super) fn sleep(&self, words: &[(&std::sync::atomic::AtomicU32, u32)], control: u32, until: Until) -> Woken {
+    pub(super) fn sleep(&self, words: &[(&AtomicU32, u32)], control: u32, until: Until) -> Woken {
         let Some(attention) = self.attention.get() else { return Woken::Changed };
-        let mut all: smallvec::SmallVec<[(&std::sync::atomic::AtomicU32, u32); 4]> = words.iter().copied().collect();
+        let mut all: SmallVec<[(&AtomicU32, u32); 4]> = words.iter().copied().collect();
         all.push((attention.control(), control));
         futex::wait(&all, Some(Plane::nap(until).0))
     }
@@ -400,237 +399,10 @@ impl Plane {
             return Ok(Ticketed::Refused(code, rest));
         }
     }
-
-    /// Starts a call with a request without rights. `Err`: how it failed to start.
-    pub(crate) fn begin_call(
-        &self,
-        task: &Task,
-        name: Name,
-        id: i32,
-        carry: &mut Carry<'_>,
-        until: &Lazy<impl FnOnce() -> Until>,
-        patience: Patience,
-    ) -> Result<Result<Open, Sent>> {
-        loop {
-            self.look(task)?;
-            let Some(route) = self.route_of(name).filter(|route| carry.fits(&route.link)) else { return Ok(Err(Sent::NoRoute)) };
-            let no_credit = match self.try_send(task, &route, id, true, carry) {
-                // If the receiver did not take it, the kernel process says so while we wait for the answer.
-                Try::Published { reply, bell, .. } => {
-                    let (slot, generation) = reply.expect("a call has a slot");
-                    self.ring_due(task);
-                    return Ok(Ok(Open { route, slot, generation, bell: Cell::new(bell) }));
-                }
-                Try::NoRoute => return Ok(Err(Sent::NoRoute)),
-                Try::NoCredit => true,
-                Try::NoSpace => false,
-            };
-            if let Err(code) = self.wait_for_room(task, &route, no_credit, &|| **until, patience)? {
-                return Ok(Err(Sent::Over(code)));
-            }
-        }
-    }
-
-    /// Waits for the answer of a call.
-    #[inline]
-    pub(crate) fn finish_call(&self, task: &Task, open: Open, until: &Lazy<impl FnOnce() -> Until>) -> Result<Finished> {
-        if let Some(finished) = self.glance_at_answer(task, &open) {
-            self.end_call(&open);
-            return Ok(finished);
-        }
-        self.finish_slowly(task, open, **until)
-    }
-
-    fn finish_slowly(&self, task: &Task, open: Open, until: Until) -> Result<Finished> {
-        let link = &open.route.link;
-        let finished = loop {
-            let (seen, control) = match self.look_for_answer(task, &open, until)? {
-                Look::Finished(finished) => break finished,
-                Look::Again => continue,
-                Look::Sleep { seen, control } => (seen, control),
-            };
-            if until.is_some_and(|at| at <= Instant::now()) {
-                break self.poll_answer(task, &open).unwrap_or(Finished::Late);
-            }
-            let word = link.slot_word(open.slot);
-            slot::wait_flag(&*link.memory, link.mine, open.slot, bell::FUTEX);
-            let start = Instant::now();
-            if word.load(Ordering::Acquire) == seen && self.control_word() == control {
-                link.count(counter::SLEEPS, 1);
-                link.show(link::state::SLEEPS, wait::cpu());
-                self.sleep(&[(word, seen)], control, until);
-                link.show(link::state::RUNS, wait::cpu());
-            }
-            slot::wait_flag(&*link.memory, link.mine, open.slot, bell::NONE);
-            wait::learn(start.elapsed());
-            self.check_kernel(task, start.elapsed())?;
-        };
-        match finished {
-            Finished::Late => self.give_up_call(task, &open),
-            _ => self.end_call(&open),
-        }
-        Ok(finished)
-    }
-
-    /// The same for as long as it would not sleep: the call goes on if nothing has come of it.
-    pub(crate) fn finish_soon(
-        &self,
-        task: &Task,
-        open: Open,
-        until: &Lazy<impl FnOnce() -> Until>,
-    ) -> Result<std::result::Result<Finished, Open>> {
-        let mut finished = self.glance_at_answer(task, &open);
-        while finished.is_none() {
-            finished = match self.look_for_answer(task, &open, **until)? {
-                Look::Finished(finished) => Some(finished),
-                Look::Again => None,
-                Look::Sleep { .. } => return Ok(Err(open)),
-            };
-        }
-        self.end_call(&open);
-        Ok(Ok(finished.expect("just seen")))
-    }
-
-    /// One look for the answer, as long as it pays.
-    fn look_for_answer(&self, task: &Task, open: &Open, until: Until) -> Result<Look> {
-        let link = &open.route.link;
-        let word = link.slot_word(open.slot);
-        let control = self.pulled.load(Ordering::Acquire);
-        let seen = word.load(Ordering::Acquire);
-        if let Some(finished) = self.poll_answer(task, open) {
-            return Ok(Look::Finished(finished));
-        }
-        if self.control_word() != control {
-            self.settle(task)?;
-            return Ok(Look::Again);
-        }
-        match self.fate_of(open) {
-            Fate::Open | Fate::Moving => {}
-            Fate::Moved(name) => return Ok(Look::Finished(Finished::Moved(name))),
-            Fate::NotTaken => return Ok(Look::Finished(Finished::NotTaken)),
-            // What was answered before the end is an answer.
-            Fate::Died => return Ok(Look::Finished(self.poll_answer(task, open).unwrap_or(Finished::Died))),
-        }
-        let news = || word.load(Ordering::Acquire) != seen || self.control_word() != control;
-        if wait::look(|cpu| link.is_near(cpu), until, news) {
-            link.count(counter::SPUN, 1);
-            return Ok(Look::Again);
-        }
-        Ok(Look::Sleep { seen, control })
-    }
-
-    /// Wakes the receiver of a call, if it did not look by itself meanwhile. Who does not wait for the answer at once has to.
-    pub(crate) fn ring_for(&self, task: &Task, open: &Open) {
-        open.route.link.ring(open.bell.replace(Bell::None));
-        self.ring_due(task);
-    }
-
-    /// The answer, if it is there by the time a processor can look a few times.
-    #[inline]
-    pub(super) fn glance_at_answer(&self, task: &Task, open: &Open) -> Option<Finished> {
-        let link = &open.route.link;
-        link.show(link::state::RUNS, wait::cpu());
-        let word = link.slot_word(open.slot);
-        if !wait::glance(|cpu| link.is_near(cpu), || slot::is_of(word.load(Ordering::Acquire), open.generation)) {
-            self.ring_for(task, open);
-        }
-        self.poll_answer(task, open)
-    }
-
-    /// What became of a call other than being answered in its slot.
-    pub(super) fn fate_of(&self, open: &Open) -> Fate {
-        open.route.link.calls.lock().open.get(open.slot).map_or(Fate::Died, |call: &Call| call.fate)
-    }
-
-    /// Nobody waits for the answer any more: one that comes finds another generation.
-    #[inline]
-    pub(crate) fn end_call(&self, open: &Open) {
-        let link = &open.route.link;
-        // Before the slot is another call's.
-        slot::stop_waiting(&*link.memory, link.mine, open.slot);
-        link.calls.lock().end(open.slot);
-    }
-
-    /// The same of a call that was not answered: its server may ask, and is rung for if it wants to be.
-    pub(crate) fn give_up_call(&self, task: &Task, open: &Open) {
-        let link = &open.route.link;
-        let answered = slot::is_of(link.slot_word(open.slot).load(Ordering::Acquire), open.generation);
-        if slot::give_up(&*link.memory, link.mine, open.slot, open.generation) && !answered && !link.is_down() {
-            link.ring(Bell::Kernel);
-        }
-        slot::stop_waiting(&*link.memory, link.mine, open.slot);
-        let call = link.calls.lock().end(open.slot);
-        if let Some(Call { fate: Fate::Moved(port), .. }) = call {
-            // Nobody has looked there yet. Whoever holds the send-once right is told.
-            self.drop_port(task, port);
-        }
-        self.ring_due(task);
-    }
-
-    /// The answer, if it is there.
-    #[inline]
-    pub(super) fn poll_answer(&self, task: &Task, open: &Open) -> Option<Finished> {
-        let link = &open.route.link;
-        let (len, id) = match slot::poll(&*link.memory, link.mine, open.slot, open.generation) {
-            Ok(None) => return None,
-            Ok(Some(slot::Outcome::Dropped)) => return Some(Finished::Dropped),
-            Ok(Some(slot::Outcome::Answered { len, id, kind: 0 })) if len.is_multiple_of(4) => (len, id as i32),
-            Ok(Some(slot::Outcome::Answered { len, id, kind })) => return Some(self.lent_answer(task, open, len, id as i32, kind)),
-            Err(evidence) => {
-                self.accuse(task, link, &evidence);
-                return Some(Finished::Died);
-            }
-        };
-        if !len.is_multiple_of(4) {
-            self.accuse(task, link, &Evidence { rule: violation::REPLY, found: len as u64, expected: 0 });
-            return Some(Finished::Died);
-        }
-        let read = |body: &mut [u8]| slot::read_into(&*link.memory, link.mine, open.slot, body);
-        Some(Finished::Answered(Received::answer_over_link(task, link.sender(), id, len, read)))
-    }
-
-    fn lent_answer(&self, task: &Task, open: &Open, len: usize, id: i32, kind: u32) -> Finished {
-        let link = &open.route.link;
-        let answer = match kind {
-            link::lease::ANSWER => self.read_lent_answer(task, open, len),
-            _ => Err(Evidence { rule: violation::REPLY, found: kind as u64 | (len as u64) << 32, expected: 0 }),
-        };
-        match answer {
-            Ok(Some(answer)) => Finished::Lent { id, answer: Box::new(answer), peer: link.sender() },
-            Ok(None) => Finished::Dropped,
-            Err(evidence) => {
-                self.accuse(task, link, &evidence);
-                Finished::Died
-            }
-        }
-    }
-
-    /// `None`: its memory could not be mapped here.
-    fn read_lent_answer(&self, task: &Task, open: &Open, len: usize) -> Result<Option<Answer>, Evidence> {
-        let link = &open.route.link;
-        let mut payload = Vec::with_capacity(len);
-        slot::read(&*link.memory, link.mine, open.slot, len, &mut payload);
-        let mut read = Contents::read(link, &payload, true);
-        if let Err(ReadError::Unknown(_)) = read {
-            // The kernel process told of the arena before the replier could lend from it.
-            let _ = self.settle(task);
-            read = Contents::read(link, &payload, true);
-        }
-        match read {
-            Ok(contents) if contents.is_lost() => Ok(None),
-            Ok(contents) => {
-                let is_complex = contents.is_complex();
-                let (message, annex, leases) = contents.into_message();
-                Ok(Some(Answer { message, is_complex, annex, leases }))
-            }
-            Err(ReadError::Broken(evidence)) => Err(evidence),
-            Err(ReadError::Unknown(arena)) => Err(Evidence { rule: violation::LEASE, found: arena.into(), expected: 0 }),
-        }
-    }
 }
 
 /// Whether one more message may go out.
-fn has_credit(route: &OutRoute, sending: &mut super::table::Sending) -> Result<bool, Evidence> {
+fn has_credit(route: &OutRoute, sending: &mut Sending) -> Result<bool, Evidence> {
     if sending.ahead(sending.seen) < route.limit && sending.kept.size() < sending.look_from {
         return Ok(true);
     }
@@ -647,18 +419,6 @@ fn has_credit(route: &OutRoute, sending: &mut super::table::Sending) -> Result<b
     Ok(sending.ahead(seen) < route.limit)
 }
 
-/// What came of looking for an answer.
-enum Look {
-    Finished(Finished),
-    /// Something is new.
-    Again,
-    /// Nothing is, and it was these words of the slot and of the kernel process.
-    Sleep {
-        seen: u32,
-        control: u32,
-    },
-}
-
 /// What became of a message with a ticket.
 pub(crate) enum Ticketed<T> {
     /// It is on its way; and the slot of its reply, if it is a call and there was one.
@@ -668,72 +428,4 @@ pub(crate) enum Ticketed<T> {
     NoRoute,
     /// The kernel process refused it.
     Refused(Code, T),
-}
-
-/// A call that waits for its answer in a slot.
-pub(crate) struct Open {
-    route: Arc<OutRoute>,
-    slot: u32,
-    generation: u32,
-    /// To be rung if no answer comes at once.
-    bell: Cell<Bell>,
-}
-
-impl Open {
-    /// Link, slot and generation.
-    pub(super) fn parts(&self) -> (Arc<Link>, u32, u32) {
-        (self.route.link.clone(), self.slot, self.generation)
-    }
-}
-
-/// An answer that came in a slot.
-pub(crate) struct Answer {
-    /// The Mach message, header still blank.
-    pub(crate) message: smallvec::SmallVec<[u8; 128]>,
-    pub(crate) is_complex: bool,
-    pub(crate) annex: Vec<u8>,
-    pub(crate) leases: Vec<Option<Borrowed>>,
-}
-
-/// How a call ended.
-#[allow(clippy::large_enum_variant)] // the large one is the common one
-pub(crate) enum Finished {
-    Answered(Received),
-    /// With memory, or long.
-    Lent {
-        id: i32,
-        answer: Box<Answer>,
-        peer: crate::received::Sender,
-    },
-    /// The request was dropped unanswered.
-    Dropped,
-    /// The peer is gone.
-    Died,
-    /// The answer comes to this port of ours.
-    Moved(Name),
-    /// The request was not taken: send it through the kernel process.
-    NotTaken,
-    Late,
-}
-
-impl Link {
-    pub(super) fn sender(&self) -> crate::received::Sender {
-        let super::table::Peer { task, pid, uid, gid } = self.peer;
-        crate::received::Sender { task, pid, uid, gid }
-    }
-    /// A slot and its new generation, for the numbered message of a route.
-    #[inline]
-    fn begin_call(&self, route: u64, number: u32) -> Option<(u32, u32)> {
-        let (slot, generation) = self.calls.lock().begin(route, number)?;
-        if generation.is_multiple_of(slot::GIVEN_UP_STEP) {
-            // All before it are over; nobody has to be told now.
-            slot::give_up(&*self.memory, self.mine, slot, generation - 1);
-        }
-        Some((slot, generation))
-    }
-    /// The word of a slot in which the peer answers.
-    #[inline]
-    pub(super) fn slot_word(&self, at: u32) -> &std::sync::atomic::AtomicU32 {
-        umach_link::Memory::word(&*self.memory, slot::word_at(1 - self.mine, at))
-    }
 }

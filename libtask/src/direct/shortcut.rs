@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use umach_abi::Name;
 
 use super::Plane;
-use super::table::{OutRoute, Place};
+use super::route::OutRoute;
+use super::table::Place;
 
 /// Routes that a thread remembers.
 const ROUTES: usize = 4;

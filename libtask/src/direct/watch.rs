@@ -11,8 +11,9 @@ use umach_abi::Name;
 use umach_abi::link::{self, bell};
 use umach_link::slot;
 
-use super::send::{Finished, Open};
-use super::table::{Fate, Link, OutRoute};
+use super::call::{Fate, Finished, Open};
+use super::link::Link;
+use super::route::OutRoute;
 use super::{Plane, wait};
 use crate::error::Result;
 use crate::poller::Bell;
