@@ -32,11 +32,14 @@ pub struct TraceFilter {
     pub preview: u32,
     /// What goes over links goes on doing so, and is not seen.
     pub keep_routes: bool,
+    /// Ports at which sender or receiver of a wanted message receives, and to which that message carries a right, are wanted too: the items of a stream, a file that was
+    /// opened. At most 4096 at a time.
+    pub follow: bool,
 }
 
 impl Default for TraceFilter {
     fn default() -> TraceFilter {
-        TraceFilter { tasks: Vec::new(), ports: Vec::new(), ids: i32::MIN..=i32::MAX, preview: 512, keep_routes: false }
+        TraceFilter { tasks: Vec::new(), ports: Vec::new(), ids: i32::MIN..=i32::MAX, preview: 512, keep_routes: false, follow: false }
     }
 }
 
@@ -95,7 +98,7 @@ impl HostControl {
         let call = HostTrace {
             host: host.name(),
             port: to.name(),
-            flags: if filter.keep_routes { trace::KEEP_ROUTES } else { 0 },
+            flags: if filter.keep_routes { trace::KEEP_ROUTES } else { 0 } | if filter.follow { trace::FOLLOW } else { 0 },
             first: *filter.ids.start(),
             last: *filter.ids.end(),
             preview: filter.preview,

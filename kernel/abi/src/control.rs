@@ -572,7 +572,8 @@ protocol! {
     /// Tells the port behind the send right `port` (copied) of messages that pass the kernel process; needs the host's control right. `who` is ids (u64 each),
     /// first of `tasks` tasks, then of ports; what is sent or received by one of them, or sent to one of them, is wanted, or everything if there are none. Of that only messages
     /// with ids from `first` to `last`; and the answers to what is wanted. Flag 1 (`KEEP_ROUTES`): what goes over links may do so; else no routes are granted for what
-    /// is wanted, and those that there are end. `preview` bytes of each body are told. What comes is messages of the id `trace::BATCH` with a `TraceHead` and rows of
+    /// is wanted, and those that there are end. Flag 2 (`FOLLOW`): ports at which sender or receiver of a wanted message receives, and to which that message carries a right, are
+    /// wanted too. `preview` bytes of each body are told. What comes is messages of the id `trace::BATCH` with a `TraceHead` and rows of
     /// `TraceRow` in their bodies. The trace ends with the port, with the caller, or by `HostTraceEnd`. `KERN_RESOURCE_SHORTAGE` if there are too many.
     126 HostTrace<'a> { host: Name, port: Name, flags: u32, first: i32, last: i32, preview: u32, tasks: u32, who: &'a [u8] } => { trace: u64 };
     /// Ends a trace, whose last records are sent first; needs the host's control right. `lost` is how many records found no room.

@@ -10,6 +10,8 @@
 //! 4. *What is traced goes through the kernel process*: no route is granted that a trace covers, and those that there are end, unless the trace says that
 //!    they may stay. When the trace is over nothing stands in their way, so they come back as they came first.
 //! 5. A trace ends with its port, or with its owner.
+//! 6. A trace may *follow*: ports at which sender or receiver of a wanted message receives, and to which that message carries a right, are wanted from then on. So a
+//!    trace of a service shows the files that it opened and the items of its streams, and one of the name server not all services.
 //!
 //! Records have a time, and the core has no clock: new records wait until the outside has read it ([`Effect::ReadClocks`]), which it does before
 //! it answers anybody.
@@ -39,7 +41,9 @@ const KEPT_MAX: usize = 1 << 20;
 const NAMED_MAX: usize = 1024;
 /// Ports of which a trace remembers that they expect answers to what it has seen.
 const REPLIES_MAX: usize = 4096;
-/// Rights that a record lists; it counts them all.
+/// Ports that a trace follows to.
+const FOLLOWED_MAX: usize = 4096;
+/// Rights that a record lists, and a trace follows; it counts them all.
 const RIGHTS_MAX: usize = 32;
 /// Routes that one piece of work looks at.
 const LOOK: usize = 256;
@@ -58,6 +62,8 @@ pub(super) struct Trace {
     /// First and last id of messages that are wanted, and of those only their answers have others.
     ids: (i32, i32),
     keep_routes: bool,
+    /// Ports that wanted messages led to, if it follows.
+    followed: Option<BTreeSet<PortId>>,
     /// Bytes of each body.
     preview: usize,
     /// Tasks that it has been told of.
@@ -82,7 +88,8 @@ impl Trace {
     /// Whether what `from` sends to `port`, where `to` receives, is wanted.
     fn covers(&self, from: TaskId, to: Option<TaskId>, port: PortId) -> bool {
         let named = |task: TaskId| self.tasks.binary_search(&task).is_ok();
-        self.is_all() || named(from) || to.is_some_and(named) || self.ports.binary_search(&port).is_ok()
+        let followed = || self.followed.as_ref().is_some_and(|ports| ports.contains(&port));
+        self.is_all() || named(from) || to.is_some_and(named) || self.ports.binary_search(&port).is_ok() || followed()
     }
     fn kept(&self) -> usize {
         self.fresh.len() + self.chunks.iter().map(Vec::len).sum::<usize>()
@@ -186,6 +193,7 @@ impl Core {
             ports,
             ids: (r.first, r.last),
             keep_routes: r.flags & record::KEEP_ROUTES != 0,
+            followed: (r.flags & record::FOLLOW != 0).then(BTreeSet::new),
             preview: (r.preview as usize).min(TRACE_PREVIEW_MAX),
             known: BTreeSet::new(),
             replies: BTreeMap::new(),
@@ -328,6 +336,33 @@ impl Core {
                 }
             }
             self.write(place, Draft { row, rights: &rights, body });
+            self.follow(place, [Some(from), to], &rights);
+        }
+    }
+
+    /// A wanted message carries these rights. Where one of the two that talk receives, messages are wanted too.
+    fn follow(&mut self, place: usize, talk: [Option<TaskId>; 2], rights: &[TraceRight]) {
+        let Some(trace) = &mut self.traces.list[place] else { return };
+        let Some(followed) = &mut trace.followed else { return };
+        let ports = &self.ports;
+        if !rights.is_empty() && followed.len() + rights.len() > FOLLOWED_MAX {
+            followed.retain(|port| ports.get(port.0).is_some());
+        }
+        let mut has_routes = false;
+        for right in rights {
+            let id = PortId(super::Id::from_raw(right.port));
+            let Some(port) = ports.get(id.0) else { continue };
+            let theirs = match port.receiver {
+                Receiver::Space(task, _) => talk.contains(&Some(task)),
+                // In this message.
+                Receiver::Transit(_) => right.what == record::RECEIVE_RIGHT,
+                Receiver::Kernel(_) => false,
+            };
+            let is_new = theirs && followed.len() < FOLLOWED_MAX && followed.insert(id);
+            has_routes |= is_new && port.plane.as_ref().is_some_and(|plane| !plane.live.is_empty());
+        }
+        if has_routes && !trace.keep_routes {
+            self.work.push_front(Work::Switch(trace.id, 0));
         }
     }
 

@@ -349,9 +349,9 @@ impl Storm {
             _ => return,
         };
         let who = self.members[self.rng.below(self.members.len() as u32) as usize].task.to_raw().to_le_bytes();
-        let (tasks, flags, preview) = (self.rng.below(2), self.rng.below(2), self.rng.below(5000));
+        let (tasks, flags, preview) = (self.rng.below(2), self.rng.below(4), self.rng.below(5000));
         let call = match self.rng.below(3) {
-            0 => Call::HostTraceEnd(control::HostTraceEnd { host, trace: self.traces.saturating_sub(u64::from(flags)) }),
+            0 => Call::HostTraceEnd(control::HostTraceEnd { host, trace: self.traces.saturating_sub(u64::from(flags & 1)) }),
             n => {
                 let who = &who[..8 * (n as usize % 2)];
                 let tasks = tasks.min(who.len() as u32 / 8);

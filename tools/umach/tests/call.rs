@@ -344,3 +344,33 @@ fn monitor_shows_what_a_service_is_asked_and_answers() {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert!(wait(&mut child).success());
 }
+
+#[test]
+fn monitor_follows_to_the_items_of_a_stream() {
+    let world = world();
+    let file = world.place.join("trace.jsonl");
+    let file = file.to_str().unwrap();
+    let watch = |arguments: &[&str]| {
+        let mut command = world.place.umach(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.next().unwrap().contains("MESSAGE"));
+        world.place.run(&["call", "sample", "sizes", "3"]).ok();
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        assert!(wait(&mut child).success());
+        lines.collect::<Vec<String>>()
+    };
+    let items = |lines: &[String]| lines.iter().filter(|line| line.contains("Sample.sizes") && line.contains("width: ")).count();
+    let seen = watch(&["monitor", "sample"]);
+    assert!(items(&seen) == 0 && seen.iter().any(|line| line.contains("Sample.sizes(")), "{seen:#?}");
+    let seen = watch(&["monitor", "sample", "--follow"]);
+    assert_eq!(items(&seen), 3, "{seen:#?}");
+    // The same from a recording of everything.
+    let all = watch(&["trace", "--record", file]);
+    assert_eq!(items(&all), 3, "{all:#?}");
+    let again = |arguments: &[&str]| {
+        let said = world.place.run(&[&["replay", file, "sample"], arguments].concat()).ok().out;
+        items(&said.lines().map(str::to_owned).collect::<Vec<_>>())
+    };
+    assert_eq!((again(&[]), again(&["--follow"])), (0, 3));
+}

@@ -199,6 +199,8 @@ pub mod trace {
     pub const BATCH: i32 = 0x7472_6163;
     /// Flag of `HostTrace`: what goes over links may go on doing so.
     pub const KEEP_ROUTES: u32 = 1;
+    /// Flag of [`crate::control::HostTrace`]: ports that rights in wanted messages lead to are wanted too.
+    pub const FOLLOW: u32 = 2;
 
     /// Record: a message was sent.
     pub const SENT: u32 = 1;

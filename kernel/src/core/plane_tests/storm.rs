@@ -292,7 +292,8 @@ impl Storm {
         } else if self.watcher.1.is_empty() || self.rng.one_in(6) {
             let one = self.actors[self.rng.below(self.actors.len())].task.to_raw().to_le_bytes();
             let who = if self.rng.one_in(2) { &one[..] } else { &[] };
-            let begun = self.watcher.0.begin(&mut self.world, (who.len() / 8) as u32, who);
+            let flags = if self.rng.one_in(2) { umach_abi::records::trace::FOLLOW } else { 0 };
+            let begun = self.watcher.0.begin_with(&mut self.world, flags, (who.len() / 8) as u32, who);
             if begun.status == Code::SUCCESS {
                 self.watcher.1.push(answer::HostTrace::take(&begun.fields).unwrap().trace);
             }
@@ -493,13 +494,15 @@ fn storm(seed: u64, direct: Direct, deaths: bool, steps: usize) -> (u64, u64) {
 
 fn storms(direct: impl Fn(u64) -> Direct, deaths: bool) {
     let scale = std::env::var("UMACH_STORMS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let mut total = 0;
+    let (mut total, mut without) = (0, 0);
     for seed in 1..=10 * scale {
         let (routes, got) = storm(seed, direct(seed), deaths, 4000);
-        assert!(routes > 1 && got > 0, "seed {seed}: {routes} routes, {got} messages");
+        assert!(got > 0, "seed {seed}: no messages");
+        // Where all is traced for most of the time there are none.
+        without += u64::from(routes < 2);
         total += got;
     }
-    assert!(total > 2000 * scale, "{total} messages in {} storms", 10 * scale);
+    assert!(total > 2000 * scale && without <= scale, "{total} messages in {} storms, {without} of them without routes", 10 * scale);
 }
 
 #[test]

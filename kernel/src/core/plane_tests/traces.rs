@@ -40,8 +40,11 @@ impl Watcher {
     fn request<'a>(&self, tasks: u32, who: &'a [u8]) -> HostTrace<'a> {
         HostTrace { host: self.host, port: self.send, flags: 0, first: i32::MIN, last: i32::MAX, preview: 64, tasks, who }
     }
-    pub(super) fn begin(&self, world: &mut World, tasks: u32, who: &[u8]) -> Answer {
-        world.call(self.lane, Request::HostTrace(self.request(tasks, who)))
+    fn begin(&self, world: &mut World, tasks: u32, who: &[u8]) -> Answer {
+        self.begin_with(world, 0, tasks, who)
+    }
+    pub(super) fn begin_with(&self, world: &mut World, flags: u32, tasks: u32, who: &[u8]) -> Answer {
+        world.call(self.lane, Request::HostTrace(HostTrace { flags, ..self.request(tasks, who) }))
     }
     fn all(&self, world: &mut World) -> u64 {
         id_of(&self.begin(world, 0, &[]))
@@ -178,6 +181,51 @@ fn answer_to_a_traced_port_is_told_of_though_it_goes_elsewhere() {
     assert_eq!(sent.iter().map(|row| (row.id, row.flags & trace::ONCE)).collect::<Vec<_>>(), [(40, 0), (140, trace::ONCE)]);
     assert_eq!(sent[0].reply, sent[1].port, "the answer is found by the port that the call named");
     assert!(sent[0].flags & trace::REPLY_ONCE != 0);
+}
+
+/// The client tells the server of two ports, its own and a stranger's, and the server sends to both.
+fn told_of_what_rights_lead_to(pair: &mut Pair, watcher: &mut Watcher, flags: u32) -> Vec<(i32, u64)> {
+    let (own, stranger) = (pair.world.port(pair.client), pair.world.task());
+    let other = pair.world.port(stranger);
+    let other = pair.world.give(stranger, other, 20, pair.client);
+    let port = port_of(pair);
+    let on = id_of(&watcher.begin_with(&mut pair.world, flags, 0, &port.to_le_bytes()));
+    for (right, kind) in [(own, 20), (other, 19)] {
+        let bytes = carrying(pair.send, right, kind, b"here");
+        assert_eq!(pair.world.call(pair.client, msg(Options::SEND, Name::NULL, &bytes)).status, Code::SUCCESS);
+        let body = pair.poll().unwrap();
+        let got = Name(u32::from_le_bytes(body[4..8].try_into().unwrap()));
+        pair.world.ok(pair.server, msg(Options::SEND, Name::NULL, &simple(got, b"item")));
+    }
+    let told = watcher.read(&mut pair.world);
+    watcher.end(&mut pair.world, on);
+    let sent = told.into_iter().filter(|seen| seen.row.kind == trace::SENT);
+    sent.map(|seen| (seen.row.id, seen.row.port)).filter(|&(_, to)| to != port).collect()
+}
+
+#[test]
+fn trace_that_follows_wants_what_goes_to_the_ports_of_those_who_talk() {
+    let (mut pair, mut watcher) = traced(Direct::Off);
+    assert_eq!(told_of_what_rights_lead_to(&mut pair, &mut watcher, 0), []);
+    let told = told_of_what_rights_lead_to(&mut pair, &mut watcher, trace::FOLLOW);
+    assert_eq!(told.len(), 1, "the client's port, and not the stranger's");
+}
+
+#[test]
+fn port_that_is_followed_has_no_routes_any_more() {
+    let (mut pair, _) = Pair::routed();
+    let watcher = Watcher::new(&mut pair.world);
+    let traced = pair.world.port(pair.server);
+    let send = pair.world.give(pair.server, traced, 20, pair.client);
+    let id = pair.world.core.tasks[pair.world.id(pair.server).0].space.get(traced).unwrap().port().unwrap().0.to_raw();
+    id_of(&watcher.begin_with(&mut pair.world, trace::FOLLOW, 0, &id.to_le_bytes()));
+    pair.world.finish();
+    assert_eq!(pair.end(), (None, false), "it is not wanted yet");
+    let bytes = carrying(send, pair.send, 19, b"here");
+    assert_eq!(pair.world.call(pair.client, msg(Options::SEND, Name::NULL, &bytes)).status, Code::SUCCESS);
+    pair.world.finish();
+    pair.world.check();
+    assert!(pair.end().0.is_some(), "the route has ended");
 }
 
 #[test]

@@ -11,8 +11,11 @@ use crate::exit::Exit;
 #[command(after_help = "\
 The same as `umach trace` of the port behind NAME; `umach trace --help` says how to read it, and what the JSON is.
 
+The items of its streams, and what its files or sessions are asked, go to other ports: --follow shows them too.
+
 Examples:
   umach monitor org.example.counters
+  umach monitor files --follow
   umach monitor files --for 10s --diagram files.svg
   umach monitor files --json | jq -r .method")]
 pub(crate) struct Monitor {

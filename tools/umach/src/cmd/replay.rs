@@ -13,7 +13,7 @@ use crate::trace::sink::{Shown, Sink, Stream};
 /// Shows a recording of `umach trace --record` again.
 #[derive(Args)]
 #[command(after_help = "\
-WHAT, --interface, --diagram, --json and --all are as for umach trace: what was recorded without a filter can be looked at with one. A file that is cut off is shown \
+WHAT, --interface, --follow, --diagram, --json and --all are as for umach trace: what was recorded without a filter can be looked at with one. A file that is cut off is shown \
 as far as it goes; the exit code is 1 then. The file is lines of JSON; the first one has the version of the format.
 
 Examples:
@@ -30,6 +30,9 @@ pub(crate) struct Replay {
     /// Only messages of this interface, and their answers.
     #[arg(long, value_name = "NAME")]
     interface: Option<String>,
+    /// Also shows what rights in these messages lead to.
+    #[arg(long)]
+    follow: bool,
     #[command(flatten)]
     shown: Shown,
 }
@@ -38,7 +41,7 @@ impl Replay {
     pub(crate) fn run(self) -> Result<Exit> {
         let mut recording = Recording::open(&self.file)?;
         let mut sink = Sink::new(&self.shown, Stream::Out, None)?;
-        let mut sieve = Sieve::new(&self.what, self.interface.as_deref());
+        let mut sieve = Sieve::new(&self.what, self.interface.as_deref(), self.follow);
         sink.heading()?;
         let read = loop {
             match recording.next() {

@@ -18,7 +18,7 @@ use crate::exit::{Exit, is_no_kernel};
 use crate::private::Private;
 use crate::system::At;
 use crate::trace::filter::What;
-use crate::trace::live::Live;
+use crate::trace::live::{Live, Wish};
 use crate::trace::sink::{Shown, Sink, Stream};
 
 /// How often it looks whether it is to end.
@@ -30,7 +30,7 @@ const LINGER: Duration = Duration::from_millis(20);
 #[derive(Args)]
 #[command(after_help = "\
 WHAT is a task (T3), a process id, a port (P9) or the name of a service; several may be given. Of a port, the answers to what is sent there \
-are shown too. Without WHAT, everything is.
+are shown too. With --follow so is what comes of them: messages to ports of the two that talk, to which rights in shown messages lead. These are the items of a stream, and what an opened file is asked. Without WHAT, everything is shown.
 
 An answer stands under its call, with the time since that was sent. Rights that move are shown with the port that they lead to. Methods, arguments and results are \
 shown by the descriptions of interfaces in the programs of the tasks; a body without one is shown as text or bytes.
@@ -49,7 +49,7 @@ Times count from the begin.
 
 Examples:
   umach trace
-  umach trace files --for 10s --diagram files.svg
+  umach trace files --follow --for 10s --diagram files.svg
   umach trace T3 --json | jq 'select(.latency_ns > 1e6)'
   umach trace --record trace.jsonl -- umach fs ls /
   umach replay trace.jsonl")]
@@ -76,6 +76,9 @@ pub(super) struct Options {
     /// Ends after so many messages.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// Also shows what rights in these messages lead to.
+    #[arg(long)]
+    follow: bool,
     /// Leaves what goes over links there, and does not show it.
     #[arg(long)]
     no_switch: bool,
@@ -165,7 +168,14 @@ impl Trace {
 
     fn trace(&self, task: &Task, stream: Stream, over: &AtomicBool, ready: impl FnOnce()) -> Result<()> {
         let mut sink = Sink::new(&self.options.shown, stream, self.options.record.as_deref())?;
-        let mut live = Live::begin(task, &self.what, self.interface.as_deref(), self.options.no_switch, self.options.record.is_some())?;
+        let wish = Wish {
+            what: &self.what,
+            interface: self.interface.as_deref(),
+            follow: self.options.follow,
+            keep_routes: self.options.no_switch,
+            with_names: self.options.record.is_some(),
+        };
+        let mut live = Live::begin(task, &wish)?;
         sink.heading()?;
         let until = self.options.time.map(|time| Instant::now() + time);
         ready();

@@ -67,13 +67,24 @@ pub(crate) struct Sieve {
     /// Ports at which answers to what went through are expected, and messages that did.
     replies: HashMap<u64, u32>,
     numbers: HashSet<u64>,
+    /// Ports that rights in what went through lead to, and the two tasks that talked, if those are wanted that one of these receives at.
+    followed: Option<HashMap<u64, [u64; 2]>>,
 }
 
 impl Sieve {
     /// Everything that is sent or received by one of these, or to one of these, and belongs to this interface.
-    pub(crate) fn new(what: &[What], interface: Option<&str>) -> Sieve {
+    ///
+    /// `follow`: and what rights in that lead to, if sender or receiver receives there.
+    pub(crate) fn new(what: &[What], interface: Option<&str>, follow: bool) -> Sieve {
         let ids = interface.map(|name| ids_of(base_of(name)));
-        Sieve { what: what.to_vec(), known: vec![false; what.len()], ids, interface: interface.map(str::to_owned), ..Sieve::default() }
+        Sieve {
+            what: what.to_vec(),
+            known: vec![false; what.len()],
+            ids,
+            interface: interface.map(str::to_owned),
+            followed: follow.then(HashMap::new),
+            ..Sieve::default()
+        }
     }
     /// What the recording has not spoken of.
     pub(crate) fn unknown(&self) -> impl Iterator<Item = &What> {
@@ -135,13 +146,19 @@ impl Sieve {
             What::Port(port) => sent.port == *port,
             What::Name(name) => self.names.get(&sent.port) == Some(name),
         };
-        let named = self.what.is_empty() || self.what.iter().any(is);
+        let talk = self.followed.as_ref().and_then(|ports| ports.get(&sent.port));
+        let named = self.what.is_empty() || self.what.iter().any(is) || talk.is_some_and(|talk| talk.contains(&sent.receiver));
         let wanted = answers || (named && self.ids.as_ref().is_none_or(|ids| ids.contains(&sent.id)));
         if wanted {
             self.numbers.insert(sent.number);
             self.parties.extend([sent.sender, sent.receiver]);
             if sent.has(trace::REPLY_ONCE) && sent.reply != 0 {
                 *self.replies.entry(sent.reply).or_default() += 1;
+            }
+            if let Some(followed) = &mut self.followed {
+                // Who receives there shows when something is sent there.
+                let ports = sent.rights.iter().map(|right| right.port).filter(|&port| port != 0);
+                followed.extend(ports.map(|port| (port, [sent.sender, sent.receiver])));
             }
         }
         wanted

@@ -24,6 +24,18 @@ const PREVIEW: u32 = 4096;
 /// Until the routes of what is traced are expected to have ended.
 const SWITCH: Duration = Duration::from_secs(1);
 
+/// What is to be traced.
+pub(crate) struct Wish<'a> {
+    pub(crate) what: &'a [What],
+    pub(crate) interface: Option<&'a str>,
+    /// Also what rights in messages lead to.
+    pub(crate) follow: bool,
+    /// What goes over links may do so.
+    pub(crate) keep_routes: bool,
+    /// Also of ports that nobody asked for it is told under which names they are known.
+    pub(crate) with_names: bool,
+}
+
 /// A trace that is on.
 pub(crate) struct Live {
     host: HostControl,
@@ -40,11 +52,10 @@ pub(crate) struct Live {
 
 impl Live {
     /// Begins one, and waits until what is wanted goes through the kernel process.
-    ///
-    /// `with_names`: also of ports that nobody asked for it is told under which names they are known.
-    pub(crate) fn begin(task: &Task, what: &[What], interface: Option<&str>, keep_routes: bool, with_names: bool) -> Result<Live> {
+    pub(crate) fn begin(task: &Task, wish: &Wish<'_>) -> Result<Live> {
+        let &Wish { what, interface, follow, keep_routes, with_names } = wish;
         let host = task.host_control().context(NEEDS)?;
-        let mut filter = TraceFilter { preview: PREVIEW, keep_routes, ..TraceFilter::default() };
+        let mut filter = TraceFilter { preview: PREVIEW, keep_routes, follow, ..TraceFilter::default() };
         let mut pending = VecDeque::new();
         let mut programs = Programs::default();
         if let Some(name) = interface {
