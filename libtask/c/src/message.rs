@@ -77,6 +77,9 @@ impl Program for Call {
     #[inline]
     fn receive(&mut self, code: Code, message: [&[u8]; 2], trailer: &[u8]) {
         self.received = true;
+        if came_back(code) {
+            self.to_sender();
+        }
         if code.plain() == Code::MACH_RCV_TOO_LARGE && self.options & Options::RCV_LARGE.bits() != 0 {
             return self.tell_size(message[0]);
         }
@@ -123,6 +126,12 @@ impl Program for Call {
 }
 
 impl Call {
+    /// What could not be sent comes back to where it was sent from; not at all if that cannot be written.
+    #[cold]
+    fn to_sender(&mut self) {
+        self.into = self.send.cast_mut();
+        self.limit = if probe::buffer_writable(self.send, self.send_size) { self.send_size } else { 0 };
+    }
     /// As far as there is room.
     #[inline]
     fn write(&self, at: usize, bytes: &[u8]) {
@@ -205,39 +214,59 @@ fn message(message: *const u8, into: *mut u8, options: u32, send_size: u32, rcv_
             return Code::MACH_SEND_INVALID_DATA;
         }
     }
-    // A send that times out hands the message back to where it was.
-    let (into, limit) = if options & RCV != 0 { (into, rcv_size as usize) } else { (message.cast_mut(), send_size) };
     // More than a message and its trailer is never written.
-    let limit = limit.min(MESSAGE_MAX + TRAILER_MAX);
-    if options & RCV != 0 && !probe::buffer_writable(into, limit) {
-        return lose(message, send_size, options, rcv_size, rcv_name, timeout);
-    }
+    let limit = if options & RCV != 0 { (rcv_size as usize).min(MESSAGE_MAX + TRAILER_MAX) } else { 0 };
     let mut call = Call { send: message, send_size, into, limit, options, received: false };
     let away = given_away(call.message());
-    let code = space.mach_msg_of(&mut call, options, rcv_size, Name(rcv_name), timeout);
-    if !away.is_empty() {
-        let came_back = matches!(code.plain(), Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED) && call.received;
-        if code.is_ok() || came_back || is_receive_error(code) {
-            away.iter().for_each(|&(at, len)| {
-                let _ = ool::release(at, len);
-            });
-        }
+    let code = if probe::buffer_writable(into, limit) {
+        space.mach_msg_of(&mut call, options, rcv_size, Name(rcv_name), timeout)
+    } else {
+        receive_elsewhere(&mut call, rcv_size, rcv_name, timeout)
+    };
+    if !away.is_empty() && (code.is_ok() || came_back(code) && call.received || is_receive_error(code)) {
+        away.iter().for_each(|&(at, len)| {
+            let _ = ool::release(at, len);
+        });
     }
     code
+}
+
+/// The message is in the sender's buffer again.
+#[inline]
+fn came_back(code: Code) -> bool {
+    matches!(code.plain(), Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED)
 }
 
 fn is_receive_error(code: Code) -> bool {
     code.0 >> 28 == 1 && code.0 & 0x4000 != 0
 }
 
-/// The buffer to receive into is none.
+/// Not all of the buffer to receive into can be written. What comes may be shorter than the buffer is said to be; if it does not fit either, it is lost.
 #[cold]
-fn lose(message: *const u8, send_size: usize, options: u32, rcv_size: u32, rcv_name: u32, timeout: u32) -> Code {
+fn receive_elsewhere(call: &mut Call, rcv_size: u32, rcv_name: u32, timeout: u32) -> Code {
     let Ok(space) = space() else { return Code::KERN_TERMINATED };
     let mut room = vec![0; MESSAGE_MAX + TRAILER_MAX];
-    let mut call = Call { send: message, send_size, into: room.as_mut_ptr(), limit: room.len(), options, received: false };
-    let code = space.mach_msg_of(&mut call, options, rcv_size, Name(rcv_name), timeout);
-    if code.is_ok() { Code::MACH_RCV_INVALID_DATA } else { code }
+    let into = std::mem::replace(&mut call.into, room.as_mut_ptr());
+    call.limit = room.len();
+    let code = space.mach_msg_of(call, call.options, rcv_size, Name(rcv_name), timeout);
+    if !call.received || came_back(code) {
+        return code;
+    }
+    call.into = into;
+    let is_too_large = code.plain() == Code::MACH_RCV_TOO_LARGE;
+    if is_too_large && call.options & Options::RCV_LARGE.bits() != 0 {
+        call.tell_size(&room);
+        return code;
+    }
+    let word = |at: usize| room.get(at..at + 4).map_or(0, |word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]) as usize);
+    // The trailer says its own size behind its kind. Of a message that was too large only the header has come.
+    let body = if is_too_large { HEADER } else { round4(word(4)) };
+    let whole = (body + word(body + 4)).min(room.len());
+    if !probe::buffer_writable(into, whole) {
+        return if code.is_ok() { Code::MACH_RCV_INVALID_DATA } else { code };
+    }
+    call.write(0, &room[..whole]);
+    code
 }
 
 /// `mach_msg_return_t mach_msg(...)`.
@@ -274,6 +303,22 @@ extern "C" fn mach_msg_trap(
 ) -> i32 {
     let interruptible = Options::SEND_INTERRUPT.bits() | Options::RCV_INTERRUPT.bits();
     mach_msg(msg, option | interruptible as i32, send_size, rcv_size, rcv_name, timeout, notify)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn mach_msg_overwrite_trap(
+    msg: *mut MsgHeader,
+    option: i32,
+    send_size: u32,
+    rcv_size: u32,
+    rcv_name: u32,
+    timeout: u32,
+    notify: u32,
+    rcv_msg: *mut MsgHeader,
+    rcv_limit: u32,
+) -> i32 {
+    let interruptible = Options::SEND_INTERRUPT.bits() | Options::RCV_INTERRUPT.bits();
+    mach_msg_overwrite(msg, option | interruptible as i32, send_size, rcv_size, rcv_name, timeout, notify, rcv_msg, rcv_limit)
 }
 
 /// # Safety
@@ -411,9 +456,8 @@ extern "C" fn mach_msg2_internal(
     // SAFETY: `size` bytes that can be read (just seen).
     let mut whole = unsafe { std::slice::from_raw_parts(data, size) }.to_vec();
     whole[..HEADER].copy_from_slice(&header.to_bytes());
-    let code = message_for(whom, whole.as_ptr(), into, options, size as u32, rcv_size, rcv_name, timeout);
-    let came_back = options & RCV == 0 && matches!(code.plain(), Code::MACH_SEND_TIMED_OUT | Code::MACH_SEND_INTERRUPTED);
-    if came_back && probe::buffer_writable(data, size) {
+    let code = message_for(whom, whole.as_mut_ptr(), into, options, size as u32, rcv_size, rcv_name, timeout);
+    if came_back(code) && probe::buffer_writable(data, size) {
         // SAFETY: `size` bytes of the program's buffer, found writable: the message that comes back.
         unsafe { data.copy_from(whole.as_ptr(), size) };
     }

@@ -25,6 +25,7 @@ typedef unsigned int mach_msg_descriptor_type_t;
 typedef unsigned int mach_msg_type_size_t;
 typedef natural_t mach_msg_type_number_t;
 typedef integer_t mach_msg_option_t;
+typedef integer_t mach_msg_options_t;
 typedef uint64_t mach_msg_option64_t;
 typedef kern_return_t mach_msg_return_t;
 
@@ -45,6 +46,9 @@ typedef kern_return_t mach_msg_return_t;
 #define MACH_MSGH_BITS_DENAPHOLDASRT MACH_MSGH_BITS_IMPHOLDASRT
 #define MACH_MSGH_BITS_CIRCULAR 0x10000000U
 #define MACH_MSGH_BITS_USED 0xb01f1f1fU
+
+#define MACH_MSGH_KIND_NORMAL 0x00000000
+#define MACH_MSGH_KIND_NOTIFICATION 0x00000001
 
 #define MACH_MSGH_BITS(remote, local) ((remote) | ((local) << 8))
 #define MACH_MSGH_BITS_SET_PORTS(remote, local, voucher) \
@@ -362,6 +366,8 @@ typedef union {
                                : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_AUDIT  ? sizeof(mach_msg_audit_trailer_t) \
                                : GET_RCV_ELEMENTS(y) == MACH_RCV_TRAILER_CTX    ? sizeof(mach_msg_context_trailer_t) \
                                                                                 : sizeof(mach_msg_mac_trailer_t)))
+
+#define REQUESTED_TRAILER_SIZE_NATIVE(y) REQUESTED_TRAILER_SIZE(y)
 
 #define MACH64_MSG_OPTION_NONE 0x0ull
 #define MACH64_SEND_MSG 0x1ull

@@ -362,6 +362,83 @@ static void destroyed_message_leaves_nothing(void)
     drop_port(home);
 }
 
+/* Two pages of which the second is not there. */
+static char *page_with_an_end(void)
+{
+    vm_address_t at = 0;
+    OK(vm_allocate(self(), &at, 2 * vm_page_size, VM_FLAGS_ANYWHERE));
+    OK(vm_protect(self(), at + vm_page_size, vm_page_size, FALSE, VM_PROT_NONE));
+    return (char *)at;
+}
+
+/* Only what comes has to fit. */
+static void buffer_may_be_shorter_than_it_is_said_to_be(void)
+{
+    mach_port_t port = new_port_with_send();
+    char *page = page_with_an_end();
+    static const mach_msg_size_t sizes[] = {1000, 100000, 0x7fffffff, ~0u};
+    for (size_t n = 0; n < COUNT(sizes); n++) {
+        mach_msg_header_t *in = (mach_msg_header_t *)(void *)(page + vm_page_size - 100);
+        mach_msg_option_t option = MACH_RCV_MSG | MACH_RCV_TIMEOUT | MACH_RCV_TRAILER_ELEMENTS(MACH_RCV_TRAILER_SENDER);
+        OK(send_empty(port, MACH_MSG_TYPE_COPY_SEND, 7));
+        OK(mach_msg(in, option, 0, sizes[n], port, 1000, 0));
+        EXPECT(in->msgh_id, 7);
+        EXPECT(in->msgh_local_port, port);
+        EXPECT(((mach_msg_security_trailer_t *)(in + 1))->msgh_trailer_size, sizeof(mach_msg_security_trailer_t));
+        EXPECT(((mach_msg_security_trailer_t *)(in + 1))->msgh_sender.val[0], geteuid());
+        /* With a right in it. */
+        OK(send_right(port, port, MACH_MSG_TYPE_MAKE_SEND));
+        OK(mach_msg(in, option, 0, sizes[n], port, 1000, 0));
+        EXPECT(((any_message *)in)->port.port.name, port);
+        EXPECT(((any_message *)in)->port.port.disposition, MACH_MSG_TYPE_PORT_SEND);
+        OK(mach_port_deallocate(self(), port));
+        /* It does not: received and lost. */
+        in = (mach_msg_header_t *)(void *)(page + vm_page_size - 32);
+        OK(send_empty(port, MACH_MSG_TYPE_COPY_SEND, 7));
+        EXPECT_CODE(mach_msg(in, option, 0, sizes[n], port, 1000, 0), MACH_RCV_INVALID_DATA);
+        expect_nothing(port);
+    }
+    OK(vm_deallocate(self(), (vm_address_t)page, 2 * vm_page_size));
+    drop_port(port);
+}
+
+/* A message that cannot be sent comes back to where it was sent from, whatever buffer there is to receive into; if that can be read only, not at all. */
+static void failed_send_comes_back_to_its_buffer(void)
+{
+    mach_port_t port = new_port_with_send(), other = new_port();
+    char *page = page_with_an_end();
+    any_message in, out;
+    while (send_empty(port, MACH_MSG_TYPE_COPY_SEND, 1) == MACH_MSG_SUCCESS)
+        ;
+    memset(&in, 0x55, sizeof in);
+    start_message(&out, port, MACH_MSG_TYPE_COPY_SEND, 40, 9);
+    out.header.msgh_bits = MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, MACH_MSG_TYPE_MAKE_SEND_ONCE);
+    out.header.msgh_local_port = other;
+    mach_msg_option_t option = MACH_SEND_MSG | MACH_SEND_TIMEOUT | MACH_RCV_MSG | MACH_RCV_TIMEOUT;
+    EXPECT_CODE(mach_msg_overwrite(&out.header, option, 40, sizeof in, other, 0, 0, &in.header, 0), MACH_SEND_TIMED_OUT);
+    EXPECT(in.header.msgh_bits, 0x55555555);
+    EXPECT(out.header.msgh_bits, MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND, MACH_MSG_TYPE_MOVE_SEND_ONCE));
+    EXPECT(out.header.msgh_remote_port, port);
+    EXPECT(type_of(out.header.msgh_local_port), MACH_PORT_TYPE_SEND_ONCE);
+    mach_msg_destroy(&out.header);
+    /* Not the header's second right, which a received message has none of. */
+    OK(mach_port_deallocate(self(), out.header.msgh_local_port));
+    notice(other, MACH_NOTIFY_SEND_ONCE);
+
+    mach_msg_header_t *constant = (mach_msg_header_t *)(void *)page;
+    start_message(&out, port, MACH_MSG_TYPE_COPY_SEND, 40, 9);
+    memcpy(page, &out, 40);
+    OK(vm_protect(self(), (vm_address_t)page, vm_page_size, FALSE, VM_PROT_READ));
+    unsigned before = refs(port, MACH_PORT_RIGHT_SEND);
+    EXPECT_CODE(mach_msg(constant, MACH_SEND_MSG | MACH_SEND_TIMEOUT, 40, 0, 0, 0, 0), MACH_SEND_TIMED_OUT);
+    EXPECT(constant->msgh_bits, MACH_MSGH_BITS(MACH_MSG_TYPE_COPY_SEND, 0));
+    EXPECT(refs(port, MACH_PORT_RIGHT_SEND), before + 1);
+    OK(vm_deallocate(self(), (vm_address_t)page, 2 * vm_page_size));
+    drop_port(port);
+    drop_port(other);
+}
+
 CHECK_MAIN(CASE(send_and_receive_in_one), CASE(timeouts_count_for_their_phase), CASE(too_large_message_stays_where_it_is),
            CASE(too_large_message_is_destroyed), CASE(options_of_darwin_are_taken), CASE(unknown_trailers_are_refused), CASE(failed_send_comes_back),
-           CASE(receive_needs_a_receive_right_or_set), CASE(member_of_a_set_can_be_received_from), CASE(destroyed_message_leaves_nothing))
+           CASE(receive_needs_a_receive_right_or_set), CASE(member_of_a_set_can_be_received_from), CASE(destroyed_message_leaves_nothing),
+           CASE(buffer_may_be_shorter_than_it_is_said_to_be), CASE(failed_send_comes_back_to_its_buffer))
