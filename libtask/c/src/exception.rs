@@ -160,15 +160,23 @@ impl Fault {
         // SAFETY: a fault's information has an address, or zeros.
         let address = unsafe { info.si_addr() } as u64;
         const INVALID_OPERATION: u64 = 1;
+        /// `EXC_I386_GPFLT`: no page's fault, so without an address.
+        const PROTECTION: u64 = 13;
+        const SI_KERNEL: c_int = 0x80;
         const DIVISION: u64 = 1;
+        /// `EXC_I386_SSEEXTERR`.
+        const FLOATING: u64 = 8;
+        const FPE_INTOVF: c_int = 2;
         const SINGLE_STEP: u64 = 1;
         const BREAKPOINT_TRAP: u64 = 2;
         const SEGV_ACCERR: c_int = 2;
         const TRAP_TRACE: c_int = 2;
         let (kind, codes) = match signal {
             libc::SIGSEGV if info.si_code == SEGV_ACCERR => (BAD_ACCESS, [Code::KERN_PROTECTION_FAILURE.0.into(), address]),
+            libc::SIGSEGV if cfg!(target_arch = "x86_64") && info.si_code == SI_KERNEL => (BAD_ACCESS, [PROTECTION, 0]),
             libc::SIGSEGV | libc::SIGBUS => (BAD_ACCESS, [Code::KERN_INVALID_ADDRESS.0.into(), address]),
             libc::SIGILL => (BAD_INSTRUCTION, [INVALID_OPERATION, 0]),
+            libc::SIGFPE if info.si_code > FPE_INTOVF => (ARITHMETIC, [FLOATING, 0]),
             libc::SIGFPE => (ARITHMETIC, [DIVISION, 0]),
             _ if info.si_code == TRAP_TRACE => (BREAKPOINT, [SINGLE_STEP, 0]),
             _ => (BREAKPOINT, [BREAKPOINT_TRAP, 0]),
@@ -245,8 +253,8 @@ fn send(
     }
     if let Some(registers) = &registers {
         message.word(flavor);
-        message.word(registers.len() as u32);
-        registers.iter().for_each(|register| message.word(*register));
+        message.word(registers.words().len() as u32);
+        registers.words().iter().for_each(|register| message.word(*register));
     }
     // Moved, for a copy might go over a link, of which nobody here can take care.
     let bits = Header::make_bits(Disposition::MoveSend as u8, 0, identity);
@@ -261,10 +269,10 @@ fn send(
     }
     if let Some(mut registers) = registers
         && word(RESULT + 4) == flavor
-        && word(RESULT + 8) as usize == registers.len()
+        && word(RESULT + 8) as usize == registers.words().len()
     {
-        registers.iter_mut().enumerate().for_each(|(n, register)| *register = word(RESULT + 12 + 4 * n));
-        state::write(context, &registers);
+        registers.words_mut().iter_mut().enumerate().for_each(|(n, register)| *register = word(RESULT + 12 + 4 * n));
+        state::write(flavor, context, &registers);
     }
     Ok(true)
 }
@@ -295,35 +303,95 @@ impl Writer {
     }
 }
 
+/// What a message tells of a thread's state, in as many words as its flavour has.
+struct State {
+    words: [u32; State::ROOM],
+    len: usize,
+}
+
+impl State {
+    const ROOM: usize = 44;
+
+    fn words(&self) -> &[u32] {
+        &self.words[..self.len]
+    }
+    fn words_mut(&mut self) -> &mut [u32] {
+        &mut self.words[..self.len]
+    }
+}
+
 /// A thread's registers, as programs for XNU know them.
 #[cfg(target_arch = "x86_64")]
 mod state {
     use libc::{
-        REG_CSGSFS, REG_EFL, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RAX, REG_RBP, REG_RBX, REG_RCX,
-        REG_RDI, REG_RDX, REG_RIP, REG_RSI, REG_RSP,
+        REG_CR2, REG_CSGSFS, REG_EFL, REG_ERR, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RAX, REG_RBP,
+        REG_RBX, REG_RCX, REG_RDI, REG_RDX, REG_RIP, REG_RSI, REG_RSP, REG_TRAPNO,
     };
 
-    /// `x86_THREAD_STATE64`.
-    const FLAVOR: u32 = 4;
+    use super::State;
+
+    /// `x86_THREAD_STATE64` and `x86_EXCEPTION_STATE64`; and what has one of them with a header: its flavour and its words.
+    const THREAD: u32 = 4;
+    const EXCEPTION: u32 = 6;
+    const THREAD_OF_EITHER_WIDTH: u32 = 7;
+    const EXCEPTION_OF_EITHER_WIDTH: u32 = 9;
+    const HEADER: usize = 2;
+
     /// In its order; behind them three segments.
     const ORDER: [i32; 18] = [
         REG_RAX, REG_RBX, REG_RCX, REG_RDX, REG_RDI, REG_RSI, REG_RBP, REG_RSP, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13,
         REG_R14, REG_R15, REG_RIP, REG_EFL,
     ];
 
-    pub(super) fn read(flavor: u32, context: &libc::ucontext_t) -> Option<[u32; 42]> {
-        let registers = &context.uc_mcontext.gregs;
-        // Code, two unused ones, in sixteen bits each.
-        let segments = registers[REG_CSGSFS as usize] as u64;
-        let segments = [segments & 0xffff, segments >> 32 & 0xffff, segments >> 16 & 0xffff];
-        let all = ORDER.iter().map(|&at| registers[at as usize] as u64).chain(segments);
-        let mut words = [0; 42];
-        all.zip(words.as_chunks_mut::<2>().0).for_each(|(register, word)| *word = [register as u32, (register >> 32) as u32]);
-        (flavor == FLAVOR).then_some(words)
+    /// Whether a message can tell of this.
+    pub(super) fn is_known(flavor: u32) -> bool {
+        matches!(flavor, THREAD | EXCEPTION | THREAD_OF_EITHER_WIDTH | EXCEPTION_OF_EITHER_WIDTH)
     }
 
-    /// Segments stay. Linux sees to it that flags are what a program may set.
-    pub(super) fn write(context: &mut libc::ucontext_t, words: &[u32; 42]) {
+    pub(super) fn read(flavor: u32, context: &libc::ucontext_t) -> Option<State> {
+        let inner = match flavor {
+            THREAD | THREAD_OF_EITHER_WIDTH => THREAD,
+            EXCEPTION | EXCEPTION_OF_EITHER_WIDTH => EXCEPTION,
+            _ => return None,
+        };
+        let mut state = State { words: [0; State::ROOM], len: if inner == flavor { 0 } else { HEADER } };
+        let mut put = |word: u64| {
+            state.words_mut_from(2).copy_from_slice(&[word as u32, (word >> 32) as u32]);
+        };
+        let registers = &context.uc_mcontext.gregs;
+        let register = |at: i32| registers[at as usize] as u64;
+        if inner == THREAD {
+            ORDER.iter().for_each(|&at| put(register(at)));
+            // Code, two unused ones, in sixteen bits each.
+            let segments = register(REG_CSGSFS);
+            [0, 32, 16].iter().for_each(|shift| put(segments >> shift & 0xffff));
+        } else {
+            // The trap's number, a processor, the error's bits; the address.
+            put(register(REG_TRAPNO) & 0xffff | register(REG_ERR) << 32);
+            put(register(REG_CR2));
+        }
+        if inner != flavor {
+            state.words[..HEADER].copy_from_slice(&[inner, (state.len - HEADER) as u32]);
+        }
+        Some(state)
+    }
+
+    impl State {
+        /// So many more words.
+        fn words_mut_from(&mut self, more: usize) -> &mut [u32] {
+            let from = self.len;
+            self.len += more;
+            &mut self.words[from..self.len]
+        }
+    }
+
+    /// Segments stay. Linux sees to it that flags are what a program may set. What is told of an exception changes nothing.
+    pub(super) fn write(flavor: u32, context: &mut libc::ucontext_t, state: &State) {
+        let words = match flavor {
+            THREAD => state.words(),
+            THREAD_OF_EITHER_WIDTH if state.words[0] == THREAD => &state.words()[HEADER..],
+            _ => return,
+        };
         for (&at, [low, high]) in ORDER.iter().zip(words.as_chunks::<2>().0) {
             context.uc_mcontext.gregs[at as usize] = (u64::from(*high) << 32 | u64::from(*low)) as i64;
         }
@@ -332,10 +400,25 @@ mod state {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod state {
-    pub(super) fn read(_flavor: u32, _context: &libc::ucontext_t) -> Option<[u32; 0]> {
+    use super::State;
+
+    pub(super) fn is_known(_flavor: u32) -> bool {
+        false
+    }
+    pub(super) fn read(_flavor: u32, _context: &libc::ucontext_t) -> Option<State> {
         None
     }
-    pub(super) fn write(_context: &mut libc::ucontext_t, _words: &[u32; 0]) {}
+    pub(super) fn write(_flavor: u32, _context: &mut libc::ucontext_t, _state: &State) {}
+}
+
+/// What can be registered: with a state, one that messages can tell of; without, any flavour that there is in XNU.
+fn check_flavor(port: u32, behavior: c_int, flavor: c_int) -> Result<(), Code> {
+    /// The last of XNU's flavours.
+    const LAST: c_int = 32;
+    let kind = behavior as u32 & !behavior::FLAGS;
+    let with_state = matches!(kind, behavior::STATE | behavior::STATE_IDENTITY) && Name(port).is_valid();
+    let known = if with_state { state::is_known(flavor as u32) } else { (0..=LAST).contains(&flavor) };
+    if known { Ok(()) } else { Err(Code::KERN_INVALID_ARGUMENT) }
 }
 
 /// Four arrays of C's; `count` says how many rows there is room for, and then how many there are.
@@ -381,7 +464,11 @@ impl Arrays {
 
 #[unsafe(no_mangle)]
 extern "C" fn task_set_exception_ports(task: u32, mask: u32, port: u32, behavior: c_int, flavor: c_int) -> i32 {
-    code(space_of(task).and_then(|space| space.task_set_exception_ports(mask, Name(port), behavior as u32, flavor as u32)))
+    code((|| {
+        let space = space_of(task)?;
+        check_flavor(port, behavior, flavor)?;
+        space.task_set_exception_ports(mask, Name(port), behavior as u32, flavor as u32)
+    })())
 }
 
 #[unsafe(no_mangle)]
@@ -414,6 +501,10 @@ unsafe extern "C" fn task_swap_exception_ports(
     flavors: *mut c_int,
 ) -> i32 {
     let arrays = Arrays { masks, count, ports, behaviors, flavors };
+    let swap = |space: &Space<'static>| {
+        check_flavor(port, behavior, flavor)?;
+        space.task_swap_exception_ports(mask, Name(port), behavior as u32, flavor as u32)
+    };
     // SAFETY: the caller's word.
-    code(unsafe { arrays.fill(task, |space| space.task_swap_exception_ports(mask, Name(port), behavior as u32, flavor as u32)) })
+    code(unsafe { arrays.fill(task, swap) })
 }

@@ -62,7 +62,7 @@ pub(crate) fn forget() {
 
 /// This thread's reply port, made when it is first asked for.
 #[unsafe(no_mangle)]
-extern "C" fn mig_get_reply_port() -> u32 {
+pub(crate) extern "C" fn mig_get_reply_port() -> u32 {
     REPLY.with(|reply| reply.get_or(mach_reply_port))
 }
 
@@ -72,7 +72,7 @@ extern "C" fn mig_put_reply_port(_port: u32) {}
 
 /// The call has ended so that an answer may still come to the port: the next one gets another port.
 #[unsafe(no_mangle)]
-extern "C" fn mig_dealloc_reply_port(port: u32) {
+pub(crate) extern "C" fn mig_dealloc_reply_port(port: u32) {
     REPLY.with(|reply| reply.give_up_if(port));
 }
 

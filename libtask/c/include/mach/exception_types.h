@@ -35,6 +35,12 @@
 #define MACH_EXCEPTION_CODES 0x80000000
 #define MACH_EXCEPTION_MASK (MACH_EXCEPTION_CODES | MACH_EXCEPTION_ERRORS | MACH_EXCEPTION_BACKTRACE_PREFERRED)
 
+/* First codes of EXC_SOFTWARE. */
+#define EXC_UNIX_BAD_SYSCALL 0x10000
+#define EXC_UNIX_BAD_PIPE 0x10001
+#define EXC_UNIX_ABORT 0x10002
+#define EXC_SOFT_SIGNAL 0x10003
+
 #define EXC_MASK_BAD_ACCESS (1 << EXC_BAD_ACCESS)
 #define EXC_MASK_BAD_INSTRUCTION (1 << EXC_BAD_INSTRUCTION)
 #define EXC_MASK_ARITHMETIC (1 << EXC_ARITHMETIC)
@@ -55,11 +61,38 @@
      EXC_MASK_BREAKPOINT | EXC_MASK_SYSCALL | EXC_MASK_MACH_SYSCALL | EXC_MASK_RPC_ALERT | EXC_MASK_RESOURCE |                \
      EXC_MASK_GUARD | EXC_MASK_MACHINE)
 
-/* The first code of EXC_BAD_INSTRUCTION, EXC_ARITHMETIC and EXC_BREAKPOINT; that of EXC_BAD_ACCESS is a kern_return_t, the second is the address. */
+/* The first code of EXC_BAD_INSTRUCTION, EXC_ARITHMETIC and EXC_BREAKPOINT; that of EXC_BAD_ACCESS is a kern_return_t, the second is the address; or
+   it is EXC_I386_GPFLT, without an address. */
 #define EXC_I386_INVOP 1
 #define EXC_I386_DIV 1
+#define EXC_I386_INTO 2
+#define EXC_I386_NOEXT 3
+#define EXC_I386_EXTOVR 4
+#define EXC_I386_EXTERR 5
+#define EXC_I386_EMERR 6
+#define EXC_I386_BOUND 7
+#define EXC_I386_SSEEXTERR 8
 #define EXC_I386_SGL 1
 #define EXC_I386_BPT 2
+#define EXC_I386_DIVERR 0
+#define EXC_I386_SGLSTP 1
+#define EXC_I386_NMIFLT 2
+#define EXC_I386_BPTFLT 3
+#define EXC_I386_INTOFLT 4
+#define EXC_I386_BOUNDFLT 5
+#define EXC_I386_INVOPFLT 6
+#define EXC_I386_NOEXTFLT 7
+#define EXC_I386_DBLFLT 8
+#define EXC_I386_EXTOVRFLT 9
+#define EXC_I386_INVTSSFLT 10
+#define EXC_I386_SEGNPFLT 11
+#define EXC_I386_STKFLT 12
+#define EXC_I386_GPFLT 13
+#define EXC_I386_PGFLT 14
+#define EXC_I386_EXTERRFLT 16
+#define EXC_I386_ALIGNFLT 17
+#define EXC_I386_ENDPERR 33
+#define EXC_I386_ENOEXTFLT 32
 
 typedef int exception_type_t;
 typedef integer_t exception_data_type_t;
@@ -75,19 +108,10 @@ typedef mach_port_t *exception_port_array_t;
 typedef mach_exception_data_type_t mach_exception_code_t;
 typedef mach_exception_data_type_t mach_exception_subcode_t;
 
-/* A thread's registers, in messages with EXCEPTION_STATE or EXCEPTION_STATE_IDENTITY. */
-#if defined(__x86_64__)
-#define x86_THREAD_STATE64 4
+typedef mach_port_t exception_port_t;
 
-typedef struct {
-    uint64_t __rax, __rbx, __rcx, __rdx, __rdi, __rsi, __rbp, __rsp;
-    uint64_t __r8, __r9, __r10, __r11, __r12, __r13, __r14, __r15;
-    uint64_t __rip, __rflags, __cs, __fs, __gs;
-} x86_thread_state64_t;
+#define EXCEPTION_CODE_MAX 2
 
-#define x86_THREAD_STATE64_COUNT ((mach_msg_type_number_t)(sizeof(x86_thread_state64_t) / sizeof(natural_t)))
-#endif
-#define THREAD_STATE_NONE 13
-#define THREAD_STATE_MAX 1296
+#include <mach/thread_status.h>
 
 #endif

@@ -1,0 +1,7 @@
+/* As <mach/thread_status.h>. */
+#ifndef UMACH_MACH_THREAD_STATE_H
+#define UMACH_MACH_THREAD_STATE_H
+
+#include <mach/thread_status.h>
+
+#endif
