@@ -31,7 +31,8 @@ pub(crate) fn clocks() -> Clocks {
 pub(crate) fn usage(pid: u32, pidfd: Option<&impl AsFd>) -> Usage {
     let text = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let tick = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok()).filter(|&ticks| ticks > 0);
-    let used = Usage::read(&text("stat"), &text("status"), 1_000_000 / tick.unwrap_or(100));
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| u64::try_from(size).ok()).unwrap_or(4096);
+    let used = Usage::read(&text("stat"), &text("status"), 1_000_000 / tick.unwrap_or(100), page);
     let has_ended = |pidfd| {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)

@@ -4,6 +4,8 @@ use crate::records::TaskRow;
 
 /// The flavours that are told (`TASK_*_INFO`), with XNU's numbers.
 pub mod flavor {
+    /// `TASK_ABSOLUTETIME_INFO`.
+    pub const ABSOLUTE_TIMES: u32 = 1;
     /// `TASK_EVENTS_INFO`.
     pub const EVENTS: u32 = 2;
     /// `TASK_THREAD_TIMES_INFO`.
@@ -22,6 +24,8 @@ pub mod flavor {
     pub const BASIC_64_2: u32 = 18;
     /// `MACH_TASK_BASIC_INFO`.
     pub const MACH_BASIC: u32 = 20;
+    /// `TASK_VM_INFO`.
+    pub const MEMORY: u32 = 22;
 }
 
 /// `POLICY_TIMESHARE`.
@@ -36,6 +40,12 @@ pub struct Usage {
     pub resident: u64,
     /// The most there ever were.
     pub resident_max: u64,
+    /// Bytes in memory of no file.
+    pub anonymous: u64,
+    /// Bytes of no file that Linux has put elsewhere.
+    pub swapped: u64,
+    /// Bytes of a page.
+    pub page: u64,
     /// Microseconds in the program.
     pub user: u64,
     /// Microseconds in Linux for it.
@@ -47,8 +57,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// From the texts of `/proc/PID/stat` and `/proc/PID/status`, and how many microseconds a tick of the former has.
-    pub fn read(stat: &str, status: &str, tick: u64) -> Usage {
+    /// From the texts of `/proc/PID/stat` and `/proc/PID/status`, how many microseconds a tick of the former has, and how many bytes a page.
+    pub fn read(stat: &str, status: &str, tick: u64, page: u64) -> Usage {
         // Behind the program's name, which may have anything in it.
         let mut fields =
             stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().map(|field| field.parse::<u64>().unwrap_or(0));
@@ -64,6 +74,9 @@ impl Usage {
             virtual_size: kib("VmSize:"),
             resident: kib("VmRSS:"),
             resident_max: kib("VmHWM:"),
+            anonymous: kib("RssAnon:"),
+            swapped: kib("VmSwap:"),
+            page,
             user: user * tick,
             system: system * tick,
             faults: minor + page_ins,
@@ -99,6 +112,29 @@ pub fn asks_linux(which: u32) -> bool {
     !matches!(which, flavor::SECURITY_TOKEN | flavor::AUDIT_TOKEN)
 }
 
+/// `task_vm_info`, up to its second revision. Ranges, devices, what can be used again or purged, and most peaks are not counted.
+fn memory(words: Words, used: &Usage) -> Words {
+    let zeros = |words: Words, count: usize| (0..count).fold(words, |words, _| words.long(0));
+    let files = used.resident.saturating_sub(used.anonymous);
+    let words = words.long(used.virtual_size).word(0).word(used.page).long(used.resident).long(used.resident_max);
+    let words = zeros(words, 2).long(used.anonymous).long(0).long(files).long(0);
+    // Behind those, what is compressed, its peak, and its sum.
+    let words = zeros(words, 5).long(used.swapped).long(used.swapped).long(used.swapped);
+    words.long(used.anonymous + used.swapped).long(0).long(MAX_ADDRESS)
+}
+
+/// As in `<mach/vm_param.h>`.
+const MAX_ADDRESS: u64 = 0x7fff_ffff_ffff;
+
+/// Of the array of one flavour, what fits into `room` words: all of it, or of one that has grown in XNU an earlier form. `None`: nothing does.
+pub fn fitting(which: u32, mut words: Vec<u32>, room: usize) -> Option<Vec<u32>> {
+    /// Lengths of `task_vm_info`.
+    const REVISIONS: [usize; 3] = [42, 38, 36];
+    let len = if which == flavor::MEMORY { REVISIONS.into_iter().find(|&len| len <= room)? } else { words.len() };
+    words.truncate(len);
+    (words.len() <= room).then_some(words)
+}
+
 /// The array of one flavour; `None` if there is none of this number.
 pub fn words(which: u32, row: &TaskRow, used: &Usage) -> Option<Vec<u32>> {
     let words = Words::default();
@@ -117,6 +153,12 @@ pub fn words(which: u32, row: &TaskRow, used: &Usage) -> Option<Vec<u32>> {
                 let sizes = words.long(used.virtual_size).long(used.resident).long(used.resident_max);
                 sizes.time(used.user).time(used.system).word(TIMESHARE).word(suspended)
             }
+            // Threads that live are not told apart from those that have ended.
+            flavor::ABSOLUTE_TIMES => {
+                let (user, system) = (1000 * used.user, 1000 * used.system);
+                words.long(user).long(system).long(user).long(system)
+            }
+            flavor::MEMORY => memory(words, used),
             flavor::THREAD_TIMES => words.time(used.user).time(used.system),
             // Copy-on-write faults, Mach and Unix calls and switches are not counted.
             flavor::EVENTS => {
@@ -141,21 +183,32 @@ mod tests {
     #[test]
     fn texts_of_linux_are_read() {
         let stat = "12 (a (odd) name) S 1 2 3 4 5 6 70 8 9 10 111 222 13 14";
-        let status = "Name:\todd\nVmSize:\t   20 kB\nVmHWM:\t 12 kB\nVmRSS:\t    8 kB\n";
-        let used = Usage::read(stat, status, 10_000);
+        let status = "Name:\todd\nVmSize:\t   20 kB\nVmHWM:\t 12 kB\nVmRSS:\t    8 kB\nRssAnon:\t 4 kB\nVmSwap: 16 kB\n";
+        let used = Usage::read(stat, status, 10_000, 4096);
         let sizes = (used.virtual_size, used.resident, used.resident_max);
         assert_eq!(sizes, (20 << 10, 8 << 10, 12 << 10));
+        assert_eq!((used.anonymous, used.swapped, used.page), (4 << 10, 16 << 10, 4096));
         assert_eq!((used.user, used.system, used.faults, used.page_ins), (1_110_000, 2_220_000, 79, 9));
-        assert_eq!(Usage::read("", "", 1), Usage::default());
+        assert_eq!(Usage::read("", "", 1, 0), Usage::default());
     }
 
     #[test]
     fn arrays_have_the_lengths_of_xnu() {
         let len = |which| words(which, &TaskRow::default(), &Usage::default()).map(|words| words.len());
-        let lens = [(2, 8), (3, 4), (4, 8), (5, 10), (6, 8), (13, 2), (15, 8), (18, 10), (20, 12)];
+        let lens = [(1, 8), (2, 8), (3, 4), (4, 8), (5, 10), (6, 8), (13, 2), (15, 8), (18, 10), (20, 12), (22, 42)];
         for (which, expected) in lens {
             assert_eq!(len(which), Some(expected), "flavour {which}");
         }
-        assert_eq!(len(1), None);
+        assert_eq!(len(7), None);
+    }
+
+    #[test]
+    fn memory_has_earlier_forms() {
+        let used = Usage { anonymous: 5, swapped: 2, ..Usage::default() };
+        let fit = |room| fitting(22, words(22, &TaskRow::default(), &used).unwrap(), room);
+        let len = |room| fit(room).map(|words| words.len());
+        assert_eq!([35, 36, 37, 38, 41, 42, 99].map(len), [None, Some(36), Some(36), Some(38), Some(38), Some(42), Some(42)]);
+        assert_eq!(fit(38).unwrap()[36], 7);
+        assert_eq!(fitting(13, vec![1, 2], 1), None);
     }
 }

@@ -39,6 +39,6 @@ impl Core {
     pub(super) fn task_words(&self, task: TaskId, flavor: u32, room: usize, used: &Usage) -> Result<Vec<u32>, Code> {
         self.tasks.get(task.0).ok_or(Code::KERN_INVALID_ARGUMENT)?;
         let words = task_info::words(flavor, &self.task_row(task), used);
-        words.filter(|words| words.len() <= room).ok_or(Code::KERN_INVALID_ARGUMENT)
+        words.and_then(|words| task_info::fitting(flavor, words, room)).ok_or(Code::KERN_INVALID_ARGUMENT)
     }
 }

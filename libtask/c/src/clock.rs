@@ -8,6 +8,7 @@ use libtask::{Code, Disposition, Name, RightKind};
 
 use crate::process::{check_out, code, put, space};
 use crate::semaphore::Timespec;
+use crate::time::{mach_absolute_time, mach_wait_until};
 use crate::timer::{Alarm, alarm_after};
 
 /// The subsystems' first ids.
@@ -102,14 +103,51 @@ fn now(clock: u32) -> Result<Timespec, Code> {
     Ok(Timespec { seconds: word(results, 0)?, nanoseconds: word(results, 4)? as i32 })
 }
 
+fn is_system(clock: u32) -> Result<bool, Code> {
+    let space = space()?;
+    let system = service(space.host_self().0, SYSTEM)?;
+    let _ = space.port_deallocate(system);
+    Ok(system == Name(clock))
+}
+
+/// Sleeps until, or for, a time of the system's clock, and tells the time after.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_sleep(clock: u32, kind: c_int, time: Timespec, woken: *mut Timespec) -> i32 {
+    code((|| {
+        if clock == 0 {
+            return Err(Code::KERN_INVALID_ARGUMENT);
+        }
+        if !is_system(clock)? {
+            return Err(Code::KERN_FAILURE);
+        }
+        let wanted = time.duration()?;
+        let start = Duration::from_nanos(mach_absolute_time());
+        let until = match kind {
+            0 => wanted,
+            1 => start + wanted,
+            _ => return Err(Code::KERN_INVALID_VALUE),
+        };
+        let slept = mach_wait_until(u64::try_from(until.as_nanos()).unwrap_or(u64::MAX));
+        if !woken.is_null() {
+            // SAFETY: not null, so room for a time.
+            unsafe { put(woken, now(clock)?)? };
+        }
+        Code(slept as u32).ok().map(drop)
+    })())
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_sleep_trap(clock: u32, kind: c_int, seconds: c_int, nanoseconds: c_int, woken: *mut Timespec) -> i32 {
+    // SAFETY: passed on.
+    unsafe { clock_sleep(clock, kind, Timespec { seconds: seconds as u32, nanoseconds }, woken) }
+}
+
 /// A message (`clock_alarm_reply`) to a port at a time of the system's clock; at once if that has been, or is none.
 #[unsafe(no_mangle)]
 extern "C" fn clock_alarm(clock: u32, kind: c_int, time: Timespec, port: u32) -> i32 {
     code((|| {
         let space = space()?;
-        let system = service(space.host_self().0, SYSTEM)?;
-        let is_system = system == Name(clock);
-        let _ = space.port_deallocate(system);
+        let is_system = is_system(clock)?;
         let here = now(clock)?;
         if !is_system {
             // As in XNU: the calendar has none.

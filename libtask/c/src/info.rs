@@ -49,15 +49,19 @@ fn usage_of(pid: u32) -> Usage {
     let text = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     // SAFETY: asks for a number.
     let tick = 1_000_000 / unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
-    Usage::read(&text("stat"), &text("status"), tick)
+    Usage::read(&text("stat"), &text("status"), tick, crate::ool::page() as u64)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn task_info(task: u32, flavor: u32, info: *mut i32, count: *mut u32) -> i32 {
     code((|| {
-        let row = space_of(task).map_err(|_| Code::KERN_INVALID_ARGUMENT)?.task_info()?;
+        check_out(count)?;
+        // SAFETY: not null, so how much room the caller has.
+        let room = unsafe { count.read_unaligned() } as usize;
+        let row = space_of(task)?.task_info()?;
         let used = if task_info::asks_linux(flavor) { usage_of(row.pid) } else { Usage::default() };
-        let words = task_info::words(flavor, &row, &used).ok_or(Code::KERN_INVALID_ARGUMENT)?;
+        let words = task_info::words(flavor, &row, &used).and_then(|words| task_info::fitting(flavor, words, room));
+        let words = words.ok_or(Code::KERN_INVALID_ARGUMENT)?;
         // SAFETY: passed on.
         unsafe { Words::default().raw(&words).store(info, count) }
     })())

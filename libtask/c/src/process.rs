@@ -28,6 +28,13 @@ static vm_page_size: AtomicU64Word = AtomicU64Word::new(4096);
 static vm_page_mask: AtomicU64Word = AtomicU64Word::new(4095);
 #[unsafe(no_mangle)]
 static vm_page_shift: AtomicU32 = AtomicU32::new(12);
+/// The same once more: there is one size.
+#[unsafe(no_mangle)]
+static vm_kernel_page_size: AtomicU64Word = AtomicU64Word::new(4096);
+#[unsafe(no_mangle)]
+static vm_kernel_page_mask: AtomicU64Word = AtomicU64Word::new(4095);
+#[unsafe(no_mangle)]
+static vm_kernel_page_shift: AtomicU32 = AtomicU32::new(12);
 
 type AtomicU64Word = std::sync::atomic::AtomicU64;
 
@@ -38,9 +45,9 @@ static BEFORE_MAIN: extern "C" fn() = before_main;
 
 extern "C" fn before_main() {
     let page = ool::page() as u64;
-    vm_page_size.store(page, Ordering::Relaxed);
-    vm_page_mask.store(page - 1, Ordering::Relaxed);
-    vm_page_shift.store(page.trailing_zeros(), Ordering::Relaxed);
+    [&vm_page_size, &vm_kernel_page_size].iter().for_each(|size| size.store(page, Ordering::Relaxed));
+    [&vm_page_mask, &vm_kernel_page_mask].iter().for_each(|mask| mask.store(page - 1, Ordering::Relaxed));
+    [&vm_page_shift, &vm_kernel_page_shift].iter().for_each(|shift| shift.store(page.trailing_zeros(), Ordering::Relaxed));
     // SAFETY: the three are functions that live as long as the program.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
     exception::install();

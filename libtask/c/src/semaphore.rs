@@ -81,3 +81,45 @@ extern "C" fn semaphore_timedwait(semaphore: u32, time: Timespec) -> i32 {
 extern "C" fn semaphore_timedwait_signal(semaphore: u32, signal: u32, time: Timespec) -> i32 {
     here(|space| space.semaphore_wait_signal(Name(semaphore), Name(signal), Some(time.duration()?), true))
 }
+
+/// The traps under the calls: the same.
+mod traps {
+    use std::ffi::c_int;
+
+    use super::Timespec;
+
+    #[unsafe(no_mangle)]
+    extern "C" fn semaphore_signal_trap(semaphore: u32) -> i32 {
+        super::semaphore_signal(semaphore)
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn semaphore_signal_all_trap(semaphore: u32) -> i32 {
+        super::semaphore_signal_all(semaphore)
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn semaphore_signal_thread_trap(semaphore: u32, thread: u32) -> i32 {
+        super::semaphore_signal_thread(semaphore, thread)
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn semaphore_wait_trap(semaphore: u32) -> i32 {
+        super::semaphore_wait(semaphore)
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn semaphore_wait_signal_trap(semaphore: u32, signal: u32) -> i32 {
+        super::semaphore_wait_signal(semaphore, signal)
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn semaphore_timedwait_trap(semaphore: u32, seconds: u32, nanoseconds: c_int) -> i32 {
+        super::semaphore_timedwait(semaphore, Timespec { seconds, nanoseconds })
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn semaphore_timedwait_signal_trap(semaphore: u32, signal: u32, seconds: u32, nanoseconds: c_int) -> i32 {
+        super::semaphore_timedwait_signal(semaphore, signal, Timespec { seconds, nanoseconds })
+    }
+}

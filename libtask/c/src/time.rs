@@ -48,7 +48,7 @@ unsafe extern "C" fn mach_timebase_info(info: *mut Timebase) -> i32 {
 
 /// Sleeps until then; `KERN_ABORTED` if a signal came before.
 #[unsafe(no_mangle)]
-extern "C" fn mach_wait_until(deadline: u64) -> i32 {
+pub(crate) extern "C" fn mach_wait_until(deadline: u64) -> i32 {
     let until = libc::timespec { tv_sec: (deadline / 1_000_000_000) as i64, tv_nsec: (deadline % 1_000_000_000) as i64 };
     // SAFETY: `until` is a time; what is left of it is not asked for.
     let slept = unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const until, std::ptr::null_mut()) };

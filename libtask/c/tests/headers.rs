@@ -10,10 +10,15 @@ use common::{check, compilers, cpp_compilers, root};
 /// All headers as programs include them.
 fn headers() -> Vec<String> {
     let include = root().join("include");
-    let mut found = Vec::new();
-    for folder in ["mach", "mach_debug", "servers"] {
-        let entries = fs::read_dir(include.join(folder)).expect("list headers");
-        found.extend(entries.map(|entry| format!("{folder}/{}", entry.expect("a header").file_name().to_string_lossy())));
+    let (mut found, mut folders) = (Vec::new(), vec![include.clone()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("list headers") {
+            let path = entry.expect("a header").path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.push(path.strip_prefix(&include).expect("below it").to_string_lossy().into_owned()),
+            }
+        }
     }
     assert!(found.len() > 30, "{found:?}");
     found.sort();

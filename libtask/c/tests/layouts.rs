@@ -57,6 +57,16 @@ const LAYOUTS: &[Layout] = &[
     ("mach_timespec_t", 8, &[("tv_sec", 0), ("tv_nsec", 4)]),
     #[cfg(target_arch = "x86_64")]
     ("x86_thread_state64_t", 168, &[("__rax", 0), ("__rsp", 56), ("__r8", 64), ("__rip", 128), ("__rflags", 136), ("__gs", 160)]),
+    #[cfg(target_arch = "x86_64")]
+    ("x86_exception_state64_t", 16, &[("__cpu", 2), ("__err", 4), ("__faultvaddr", 8)]),
+    #[cfg(target_arch = "x86_64")]
+    ("x86_thread_state_t", 176, &[("tsh", 0), ("uts", 8)]),
+    ("task_absolutetime_info_data_t", 32, &[("threads_user", 16)]),
+    (
+        "task_vm_info_data_t",
+        168,
+        &[("page_size", 12), ("internal", 48), ("compressed", 120), ("phys_footprint", 144), ("max_address", 160)],
+    ),
     ("vm_region_basic_info_data_64_t", 36, &[("offset", 20), ("behavior", 28), ("user_wired_count", 32)]),
     ("vm_region_extended_info_data_t", 36, &[("user_tag", 4), ("ref_count", 24), ("share_mode", 31), ("pages_reusable", 32)]),
     ("vm_region_top_info_data_t", 20, &[("private_pages_resident", 8), ("share_mode", 16)]),

@@ -88,9 +88,12 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<bool> {
         copy(&built.join(program), &here.join("bin").join(program))?;
     }
     let headers = root.join("libtask/c/include");
-    for folder in ["mach", "mach_debug", "servers"] {
+    for folder in ["mach", "mach/i386", "mach/machine", "mach_debug", "servers"] {
         for header in fs::read_dir(headers.join(folder))? {
             let header = header?;
+            if header.path().is_dir() {
+                continue;
+            }
             copy(&header.path(), &here.join("include/umach").join(folder).join(header.file_name()))?;
         }
     }

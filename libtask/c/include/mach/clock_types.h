@@ -36,6 +36,39 @@ typedef struct mach_timespec mach_timespec_t;
 
 #define BAD_MACH_TIMESPEC(t) ((t)->tv_nsec < 0 || (t)->tv_nsec >= (clock_res_t)NSEC_PER_SEC)
 
+/* Order, sum and difference of times. */
+#define CMP_MACH_TIMESPEC(t1, t2) \
+    ((t1)->tv_sec > (t2)->tv_sec ? (long)NSEC_PER_SEC \
+                                 : ((t1)->tv_sec < (t2)->tv_sec ? -(long)NSEC_PER_SEC : (long)(t1)->tv_nsec - (long)(t2)->tv_nsec))
+#define ADD_MACH_TIMESPEC(t1, t2) \
+    do { \
+        if (((t1)->tv_nsec += (t2)->tv_nsec) >= (clock_res_t)NSEC_PER_SEC) { \
+            (t1)->tv_nsec -= (clock_res_t)NSEC_PER_SEC; \
+            (t1)->tv_sec += 1; \
+        } \
+        (t1)->tv_sec += (t2)->tv_sec; \
+    } while (0)
+#define ADD_MACH_TIMESPEC_NSEC(t1, nsec) \
+    do { \
+        (t1)->tv_nsec += (clock_res_t)(nsec); \
+        if ((clock_res_t)(nsec) > 0 && (t1)->tv_nsec >= (clock_res_t)NSEC_PER_SEC) { \
+            (t1)->tv_nsec -= (clock_res_t)NSEC_PER_SEC; \
+            (t1)->tv_sec += 1; \
+        } else if ((clock_res_t)(nsec) < 0 && (t1)->tv_nsec < 0) { \
+            (t1)->tv_nsec += (clock_res_t)NSEC_PER_SEC; \
+            (t1)->tv_sec -= 1; \
+        } \
+    } while (0)
+#define SUB_MACH_TIMESPEC(t1, t2) \
+    do { \
+        if (((t1)->tv_nsec -= (t2)->tv_nsec) < 0) { \
+            (t1)->tv_nsec += (clock_res_t)NSEC_PER_SEC; \
+            (t1)->tv_sec -= 1; \
+        } \
+        (t1)->tv_sec -= (t2)->tv_sec; \
+    } while (0)
+
+#define BAD_ALRMTYPE(t) (((t) & ~TIME_RELATIVE) != 0)
 #define ALRMTYPE 0xff
 #define TIME_ABSOLUTE 0x00
 #define TIME_RELATIVE 0x01

@@ -4,6 +4,7 @@
 
 #include <mach/mach_host.h>
 #include <mach/mach_types.h>
+#include <mach/vm_page_size.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -11,9 +12,6 @@ extern "C" {
 
 extern mach_port_t mach_task_self_;
 extern mach_port_t bootstrap_port;
-extern vm_size_t vm_page_size;
-extern vm_size_t vm_page_mask;
-extern int vm_page_shift;
 
 mach_port_t (mach_task_self)(void);
 #define mach_task_self() mach_task_self_
@@ -22,11 +20,6 @@ mach_port_t (mach_task_self)(void);
 mach_port_t mach_host_self(void);
 mach_port_t mach_thread_self(void);
 kern_return_t mach_init(void);
-
-#define trunc_page(x) ((x) & ~vm_page_mask)
-#define round_page(x) (((x) + vm_page_mask) & ~vm_page_mask)
-#define mach_vm_trunc_page(x) ((mach_vm_offset_t)(x) & ~(mach_vm_offset_t)vm_page_mask)
-#define mach_vm_round_page(x) (((mach_vm_offset_t)(x) + vm_page_mask) & ~(mach_vm_offset_t)vm_page_mask)
 
 #define NAME_SERVER_SLOT 0
 #define ENVIRONMENT_SLOT 1

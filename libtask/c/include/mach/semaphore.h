@@ -14,7 +14,7 @@ kern_return_t semaphore_create(task_t task, semaphore_t *semaphore, int policy, 
 kern_return_t semaphore_destroy(task_t task, semaphore_t semaphore);
 kern_return_t semaphore_signal(semaphore_t semaphore);
 kern_return_t semaphore_signal_all(semaphore_t semaphore);
-/* With a thread: KERN_NOT_SUPPORTED. */
+/* The thread is one of the caller's task; with none, one that waits. KERN_NOT_WAITING if there is none. */
 kern_return_t semaphore_signal_thread(semaphore_t semaphore, thread_t thread);
 kern_return_t semaphore_wait(semaphore_t semaphore);
 kern_return_t semaphore_timedwait(semaphore_t semaphore, mach_timespec_t wait_time);

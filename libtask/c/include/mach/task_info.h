@@ -26,7 +26,7 @@ struct task_basic_info_32 {
 };
 typedef struct task_basic_info_32 task_basic_info_32_data_t;
 typedef struct task_basic_info_32 *task_basic_info_32_t;
-#define TASK_BASIC_INFO_32_COUNT (sizeof(task_basic_info_32_data_t) / sizeof(natural_t))
+#define TASK_BASIC_INFO_32_COUNT ((mach_msg_type_number_t)(sizeof(task_basic_info_32_data_t) / sizeof(natural_t)))
 /* The same, with the most that ever was in memory. */
 #define TASK_BASIC2_INFO_32 6
 
@@ -41,7 +41,7 @@ struct task_basic_info_64 {
 };
 typedef struct task_basic_info_64 task_basic_info_64_data_t;
 typedef struct task_basic_info_64 *task_basic_info_64_t;
-#define TASK_BASIC_INFO_64_COUNT (sizeof(task_basic_info_64_data_t) / sizeof(natural_t))
+#define TASK_BASIC_INFO_64_COUNT ((mach_msg_type_number_t)(sizeof(task_basic_info_64_data_t) / sizeof(natural_t)))
 
 #define TASK_BASIC_INFO_64_2 18
 #define TASK_BASIC_INFO_64_2_COUNT TASK_BASIC_INFO_64_COUNT
@@ -87,7 +87,7 @@ typedef struct task_thread_times_info *task_thread_times_info_t;
 #define TASK_SECURITY_TOKEN_COUNT ((mach_msg_type_number_t)(sizeof(security_token_t) / sizeof(natural_t)))
 
 #define TASK_AUDIT_TOKEN 15
-#define TASK_AUDIT_TOKEN_COUNT (sizeof(audit_token_t) / sizeof(natural_t))
+#define TASK_AUDIT_TOKEN_COUNT ((mach_msg_type_number_t)(sizeof(audit_token_t) / sizeof(natural_t)))
 
 #define MACH_TASK_BASIC_INFO 20
 struct mach_task_basic_info {
@@ -101,7 +101,52 @@ struct mach_task_basic_info {
 };
 typedef struct mach_task_basic_info mach_task_basic_info_data_t;
 typedef struct mach_task_basic_info *mach_task_basic_info_t;
-#define MACH_TASK_BASIC_INFO_COUNT (sizeof(mach_task_basic_info_data_t) / sizeof(natural_t))
+#define MACH_TASK_BASIC_INFO_COUNT ((mach_msg_type_number_t)(sizeof(mach_task_basic_info_data_t) / sizeof(natural_t)))
+
+/* In units of mach_absolute_time. */
+#define TASK_ABSOLUTETIME_INFO 1
+struct task_absolutetime_info {
+    uint64_t total_user;
+    uint64_t total_system;
+    uint64_t threads_user;
+    uint64_t threads_system;
+};
+typedef struct task_absolutetime_info task_absolutetime_info_data_t;
+typedef struct task_absolutetime_info *task_absolutetime_info_t;
+#define TASK_ABSOLUTETIME_INFO_COUNT ((mach_msg_type_number_t)(sizeof(task_absolutetime_info_data_t) / sizeof(natural_t)))
+
+/* Its first three revisions. What Linux does not tell is 0. */
+#define TASK_VM_INFO 22
+struct task_vm_info {
+    mach_vm_size_t virtual_size;
+    integer_t region_count;
+    integer_t page_size;
+    mach_vm_size_t resident_size;
+    mach_vm_size_t resident_size_peak;
+    mach_vm_size_t device;
+    mach_vm_size_t device_peak;
+    mach_vm_size_t internal;
+    mach_vm_size_t internal_peak;
+    mach_vm_size_t external;
+    mach_vm_size_t external_peak;
+    mach_vm_size_t reusable;
+    mach_vm_size_t reusable_peak;
+    mach_vm_size_t purgeable_volatile_pmap;
+    mach_vm_size_t purgeable_volatile_resident;
+    mach_vm_size_t purgeable_volatile_virtual;
+    mach_vm_size_t compressed;
+    mach_vm_size_t compressed_peak;
+    mach_vm_size_t compressed_lifetime;
+    mach_vm_size_t phys_footprint;
+    mach_vm_address_t min_address;
+    mach_vm_address_t max_address;
+};
+typedef struct task_vm_info task_vm_info_data_t;
+typedef struct task_vm_info *task_vm_info_t;
+#define TASK_VM_INFO_COUNT ((mach_msg_type_number_t)(sizeof(task_vm_info_data_t) / sizeof(natural_t)))
+#define TASK_VM_INFO_REV2_COUNT TASK_VM_INFO_COUNT
+#define TASK_VM_INFO_REV1_COUNT ((mach_msg_type_number_t)(TASK_VM_INFO_REV2_COUNT - 4))
+#define TASK_VM_INFO_REV0_COUNT ((mach_msg_type_number_t)(TASK_VM_INFO_REV1_COUNT - 2))
 
 #pragma pack(pop)
 

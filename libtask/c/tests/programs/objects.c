@@ -452,6 +452,38 @@ static void signal_handler_ends_a_wait(void)
     OK(semaphore_destroy(self(), semaphore));
 }
 
+static void sleeps_of_a_clock(void)
+{
+    clock_serv_t clock = MACH_PORT_NULL, calendar = MACH_PORT_NULL;
+    mach_timespec_t now, woken, wait = {0, 20000000};
+    OK(host_get_clock_service(mach_host_self(), SYSTEM_CLOCK, &clock));
+    OK(host_get_clock_service(mach_host_self(), CALENDAR_CLOCK, &calendar));
+    OK(clock_get_time(clock, &now));
+    OK(clock_sleep(clock, TIME_RELATIVE, wait, &woken));
+    ADD_MACH_TIMESPEC(&now, &wait);
+    TRUE_THAT(CMP_MACH_TIMESPEC(&woken, &now) >= 0);
+    ADD_MACH_TIMESPEC(&woken, &wait);
+    OK(clock_sleep(clock, TIME_ABSOLUTE, woken, &now));
+    TRUE_THAT(CMP_MACH_TIMESPEC(&now, &woken) >= 0);
+    SUB_MACH_TIMESPEC(&now, &wait);
+    OK(clock_sleep_trap(clock, TIME_ABSOLUTE, (int)now.tv_sec, now.tv_nsec, NULL));
+    EXPECT_CODE(clock_sleep(calendar, TIME_RELATIVE, wait, &woken), KERN_FAILURE);
+    EXPECT_CODE(clock_sleep(MACH_PORT_NULL, TIME_RELATIVE, wait, &woken), KERN_INVALID_ARGUMENT);
+    EXPECT_CODE(clock_sleep(clock, 7, wait, &woken), KERN_INVALID_VALUE);
+    wait.tv_nsec = -1;
+    EXPECT_CODE(clock_sleep(clock, TIME_RELATIVE, wait, &woken), KERN_INVALID_VALUE);
+    OK(mach_port_deallocate(mach_task_self(), clock));
+    OK(mach_port_deallocate(mach_task_self(), calendar));
+
+    semaphore_t semaphore = MACH_PORT_NULL;
+    OK(semaphore_create(mach_task_self(), &semaphore, SYNC_POLICY_FIFO, 0));
+    OK(semaphore_signal_trap(semaphore));
+    OK(semaphore_wait_trap(semaphore));
+    EXPECT_CODE(semaphore_timedwait_trap(semaphore, 0, 1000), KERN_OPERATION_TIMED_OUT);
+    EXPECT_CODE(semaphore_timedwait_signal_trap(semaphore, semaphore, 0, -1), KERN_INVALID_VALUE);
+    OK(semaphore_destroy(mach_task_self(), semaphore));
+}
+
 CHECK_MAIN(CASE(semaphore_counts), CASE(threads_wait_for_each_other), CASE(another_task_signals), CASE(clocks_tell_the_time), CASE(alarms_come),
            CASE(generated_stubs_reach_the_kernel), CASE(waiters_wake_in_order), CASE(all_waiters_or_one), CASE(semaphores_and_the_ends_of_tasks),
-           CASE(what_is_no_semaphore), CASE(signal_handler_ends_a_wait))
+           CASE(what_is_no_semaphore), CASE(signal_handler_ends_a_wait), CASE(sleeps_of_a_clock))
