@@ -4,7 +4,7 @@
 //! * `process` has the process's task: made before `main`, made anew in a forked child. `mach_task_self_` and `bootstrap_port` are variables.
 //! * `message` is `mach_msg` on the program's own buffers; `server` the loops around it; `mig` what generated stubs call.
 //! * `port`, `task`, `info`, `bootstrap` wrap one request each. `time` and `timer` are Linux's clock.
-//! * `exception` makes messages of faults, `exc_server` answers them; `semaphore` and `clock` are the kernel process's; `thread` is what Linux tells of threads.
+//! * `exception` makes messages of faults, and answers them; `semaphore` and `clock` are the kernel process's; `thread` is what Linux tells of threads.
 //! * `memory`, `mapping`, `sharing` and `regions` are the program's own address space; `ool` the memory that comes with messages; `probe` whether an address is one.
 //!
 //! Pointers are the program's word: a null one where a result is to be stored is refused with `KERN_INVALID_ARGUMENT`, other wild ones are met as the
@@ -16,7 +16,6 @@
 mod bootstrap;
 mod clock;
 mod error;
-mod exc_server;
 mod exception;
 mod fork;
 mod info;

@@ -78,7 +78,7 @@ impl Program for Call {
     fn receive(&mut self, code: Code, message: [&[u8]; 2], trailer: &[u8]) {
         self.received = true;
         if came_back(code) {
-            self.to_sender();
+            self.turn_back();
         }
         if code.plain() == Code::MACH_RCV_TOO_LARGE && self.options & Options::RCV_LARGE.bits() != 0 {
             return self.tell_size(message[0]);
@@ -128,7 +128,7 @@ impl Program for Call {
 impl Call {
     /// What could not be sent comes back to where it was sent from; not at all if that cannot be written.
     #[cold]
-    fn to_sender(&mut self) {
+    fn turn_back(&mut self) {
         self.into = self.send.cast_mut();
         self.limit = if probe::buffer_writable(self.send, self.send_size) { self.send_size } else { 0 };
     }

@@ -58,7 +58,7 @@ extern "C" fn semaphore_signal_all(semaphore: u32) -> i32 {
 extern "C" fn semaphore_signal_thread(semaphore: u32, thread: u32) -> i32 {
     here(|space| match thread {
         0 => space.semaphore_signal_waiting(Name(semaphore)),
-        _ => space.semaphore_signal_thread(Name(semaphore), thread::tid_of(thread)?),
+        _ => space.semaphore_signal_thread(Name(semaphore), thread::tid_of(thread)? as u32),
     })
 }
 

@@ -38,6 +38,7 @@ impl Drop for Own {
         let name = self.0.get();
         if name != 0 {
             THREADS.lock().remove(&name);
+            exception::threads::end(own_tid());
             destroy(name);
             exception::set_thread_port(0);
         }
@@ -54,9 +55,11 @@ fn destroy(name: u32) {
 /// In a forked child there is one thread, and the names mean nothing.
 pub(crate) fn before_fork() {
     THREADS.before_fork();
+    exception::threads::before_fork();
 }
 
 pub(crate) fn after_fork(child: bool) {
+    exception::threads::after_fork(child);
     THREADS.after_fork();
     if child {
         THREADS.lock().clear();
@@ -136,14 +139,16 @@ fn port_of(tid: i32) -> Result<u32, Code> {
 
 /// The ports of threads that have ended end.
 fn forget_ended() {
-    let ended: Vec<u32> = {
-        let mut threads = THREADS.lock();
-        let lives = |thread: &Thread| Stat::of(thread.tid).is_some_and(|stat| stat.started == thread.started);
-        let ended: Vec<u32> = threads.iter().filter(|(_, thread)| !lives(thread)).map(|(&name, _)| name).collect();
-        threads.retain(|name, _| !ended.contains(name));
-        ended
-    };
-    ended.into_iter().for_each(destroy);
+    let mut ended: Vec<(u32, i32)> = Vec::new();
+    THREADS.lock().retain(|&name, thread| {
+        let lives = Stat::of(thread.tid).is_some_and(|stat| stat.started == thread.started);
+        ended.extend((!lives).then_some((name, thread.tid)));
+        lives
+    });
+    for (name, tid) in ended {
+        exception::threads::end(tid);
+        destroy(name);
+    }
 }
 
 /// The thread with this port.
@@ -157,8 +162,13 @@ fn find(name: u32) -> Result<Thread, Code> {
 }
 
 /// The number that Linux gave the thread with this port.
-pub(crate) fn tid_of(name: u32) -> Result<u32, Code> {
-    find(name).map(|thread| thread.tid as u32)
+pub(crate) fn tid_of(name: u32) -> Result<i32, Code> {
+    find(name).map(|thread| thread.tid)
+}
+
+/// Whether a thread of this process has this port.
+pub(crate) fn check_port(name: u32) -> Result<(), Code> {
+    find(name).map(drop)
 }
 
 /// This thread's port; no new reference.
@@ -342,10 +352,6 @@ not_supported! {
     thread_abort(thread: u32);
     thread_abort_safely(thread: u32);
     thread_depress_abort(thread: u32);
-    thread_get_state(thread: u32, flavor: i32, state: *mut u32, count: *mut u32);
-    thread_set_state(thread: u32, flavor: i32, state: *const u32, count: u32);
     thread_policy_get(thread: u32, flavor: u32, info: *mut i32, count: *mut u32, default: *mut i32);
-    thread_set_exception_ports(thread: u32, mask: u32, port: u32, behavior: i32, flavor: i32);
-    thread_get_exception_ports(thread: u32, mask: u32, masks: *mut u32, count: *mut u32, ports: *mut u32, behaviors: *mut i32, flavors: *mut i32);
     thread_create(task: u32, thread: *mut u32);
 }

@@ -47,6 +47,7 @@ programs! {
     rights,
     servers,
     sets,
+    thread_exceptions,
     thread_ports,
     threads,
     traps,

@@ -70,6 +70,15 @@ impl Aside {
         let _ = self.ask(|lane| Ok(lane.request(&call)?.map(drop)));
     }
 
+    /// One more reference of a send right.
+    ///
+    /// # Errors
+    /// As for `mach_port_mod_refs`: there is no such right, or it is dead.
+    pub fn retain(&mut self, name: Name) -> std::result::Result<(), Code> {
+        let call = PortModRefs { task: self.task, name, right: RightKind::Send as u32, delta: 1 };
+        self.ask(|lane| Ok(lane.request(&call)?.map(drop)))
+    }
+
     /// Gives a send right back.
     pub fn deallocate(&mut self, name: Name) {
         let call = PortDeallocate { task: self.task, name };

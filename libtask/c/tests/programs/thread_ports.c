@@ -209,7 +209,6 @@ static void what_cannot_be_done_says_so(void)
     EXPECT_CODE(thread_get_state(own, 4, state, &count), KERN_NOT_SUPPORTED);
     EXPECT_CODE(thread_set_state(own, 4, state, count), KERN_NOT_SUPPORTED);
     EXPECT_CODE(thread_policy_get(own, THREAD_PRECEDENCE_POLICY, (thread_policy_t)&precedence, &count, &standard), KERN_NOT_SUPPORTED);
-    EXPECT_CODE(thread_set_exception_ports(own, EXC_MASK_BAD_ACCESS, MACH_PORT_NULL, EXCEPTION_DEFAULT, 0), KERN_NOT_SUPPORTED);
     OK(mach_port_deallocate(self(), own));
 }
 
