@@ -1,5 +1,7 @@
 //! Reads an encoded description. What it says is an allegation.
 
+use std::collections::HashSet;
+
 use crate::format::{VERSION, flag, tag};
 use crate::interface::{Argument, Description, Method, NUMBER_MAX, Stream};
 use crate::types::{Field, Right, Shape, Type, Variant};
@@ -31,6 +33,9 @@ pub enum Broken {
     /// A number that cannot be one.
     #[error("a number in the description is out of range")]
     Number,
+    /// Two methods with one number, or one name: who asks for it could be told of either.
+    #[error("two methods in the description have one number or name: {0:?} is the second")]
+    Twice(String),
     /// More bytes than it has.
     #[error("{0} bytes follow the description")]
     Long(usize),
@@ -103,13 +108,14 @@ impl<'b> Reader<'b> {
             VERSION => {}
             other => return Err(Broken::Version(other)),
         }
-        Ok(Description {
-            name: self.name()?,
-            version: self.word()?,
-            base: self.word()? as i32,
-            docs: self.text()?,
-            methods: self.some(Reader::method)?,
-        })
+        let (name, version, base, docs) = (self.name()?, self.word()?, self.word()? as i32, self.text()?);
+        let (mut numbers, mut names) = (HashSet::new(), HashSet::new());
+        let methods = self.some(|reader| {
+            let method = reader.method()?;
+            let is_new = numbers.insert(method.number) & names.insert(method.name.clone());
+            if is_new { Ok(method) } else { Err(Broken::Twice(method.name)) }
+        })?;
+        Ok(Description { name, version, base, docs, methods })
     }
     fn method(&mut self) -> Result<Method, Broken> {
         let number = self.byte()?;

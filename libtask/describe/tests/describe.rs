@@ -153,6 +153,19 @@ fn deep_type_is_refused_and_not_followed() {
 }
 
 #[test]
+fn two_methods_of_one_number_or_name_are_refused() {
+    /// The mark of `()`.
+    const UNIT: u8 = 18;
+    // Without documents, arguments and result.
+    let method = |number, name| [number, 1, name, 0, 0, 0, 0, UNIT];
+    let head = [1, 0, 0, 0, 0, 2];
+    let read = |second: [u8; 8]| Description::read(&[&head[..], &method(3, b'a'), &second].concat());
+    assert_eq!(read(method(4, b'b')).unwrap().methods.len(), 2);
+    assert_eq!(read(method(3, b'b')), Err(Broken::Twice("b".into())));
+    assert_eq!(read(method(4, b'a')), Err(Broken::Twice("a".into())));
+}
+
+#[test]
 fn name_that_would_end_a_comment_or_a_line_is_refused() {
     for name in ["a\nb", "a*/b", "\x1b[2J", "\u{202e}"] {
         let mut bytes = vec![1, name.len() as u8];
