@@ -12,6 +12,7 @@ enum { THREADS = 4, KINDS = 5 };
 /* Of each round, of which two are looked at. */
 static unsigned long messages = 5000;
 static char data[100000];
+static mach_port_t own[3];
 
 static unsigned long names_held(void)
 {
@@ -97,7 +98,7 @@ static void *serves(void *port)
 /* Of each kind one call after the other. */
 static int make(any_message *m, mach_port_t server, unsigned long n, mach_port_t guarded)
 {
-    static const mach_port_t none[2] = {MACH_PORT_NULL, MACH_PORT_NULL};
+    static mach_port_t none[2] = {MACH_PORT_NULL, MACH_PORT_NULL};
     int kind = (int)(n % KINDS) + 1;
     switch (kind) {
     case 1:
@@ -115,10 +116,8 @@ static int make(any_message *m, mach_port_t server, unsigned long n, mach_port_t
         m->header.msgh_id = 3;
         break;
     case 4: {
-        static mach_port_t own[3];
-        own[0] = mach_task_self();
         start_complex(m, server, MACH_MSG_TYPE_COPY_SEND, sizeof m->ports, 4);
-        m->ports.ports.address = n & 8 ? own : (mach_port_t *)(uintptr_t)none;
+        m->ports.ports.address = n & 8 ? own : none;
         m->ports.ports.count = 2;
         m->ports.ports.disposition = MACH_MSG_TYPE_COPY_SEND;
         m->ports.ports.type = MACH_MSG_OOL_PORTS_DESCRIPTOR;
@@ -164,6 +163,7 @@ static void *calls(void *server_port)
 static void round_of_messages(mach_port_t server)
 {
     pthread_t threads[THREADS];
+    own[0] = mach_task_self();
     for (int n = 0; n < THREADS; n++)
         pthread_create(&threads[n], NULL, calls, &server);
     for (int n = 0; n < THREADS; n++) {

@@ -227,13 +227,13 @@ static void reply_right_dies_with_its_caller(void)
     }
 }
 
-static volatile int listing;
+static int listing;
 
 static void *lists(void *arg)
 {
     (void)arg;
     call_t c;
-    while (listing) {
+    while (__atomic_load_n(&listing, __ATOMIC_RELAXED)) {
         OK(ask(&c, mach_task_self(), 3200, 0));
         mach_msg_destroy(&c.header);
         usleep(300);
@@ -260,10 +260,10 @@ static void replies_are_answered_while_names_are_listed(void)
     child_t child = start_child(calls_often);
     ipc_info_space_basic_t before, after;
     OK(mach_port_space_basic_info(mach_task_self(), &before));
-    listing = 1;
+    __atomic_store_n(&listing, 1, __ATOMIC_RELAXED);
     pthread_create(&thread, NULL, lists, NULL);
     mach_port_t reply = serve_until(child.meeting, &m);
-    listing = 0;
+    __atomic_store_n(&listing, 0, __ATOMIC_RELAXED);
     pthread_join(thread, NULL);
     answer(&m, reply, 102);
     OK(mach_port_space_basic_info(mach_task_self(), &after));

@@ -10,8 +10,8 @@ static mach_port_t self(void)
 
 typedef struct {
     pthread_t thread;
-    volatile int tid;
-    volatile int stop;
+    int tid;
+    int stop;
     mach_port_t port;
 } worker_t;
 
@@ -30,7 +30,7 @@ static void *asks_for_its_port(void *arg)
     worker->port = mach_thread_self();
     burn(60);
     __atomic_store_n(&worker->tid, (int)syscall(SYS_gettid), __ATOMIC_RELEASE);
-    while (!worker->stop)
+    while (!__atomic_load_n(&worker->stop, __ATOMIC_RELAXED))
         usleep(1000);
     return NULL;
 }
@@ -39,7 +39,7 @@ static void *asks_for_nothing(void *arg)
 {
     worker_t *worker = (worker_t *)arg;
     __atomic_store_n(&worker->tid, (int)syscall(SYS_gettid), __ATOMIC_RELEASE);
-    while (!worker->stop)
+    while (!__atomic_load_n(&worker->stop, __ATOMIC_RELAXED))
         usleep(1000);
     return NULL;
 }
@@ -54,7 +54,7 @@ static void start_worker(worker_t *worker, void *(*run)(void *))
 
 static void end_worker(worker_t *worker)
 {
-    worker->stop = 1;
+    __atomic_store_n(&worker->stop, 1, __ATOMIC_RELAXED);
     pthread_join(worker->thread, NULL);
 }
 
@@ -242,7 +242,7 @@ static void forked_child_has_threads_of_its_own(void)
 typedef struct {
     worker_t worker;
     semaphore_t semaphore;
-    volatile int woken;
+    int woken;
     kern_return_t code;
 } sleeper_t;
 
