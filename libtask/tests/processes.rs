@@ -460,6 +460,50 @@ fn example_adder_runs_to_its_end() {
     assert!(err.contains("started a private one"), "{err}");
 }
 
+/// Threads that sleep on memory that they share with other tasks look by themselves only twice a minute.
+#[test]
+fn kernel_process_that_is_killed_is_noticed_by_all_who_sleep() {
+    const LONG: Duration = Duration::from_secs(60);
+    let Some(program) = kernel_program() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (mut kernel, server) = kernel_at(&program, &folder.path().join("k/socket"));
+    let port = server.new_port().unwrap();
+    server.set_bootstrap(&port.make_send().unwrap()).unwrap();
+    let (client, _control) = server.spawn_local("client").unwrap();
+    let right = client.bootstrap().unwrap();
+    for n in 0..100 {
+        right.send(Message::new(n)).unwrap();
+        port.receive_within(SOON).unwrap();
+    }
+    let other = server.new_port().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let threads = [0, 1, 2].map(|n| {
+        let (tell, right, port, other) = (tell.clone(), right.duplicate(), &port, &other);
+        (n, tell, right, port, other)
+    });
+    std::thread::scope(|scope| {
+        for (n, tell, right, port, other) in threads {
+            scope.spawn(move || {
+                let ended = match n {
+                    0 => right.call_within(Message::new(1000), LONG).map(drop),
+                    1 => other.receive_within(LONG).map(drop),
+                    // The call is not answered.
+                    _ => port.receive_within(LONG).and_then(|_call| port.receive_within(LONG).map(drop)),
+                };
+                tell.send((n, ended)).unwrap();
+            });
+        }
+        // They are asleep by then, and if not they notice all the same.
+        std::thread::sleep(Duration::from_millis(300));
+        kernel.kill().unwrap();
+        for _ in 0..3 {
+            let (n, ended) = told.recv_timeout(Duration::from_secs(20)).expect("who sleeps is woken");
+            assert!(matches!(ended, Err(Error::KernelGone)), "{n}: {ended:?}");
+        }
+    });
+    kernel.wait().unwrap();
+}
+
 #[test]
 fn full_table_of_descriptors_loses_the_memory_and_nothing_else() {
     if part().is_some() {

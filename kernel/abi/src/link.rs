@@ -191,6 +191,11 @@ pub mod attention {
     pub const CONTROL: usize = 0;
     /// u32 that changes when there may be mail for a port on which a receive was answered `MACH_RCV_IN_PROGRESS`. Threads sleep on it.
     pub const MAIL: usize = 64;
+    /// u32 that Linux changes when the kernel process ends in any way, and wakes one who sleeps on it: then it has [`KERNEL_DEAD`]. Threads that sleep for long sleep on it too. 0: it
+    /// will not change.
+    pub const KERNEL: usize = 128;
+    /// Linux's `FUTEX_OWNER_DIED`.
+    pub const KERNEL_DEAD: u32 = 0x4000_0000;
 }
 
 const _: () = assert!(SLOT_GIVEN_UP + 4 * SLOTS <= CREDITS && CREDITS + CREDIT_SIZE * ROUTES <= WANTS && WANTS + 4 * ROUTES <= LEASES_DONE);

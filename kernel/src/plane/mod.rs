@@ -6,6 +6,7 @@
 
 mod inbox;
 mod sys;
+mod will;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,6 +18,7 @@ use umach_abi::{link, records::violation};
 use crate::core::{Attach, Effect, LinkId, TaskId};
 use inbox::Inboxes;
 use sys::Page;
+pub(crate) use will::Will;
 
 /// All of it.
 #[derive(Debug, Default)]
@@ -24,6 +26,8 @@ pub(crate) struct Plane {
     links: HashMap<LinkId, Files>,
     pages: HashMap<TaskId, (OwnedFd, Page)>,
     inboxes: Inboxes,
+    /// For those who sleep when this process is killed.
+    will: Option<Will>,
 }
 
 /// What there is for one link.
@@ -43,10 +47,10 @@ fn memory(name: &str, size: u64, seals: SealFlags) -> io::Result<OwnedFd> {
 }
 
 /// The page, and a descriptor through which nobody can write it.
-fn page() -> io::Result<(OwnedFd, Page)> {
+fn page(will: Option<Will>) -> io::Result<(OwnedFd, Page)> {
     let fd = rustix::fs::memfd_create("umach-attention", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     rustix::fs::ftruncate(&fd, link::attention::SIZE as u64)?;
-    let page = Page::map(fd.as_fd())?;
+    let page = Page::map(fd.as_fd(), will)?;
     rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL)?;
     Ok((fd, page))
 }
@@ -56,6 +60,13 @@ pub(super) fn missing() -> io::Error {
 }
 
 impl Plane {
+    /// Of a process whose tasks live on if it is killed; `will` is this thread's, which keeps the plane.
+    pub(crate) fn with_will(will: Option<Will>) -> Plane {
+        let mut plane = Plane::default();
+        plane.will = will;
+        plane
+    }
+
     /// A descriptor to send along. Only for the kinds of attachment that the direct plane has.
     pub(crate) fn attach(&mut self, what: Attach) -> io::Result<OwnedFd> {
         match what {
@@ -74,7 +85,7 @@ impl Plane {
             Attach::Attention { task, control, mail } => {
                 let (fd, words) = match self.pages.entry(task) {
                     hashbrown::hash_map::Entry::Occupied(there) => there.into_mut(),
-                    hashbrown::hash_map::Entry::Vacant(none) => none.insert(page()?),
+                    hashbrown::hash_map::Entry::Vacant(none) => none.insert(page(self.will)?),
                 };
                 words.set(control, mail);
                 fd.try_clone()

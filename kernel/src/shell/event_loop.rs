@@ -24,7 +24,7 @@ use super::signals::Signals;
 use super::table::Table;
 use super::{ShellConfig, ShellError, identity, limits, sys};
 use crate::core::{Config, Core, Effects, LaneId, LinkId, Peer, RegionId, TaskId};
-use crate::plane::Plane;
+use crate::plane::{Plane, Will};
 
 /// Events of one turn. More wait for the next; epoll hands them out in rotation.
 const BATCH: usize = 128;
@@ -110,12 +110,14 @@ impl Shell {
             machine: crate::machine::here(),
         });
         let listener = config.socket.as_deref().map(|path| Listener::open(path, &sockets)).transpose()?;
+        let will =
+            Will::make().inspect_err(|why| tracing::warn!(%why, "tasks that sleep would learn late that this process was killed")).ok();
         let mut shell = Shell {
             core,
             lanes: Table::default(),
             tasks: Table::default(),
             regions: Table::default(),
-            plane: Plane::default(),
+            plane: Plane::with_will(will),
             reaper: Rc::default(),
             poller,
             sockets,

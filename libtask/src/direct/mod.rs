@@ -109,9 +109,9 @@ impl Plane {
         }
     }
 
-    /// After a whole nap: is there still a kernel process?
+    /// After a sleep: is there still a kernel process? It is asked if Linux says that it has ended, and after a whole nap.
     fn check_kernel(&self, task: &Task, slept: Duration) -> Result<()> {
-        if slept >= Plane::NAP {
+        if slept >= Plane::NAP || self.attention.get().is_some_and(Attention::kernel_is_dead) {
             self.settle(task)?;
         }
         Ok(())

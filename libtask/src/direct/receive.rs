@@ -17,7 +17,7 @@ use umach_abi::records::violation;
 use umach_abi::rights::received;
 use umach_abi::{Code, Name};
 use umach_link::Evidence;
-use umach_link::futex::{self, Woken};
+use umach_link::futex::Woken;
 
 use super::Plane;
 use super::borrow::Borrowed;
@@ -353,7 +353,7 @@ impl Plane {
                         link.show(link::state::SLEEPS, wait::cpu());
                     }
                 }
-                woken = futex::wait(&words, Some(until));
+                woken = wait::sleep(attention, &mut words, until);
             }
             warm.iter().for_each(|link| link.show(link::state::RUNS, wait::cpu()));
             self.leave_post();
@@ -362,7 +362,7 @@ impl Plane {
                 let mut words: SmallVec<[(&AtomicU32, u32); 4]> = SmallVec::new();
                 words.extend([(&me.word, 0), (attention.control(), control), (attention.mail(), mail)]);
                 words.extend_from_slice(more);
-                woken = futex::wait(&words, Some(until));
+                woken = wait::sleep(attention, &mut words, until);
             }
             self.floor.rise(&me);
         }

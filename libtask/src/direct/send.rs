@@ -14,7 +14,7 @@ use umach_abi::link::{self, counter, record};
 use umach_abi::records::violation;
 use umach_abi::{Code, Name};
 use umach_link::futex::Woken;
-use umach_link::{Bell, Evidence, PushError, RecordHead, credit, futex};
+use umach_link::{Bell, Evidence, PushError, RecordHead, credit};
 
 use super::Plane;
 use super::call::Open;
@@ -317,7 +317,7 @@ impl Plane {
         let Some(attention) = self.attention.get() else { return Woken::Changed };
         let mut all: SmallVec<[(&AtomicU32, u32); 4]> = words.iter().copied().collect();
         all.push((attention.control(), control));
-        futex::wait(&all, Some(Plane::nap(until).0))
+        wait::sleep(attention, &mut all, Plane::nap(until).0)
     }
 
     /// A message with rights, or one that does not fit a record: `post` hands it to the kernel process as the numbered message of the route. Its place in

@@ -8,7 +8,13 @@
 //!   yielding, for a time that grows with each proof of it, since every try costs a whole slice of the scheduler's.
 
 use std::cell::Cell;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+use umach_link::futex::{self, Woken};
+
+use crate::sys::attention::Attention;
 
 /// Looks before the clock is read, and between two readings of it.
 const FIRST: u32 = 256;
@@ -133,6 +139,26 @@ fn look_longer(near: &dyn Fn(u32) -> bool, deadline: Option<Instant>, ready: &mu
             return false;
         }
     }
+}
+
+/// How long to sleep on what is waited for alone: one word more takes Linux longer, each time.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// Sleeps on words. If that takes long, also on the kernel process's life.
+pub(super) fn sleep<'a, A>(attention: &'a Attention, words: &mut SmallVec<A>, until: Instant) -> Woken
+where
+    A: smallvec::Array<Item = (&'a AtomicU32, u32)>,
+{
+    let short = Instant::now() + SHORT;
+    let woken = futex::wait(words, Some(until.min(short)));
+    if woken != Woken::TimedOut || until <= short {
+        return woken;
+    }
+    if attention.kernel_is_dead() {
+        return Woken::Changed;
+    }
+    words.extend(attention.kernel());
+    futex::wait(words, Some(until))
 }
 
 /// What a wait that came to sleeping taught: it would have been worth looking longer, or not.

@@ -3,12 +3,13 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use umach_abi::link::attention;
+use umach_link::futex;
 
-/// Two words that the kernel process changes when this task should look.
+/// Words that the kernel process changes when this task should look, and one that Linux changes when that process ends.
 #[derive(Debug)]
 pub(crate) struct Attention {
     map: MmapRaw,
@@ -29,6 +30,21 @@ impl Attention {
     /// Changes when there may be mail.
     pub(crate) fn mail(&self) -> &AtomicU32 {
         self.word(attention::MAIL)
+    }
+    /// To be slept on for long, with its value: changes when the kernel process ends. `None` if it will not.
+    pub(crate) fn kernel(&self) -> Option<(&AtomicU32, u32)> {
+        let word = self.word(attention::KERNEL);
+        let value = word.load(Ordering::Acquire);
+        (value != 0).then_some((word, value & !attention::KERNEL_DEAD))
+    }
+    /// Whether the kernel process has ended, as far as Linux says so here. Linux woke only one of those who sleep: the others are woken now.
+    pub(crate) fn kernel_is_dead(&self) -> bool {
+        let word = self.word(attention::KERNEL);
+        let dead = word.load(Ordering::Acquire) & attention::KERNEL_DEAD != 0;
+        if dead {
+            futex::try_wake(word);
+        }
+        dead
     }
     fn word(&self, at: usize) -> &AtomicU32 {
         debug_assert!(at.is_multiple_of(4) && at < attention::SIZE);
