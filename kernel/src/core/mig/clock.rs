@@ -11,8 +11,8 @@ use super::super::mail::Right;
 use super::super::port::Kobject;
 use super::Call;
 use super::reply::Reply;
-use super::table::Target::Clock;
-use super::table::{Routine, Want};
+use super::routine::Target::Clock;
+use super::routine::{Routine, Want};
 
 /// In XNU's order.
 pub(super) const ROUTINES: &[Routine] = &[

@@ -6,8 +6,8 @@ use super::super::Core;
 use super::super::clock::Clock;
 use super::Call;
 use super::reply::Reply;
-use super::table::Routine;
-use super::table::Target::Host;
+use super::routine::Routine;
+use super::routine::Target::Host;
 
 const BASIC_INFO: u32 = 1;
 

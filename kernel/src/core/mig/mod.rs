@@ -15,6 +15,7 @@ mod clock;
 mod host;
 mod ports;
 mod reply;
+mod routine;
 mod semaphores;
 #[cfg(test)]
 mod storm;
@@ -30,7 +31,7 @@ use super::mail::{Carried, Mail, Right, Sender, price};
 use super::port::{Kobject, PortId};
 use super::send::Posted;
 use reply::Reply;
-use table::{Routine, Target, Want};
+use routine::{Routine, Target, Want};
 
 /// NDR record.
 const NDR: usize = message::NDR.len();

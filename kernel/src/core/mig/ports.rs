@@ -9,8 +9,8 @@ use super::super::Core;
 use super::super::mail::Right;
 use super::Call;
 use super::reply::{Reply, fits};
-use super::table::Target::Space;
-use super::table::{Routine, Want};
+use super::routine::Target::Space;
+use super::routine::{Routine, Want};
 
 /// Words of `mach_port_info_t`.
 const INFO_MAX: usize = 17;

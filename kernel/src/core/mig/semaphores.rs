@@ -8,8 +8,8 @@ use super::super::port::Kobject;
 use super::super::semaphore::{SemaphoreId, Signal};
 use super::Call;
 use super::reply::Reply;
-use super::table::Routine;
-use super::table::Target::Semaphore;
+use super::routine::Routine;
+use super::routine::Target::Semaphore;
 
 /// In XNU's order. Waiting is a request of the control protocol only, as it is a trap in XNU: a thread waits, and not a message.
 pub(super) const ROUTINES: &[Routine] = &[

@@ -8,7 +8,8 @@ use umach_abi::task_info::Usage;
 use umach_abi::{Code, Disposition, Features, Name, RightKind, VERSION};
 
 use super::super::{Clocks, Config, Core, Direct, Effect, Effects, LaneId, Limits, Machine, Peer};
-use super::table::{Routine, SUBSYSTEMS, Want};
+use super::routine::{Routine, Want};
+use super::table::SUBSYSTEMS;
 
 /// What one step draws on.
 #[derive(Debug, Clone, Copy)]

@@ -11,8 +11,8 @@ use super::super::mail::Right;
 use super::super::tasks::may_set_special;
 use super::super::usage::AskedUsage;
 use super::reply::Reply;
-use super::table::Target::{AnyTask, Task};
-use super::table::{Routine, Want};
+use super::routine::Target::{AnyTask, Task};
+use super::routine::{Routine, Want};
 use super::{Call, sendable};
 
 /// Words of `task_info_t`.
