@@ -145,6 +145,21 @@ fn damaged_description_is_an_error() {
 }
 
 #[test]
+fn marks_that_all_claim_the_rest_of_a_file_are_soon_looked_at() {
+    let mut file = vec![0; 8 << 20];
+    let size = file.len();
+    for (n, place) in file.chunks_exact_mut(24).enumerate() {
+        place[..16].copy_from_slice(&MARKED[..16]);
+        place[16..20].copy_from_slice(&((size - 24 * n - 24) as u32).to_le_bytes());
+    }
+    file[..MARKED.len()].copy_from_slice(&MARKED);
+    // Else this takes an hour.
+    let found = scan(&file);
+    assert_eq!(found[0].description, Ok(store()));
+    assert_eq!(found[1].description, Err(Broken::Sum));
+}
+
+#[test]
 fn deep_type_is_refused_and_not_followed() {
     // Options inside each other, half a million of them.
     let mut bytes = vec![1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0];
