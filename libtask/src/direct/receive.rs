@@ -204,7 +204,9 @@ impl Plane {
                     || place.pending_came()
             };
             let near = |cpu: u32| self.partner.load(Ordering::Relaxed) == cpu.wrapping_add(1) || place.is_pending_near(cpu);
-            if self.floor.seats.may_wait() && wait::look(near, until, &mut ready) {
+            // A signal ends a sleep, not a look.
+            let looks = want.options & Options::RCV_INTERRUPT.bits() == 0;
+            if looks && self.floor.seats.may_wait() && wait::look(near, until, &mut ready) {
                 continue;
             }
             drop(looking);

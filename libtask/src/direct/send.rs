@@ -277,9 +277,10 @@ impl Plane {
         };
         let full = |seen: u32| has_room(seen) == Some(false);
         let seen = word.load(Ordering::Acquire);
-        if !full(seen)
-            || wait::look(|cpu| link.is_near(cpu), until, || word.load(Ordering::Acquire) != seen || self.control_word() != control)
-        {
+        let changed = || word.load(Ordering::Acquire) != seen || self.control_word() != control;
+        // A signal ends a sleep, not a look.
+        let looks = patience != Patience::UntilSignal;
+        if !full(seen) || (looks && wait::look(|cpu| link.is_near(cpu), until, changed)) {
             link.count(counter::SPUN, 1);
             return Ok(Ok(()));
         }
