@@ -16,7 +16,7 @@ use libtask::raw::{Descriptor, Header, Incoming, Options, Outgoing, Program};
 use libtask::{Code, Disposition, Name, RightKind};
 use smallvec::SmallVec;
 use umach_abi::limits::MESSAGE_MAX;
-use umach_abi::message::{HEADER, TRAILER_MAX, descriptors, round4};
+use umach_abi::message::{HEADER, TRAILER_MAX, descriptors, guard_flags, round4};
 
 use crate::process::space;
 use crate::{ool, probe, special};
@@ -497,7 +497,14 @@ pub(crate) unsafe extern "C" fn mach_msg_destroy(msg: *mut MsgHeader) {
     let message = unsafe { std::slice::from_raw_parts(msg.cast::<u8>(), header.size as usize) };
     for (_, descriptor) in descriptors(message) {
         match descriptor {
-            Ok(Descriptor::Port { name, disposition } | Descriptor::Guarded { name, disposition, .. }) => {
+            Ok(Descriptor::Port { name, disposition }) => destroy_right(name.0, disposition),
+            Ok(Descriptor::Guarded { name, disposition, flags, context }) => {
+                if flags & guard_flags::UNGUARDED_ON_SEND == 0
+                    && let Ok(space) = space()
+                {
+                    // One that came as immovable is guarded; of others there is nothing to be undone.
+                    let _ = space.port_unguard(name, context);
+                }
                 destroy_right(name.0, disposition);
             }
             Ok(Descriptor::Memory { address, deallocate: true, size, .. }) => drop(ool::release(address as usize, size as usize)),

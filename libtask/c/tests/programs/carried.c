@@ -327,6 +327,19 @@ static void guards_in_descriptors(void)
     pack(&m, dest, name, MACH_MSG_TYPE_MOVE_RECEIVE);
     EXPECT_CODE(send_it(&m), MACH_SEND_INVALID_RIGHT);
     OK(mach_port_destruct(self, name, 0, guard));
+    /* One that is given up with its message is guarded too. */
+    name = new_port();
+    mach_port_t ends = new_port();
+    OK(mach_port_insert_right(self, name, name, MACH_MSG_TYPE_MAKE_SEND));
+    request(name, MACH_NOTIFY_DEAD_NAME, 0, ends);
+    start_guarded(&m, dest, name, 0, MACH_MSG_GUARD_FLAGS_IMMOVABLE_RECEIVE | MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND);
+    OK(send_it(&m));
+    take_guarded(&m, dest);
+    EXPECT(m.guarded.guarded.name, name);
+    mach_msg_destroy(&m.header);
+    EXPECT(notice(ends, MACH_NOTIFY_DEAD_NAME), name);
+    OK(mach_port_mod_refs(self, name, MACH_PORT_RIGHT_DEAD_NAME, -2));
+    drop_port(ends);
     /* The sender says that it has taken the guard off: then there must be none. */
     name = new_port();
     start_guarded(&m, dest, name, 0, MACH_MSG_GUARD_FLAGS_UNGUARDED_ON_SEND);
