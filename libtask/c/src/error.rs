@@ -51,12 +51,21 @@ const OTHERS: &[(u32, &str)] = &[
     (55, "a kernel collection is not valid"),
 ];
 
+/// Codes that mean more here than in the rest of umach.
+const HERE: &[(u32, &str)] = &[(3, "there is no room: at this address, or for another name or port in this task's quota")];
+
 fn text(code: u32) -> &'static CStr {
     static TEXTS: OnceLock<HashMap<u32, CString>> = OnceLock::new();
     let texts = TEXTS.get_or_init(|| {
         let row = |(code, meaning): (u32, &str)| (code, CString::new(format!("({}) {meaning}", family(code))).unwrap_or_default());
-        // What umach says of its own codes comes last, and stays.
-        OTHERS.iter().copied().chain(KNOWN.iter().map(|(code, known)| (code.0, known.meaning))).map(row).collect()
+        // What comes later stays.
+        OTHERS
+            .iter()
+            .copied()
+            .chain(KNOWN.iter().map(|(code, known)| (code.0, known.meaning)))
+            .chain(HERE.iter().copied())
+            .map(row)
+            .collect()
     });
     texts.get(&Code(code).plain().0).map_or(c"(unknown) unknown error code", |text| text.as_c_str())
 }
