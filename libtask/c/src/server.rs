@@ -2,6 +2,7 @@
 
 use libtask::Code;
 use libtask::raw::Options;
+use umach_abi::limits::MESSAGE_MAX;
 use umach_abi::message::{COMPLEX, TRAILER_MAX, round4};
 
 use crate::message::{MsgHeader, mach_msg_destroy};
@@ -42,7 +43,8 @@ fn serve(demux: Demux, max_size: u32, port: u32, options: i32, once: bool) -> i3
     let send_bits = (Options::SEND | Options::RCV | Options::RCV_VOUCHER).bits() as i32;
     let options = options & !send_bits;
     let (send, rcv) = (Options::SEND.bits() as i32, Options::RCV.bits() as i32);
-    let room = (round4(max_size as usize) + TRAILER_MAX).max(RET_CODE + 8 + TRAILER_MAX);
+    // No message is larger, whatever the program says.
+    let room = (round4((max_size as usize).min(MESSAGE_MAX)) + TRAILER_MAX).max(RET_CODE + 8 + TRAILER_MAX);
     let (mut request, mut reply) = (Buffer::new(room), Buffer::new(room));
     let mut room = room as u32;
     let large = options & Options::RCV_LARGE.bits() as i32 != 0;

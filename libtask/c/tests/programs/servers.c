@@ -3,6 +3,7 @@
 
 #include <mach/clock.h>
 #include <mach/mig_errors.h>
+#include <sys/resource.h>
 
 static mach_port_t self(void)
 {
@@ -93,6 +94,33 @@ static void server_answers_once(void)
     drop_port(carried);
 }
 
+/* A program may say any size: no message is so large. */
+static void servers_need_no_more_room_than_messages(void)
+{
+    mach_port_t port = new_port_with_send(), reply = new_port();
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct rlimit most = {1 << 30, 1 << 30};
+        port = new_port();
+        check_failures = 0;
+        OK(setrlimit(RLIMIT_DATA, &most));
+        EXPECT_CODE(mach_msg_server_once(demux, ~0u, port, MACH_RCV_TIMEOUT), MACH_RCV_TIMED_OUT);
+        _exit(check_failures != 0);
+    }
+    int status = -1;
+    EXPECT(waitpid(pid, &status, 0), pid);
+    EXPECT(status, 0);
+    any_message m;
+    start_message(&m, port, MACH_MSG_TYPE_COPY_SEND, 24, 1);
+    m.header.msgh_bits |= MACH_MSGH_BITS(0, MACH_MSG_TYPE_MAKE_SEND_ONCE);
+    m.header.msgh_local_port = reply;
+    OK(send_it(&m));
+    OK(mach_msg_server_once(demux, ~0u, port, MACH_RCV_TIMEOUT));
+    EXPECT(next_id(reply), 101);
+    drop_port(port);
+    drop_port(reply);
+}
+
 typedef struct {
     mach_port_t port;
     /* 0: destroys the request; else answers with this id. */
@@ -175,4 +203,5 @@ static void texts_are_cut_with_a_zero(void)
         EXPECT(to[n], 0);
 }
 
-CHECK_MAIN(CASE(server_answers_once), CASE(wrong_answers_are_told_apart), CASE(threads_have_reply_ports), CASE(texts_are_cut_with_a_zero))
+CHECK_MAIN(CASE(server_answers_once), CASE(servers_need_no_more_room_than_messages), CASE(wrong_answers_are_told_apart),
+           CASE(threads_have_reply_ports), CASE(texts_are_cut_with_a_zero))
