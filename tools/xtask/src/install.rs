@@ -80,10 +80,15 @@ pub(crate) fn install(root: &Path, args: &Install) -> Result<bool> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let built = target.join(if args.debug { "debug" } else { "release" });
     let versioned = format!("libumach.so.{VERSION}");
-    copy(&newest(&built, "libumach.so")?, &places.lib().join(&versioned))?;
+    let shared = newest(&built, "libumach.so")?;
+    copy(&shared, &places.lib().join(&versioned))?;
     link(&versioned, &places.lib().join(SONAME))?;
     link(SONAME, &places.lib().join("libumach.so"))?;
-    copy(&newest(&built, "libumach.a")?, &places.lib().join("libumach.a"))?;
+    let archive = newest(&built, "libumach.a")?;
+    put(&places.lib().join("libumach.a"), |fresh| {
+        fs::copy(&archive, fresh).with_context(|| format!("copy {} to {}", archive.display(), fresh.display()))?;
+        weaken(fresh, &shared)
+    })?;
     for program in PROGRAMS {
         copy(&built.join(program), &here.join("bin").join(program))?;
     }
@@ -109,6 +114,30 @@ fn newest(built: &Path, file: &str) -> Result<PathBuf> {
     let dated = places.into_iter().filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)));
     let found = dated.max().map(|(_, path)| path);
     found.with_context(|| format!("{file} is not in {}; build it first", built.display()))
+}
+
+/// Whoever links statically may define what the library has too, as with the shared one: stubs that MIG made for `mach_port_allocate`, an `exc_server` of its own.
+fn weaken(archive: &Path, shared: &Path) -> Result<()> {
+    let run = |command: &mut Command| match command.output() {
+        Ok(output) if output.status.success() => Some(output.stdout),
+        _ => None,
+    };
+    let mut names = archive.as_os_str().to_owned();
+    names.push(".names");
+    let names = PathBuf::from(names);
+    let listed = run(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(shared));
+    let done = listed.is_some_and(|listed| {
+        // What the shared library shows is the interface, and nothing else.
+        let listed = String::from_utf8_lossy(&listed);
+        let all: Vec<&str> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
+        let written = !all.is_empty() && fs::write(&names, all.join("\n")).is_ok();
+        written && run(Command::new("objcopy").arg(format!("--weaken-symbols={}", names.display())).arg(archive)).is_some()
+    });
+    let _ = fs::remove_file(&names);
+    if !done {
+        eprintln!("note: without nm and objcopy (binutils) a static program cannot define what the library has too");
+    }
+    Ok(())
 }
 
 /// The library is found at run time where it is now, unless the system looks there anyway. Linked statically it needs what `cc` links last by itself, and these.

@@ -86,6 +86,23 @@ fn programs_are_built_with_what_is_installed() {
     if works("g++") {
         build_and_run(&prefix, "g++", "-x c++", "");
     }
+    // What a program defines itself is its own, as with the shared library.
+    if works("gcc") && works("objcopy") {
+        let source = "#include <mach/mach.h>\n\
+            boolean_t exc_server(mach_msg_header_t *in, mach_msg_header_t *out) { return in == out; }\n\
+            kern_return_t mach_port_mod_refs(ipc_space_t t, mach_port_name_t n, mach_port_right_t r, mach_port_delta_t d) { return t + n + r + d; }\n\
+            int main(void) { return mach_task_self() != 0 && exc_server(0, 0) && mach_port_mod_refs(1, 2, 3, 4) == 10 ? 0 : 1; }";
+        let own = tempfile::tempdir().unwrap();
+        std::fs::write(own.path().join("own.c"), source).unwrap();
+        for (how, flags) in [("", ""), ("-static", "--static")] {
+            let script = format!(
+                "set -e; export PKG_CONFIG_PATH={prefix}/lib/pkgconfig; gcc {how} own.c -o own $(pkg-config {flags} --cflags --libs umach)\n\
+                 timeout 60 {prefix}/bin/umach run --private -- ./own",
+                prefix = prefix.display()
+            );
+            succeed(Command::new("sh").args(["-c", &script]).current_dir(own.path()).env_remove("UMACH_SOCKET").env_remove("UMACH_LANE"));
+        }
+    }
     // Without the shared library the other is taken, in a program that has libc's as ever.
     std::fs::remove_file(prefix.join("lib/libumach.so")).unwrap();
     if works("gcc") {
