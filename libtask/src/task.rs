@@ -295,6 +295,15 @@ impl Task {
         self.request(call, read)?.map_err(|code| Error::on(code, what, held.kind(), held.name()))
     }
 
+    /// If this thread holds a lane, gives a right back with that one. False: it holds none, and nothing has happened.
+    pub(crate) fn release_with_lane(&self, kind: RightKind, name: Name) -> bool {
+        let held = self.0.pool.is_held_here();
+        if held {
+            self.0.pool.release(Release { kind, name, guard: None });
+        }
+        held
+    }
+
     /// Gives one right back.
     pub(crate) fn release(&self, kind: RightKind, name: Name, guard: Option<u64>) {
         // A forked child holds nothing.
@@ -334,5 +343,30 @@ impl Hash for Task {
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "task {}", self.0.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn port_of_a_reply_is_dropped_by_who_holds_the_only_lane() {
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let kernel = crate::LocalKernel::start();
+            let task = kernel.task("holder").expect("a task");
+            let port = task.raw().port_allocate(RightKind::Receive).expect("a port");
+            let lane = task.lane(Need::Prompt).expect("a lane");
+            // Another would have to be waited for, by the one that has to give it back.
+            task.0.plane.drop_port(&task, port);
+            drop(lane);
+            let _ = done.send(task.raw().port_type(port).is_ok());
+        });
+        let is_left = ended.recv_timeout(Duration::from_secs(20)).expect("nobody waits for a lane");
+        assert!(!is_left);
     }
 }

@@ -306,8 +306,12 @@ impl Plane {
         }
     }
 
-    /// Destroys a port that carries one reply.
+    /// Destroys a port that carries one reply. Whoever holds a lane, with what came to that port, waits for no other: all may be in such hands. The port goes
+    /// when that one is given back.
     pub(crate) fn drop_port(&self, task: &Task, name: Name) {
+        if task.release_with_lane(RightKind::Receive, name) {
+            return self.forget_reply_ports();
+        }
         let call = PortModRefs { task: task.0.task_self, name, right: RightKind::Receive as u32, delta: -1 };
         let _ = task.request(&call, |_, _| ());
     }

@@ -1,6 +1,7 @@
 /* Reply rights, which may be a slot of their caller's that the kernel does not know: rights like any, to whoever looks. */
 #include "stubs.h"
 
+#include <mach/semaphore.h>
 #include <mach_debug/ipc_info.h>
 
 enum { HELD = 3 };
@@ -227,6 +228,45 @@ static void reply_right_dies_with_its_caller(void)
     }
 }
 
+static void *waits(void *semaphore)
+{
+    OK(semaphore_wait(*(semaphore_t *)semaphore));
+    return NULL;
+}
+
+static void calls_beside_a_waiter(mach_port_t maker)
+{
+    any_message m;
+    pthread_t thread;
+    semaphore_t semaphore;
+    for (int n = 0; n < 100; n++)
+        OK(call_id(maker, 1, 0, &m));
+    OK(semaphore_create(mach_task_self(), &semaphore, SYNC_POLICY_FIFO, 0));
+    /* Beside it, a call that the kernel keeps waiting needs more lanes than there may be. */
+    if (is_direct()) {
+        pthread_create(&thread, NULL, waits, &semaphore);
+        usleep(50000);
+    }
+    OK(call_id(maker, 2, 0, &m));
+    EXPECT(m.header.msgh_id, 102);
+    OK(semaphore_signal(semaphore));
+    if (is_direct())
+        pthread_join(thread, NULL);
+}
+
+/* The answer comes through the kernel, and the caller then lets go of the port that it came to: where there are few lanes (the test runs this so too), with the
+   only one that is left. */
+static void answer_that_moved_needs_one_lane(void)
+{
+    any_message m;
+    call_t c;
+    child_t child = start_child(calls_beside_a_waiter);
+    mach_port_t reply = serve_until(child.meeting, &m);
+    OK(ask(&c, mach_task_self(), 3201, 1, reply));
+    answer(&m, reply, 102);
+    end_child(&child);
+}
+
 static int listing;
 
 static void *lists(void *arg)
@@ -272,4 +312,5 @@ static void replies_are_answered_while_names_are_listed(void)
     end_child(&child);
 }
 
-CHECK_MAIN(CASE(reply_rights_are_names_like_any), CASE(reply_right_dies_with_its_caller), CASE(replies_are_answered_while_names_are_listed))
+CHECK_MAIN(CASE(reply_rights_are_names_like_any), CASE(reply_right_dies_with_its_caller), CASE(answer_that_moved_needs_one_lane),
+            CASE(replies_are_answered_while_names_are_listed))
