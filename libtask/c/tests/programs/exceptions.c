@@ -250,7 +250,8 @@ static void flavours_are_looked_at(void)
 }
 
 #if defined(__x86_64__)
-static int caught, state_flavor;
+static _Atomic int caught;
+static int state_flavor;
 static kern_return_t verdict;
 static mach_port_t handler_port;
 
