@@ -102,7 +102,7 @@ pub(crate) fn san(root: &Path, args: &San) -> Result<bool> {
 const TSAN_OPTIONS: &str = "die_after_fork=0:handle_segv=0:handle_sigbus=0:handle_sigill=0:handle_sigfpe=0:handle_abort=0:handle_sigtrap=0";
 
 /// C programs whose threads use the library at the same time.
-const C_THREADS: [&str; 16] = [
+const C_THREADS: [&str; 17] = [
     "threads",
     "two_tasks",
     "queues",
@@ -115,6 +115,7 @@ const C_THREADS: [&str; 16] = [
     "traps",
     "thread_ports",
     "exceptions",
+    "thread_exceptions",
     "leaks",
     "messages",
     "dispositions",

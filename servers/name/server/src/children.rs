@@ -5,7 +5,7 @@
 //! without blocking, with a timer only while one is dying. No zombie is left and no process without its task.
 //!
 //! A start waits until its program has been read and set up, and whose program that is may make that take for ever (a file system in user space that does not
-//! answer). So each start has a thread of its own, which says by a message when it is done; a job has at most one.
+//! answer). So each start has a thread to itself ([`Starters`]), which says by a message when it is done; a job has at most one.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ExitStatus, Stdio};
@@ -21,6 +21,7 @@ use umach_name_api::SERVICE_VARIABLE;
 use crate::config::{Identity, JobConfig};
 use crate::job::Ending;
 use crate::registry::jobs::JobId;
+use crate::starters::Starters;
 
 /// What other users' commands find programs in.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -51,6 +52,7 @@ struct Started {
 pub(crate) struct Children {
     running: Vec<Running>,
     next_look: Option<Duration>,
+    starters: Starters,
     /// Starts under way.
     starting: usize,
     tell: Sender<Started>,
@@ -63,7 +65,7 @@ impl Children {
     /// None yet.
     pub(crate) fn new(bell: SendRight) -> Children {
         let (tell, told) = channel();
-        Children { running: Vec::new(), next_look: None, starting: 0, tell, told, bell }
+        Children { running: Vec::new(), next_look: None, starters: Starters::new(), starting: 0, tell, told, bell }
     }
     /// Begins to spawn a job's command; [`Children::started`] gives what came of it.
     pub(crate) fn start(&mut self, task: &Task, bootstrap: &SendRight, job: JobId, name: &str, config: &JobConfig) {
@@ -80,7 +82,7 @@ impl Children {
                 Err(unheard) => end_unheard(unheard.0),
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("start".into()).spawn(spawn) {
+        if let Err(error) = self.starters.start(spawn) {
             let child = Err(format!("cannot make a thread to start it in: {error}"));
             // Both ends are here.
             let _ = self.tell.send(Started { job, child });

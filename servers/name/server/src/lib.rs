@@ -51,6 +51,7 @@ pub mod policy;
 pub mod registry;
 mod requests;
 mod server;
+mod starters;
 
 pub use config::{Config, ServiceConfig};
 pub use server::{Server, ServerError, Stop};
