@@ -10,6 +10,7 @@
 
 pub mod control;
 pub mod error;
+pub mod exception;
 pub mod explain;
 pub mod lane;
 pub mod limits;

@@ -4,6 +4,7 @@
 //! (`TaskExceptionPort`), sends the message itself, and the answer decides what becomes of the signal (`docs/adr/0008-exception-ports.md`).
 
 use umach_abi::control::answer;
+use umach_abi::exception::{KINDS, check_behavior, check_mask, kinds};
 use umach_abi::records::ExceptionRow;
 use umach_abi::{Code, Name};
 
@@ -11,18 +12,6 @@ use super::Core;
 use super::effect::TaskId;
 use super::mail::Right;
 use super::port::PortId;
-
-/// Kinds of exception, the first of which (0) is none.
-const KINDS: u32 = 14;
-/// Kinds that a mask can name.
-const VALID: u32 = (1 << KINDS) - 2;
-
-mod behavior {
-    /// `EXCEPTION_DEFAULT` to `EXCEPTION_IDENTITY_PROTECTED`.
-    pub(super) const KNOWN: std::ops::RangeInclusive<u32> = 1..=4;
-    /// `MACH_EXCEPTION_MASK`: codes, errors, backtrace.
-    pub(super) const FLAGS: u32 = 0xe000_0000;
-}
 
 /// Who is told of one kind of exception, and how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,14 +32,6 @@ pub(super) struct Alike {
     pub(super) handler: Handler,
 }
 
-fn kinds(mask: u32) -> impl Iterator<Item = usize> {
-    (1..KINDS).filter(move |kind| mask & 1 << kind != 0).map(|kind| kind as usize)
-}
-
-fn valid(mask: u32) -> Result<(), Code> {
-    if mask & !VALID == 0 { Ok(()) } else { Err(Code::KERN_INVALID_ARGUMENT) }
-}
-
 impl Core {
     fn handler(&self, task: TaskId, kind: usize) -> Handler {
         self.tasks[task.0].exceptions.as_ref().map_or(Handler::default(), |handlers| handlers[kind])
@@ -58,7 +39,7 @@ impl Core {
 
     /// The handlers of these kinds; those that are alike are told as one.
     pub(super) fn exception_handlers(&self, task: TaskId, mask: u32) -> Result<Vec<Alike>, Code> {
-        valid(mask)?;
+        check_mask(mask)?;
         let mut rows: Vec<Alike> = Vec::new();
         for kind in kinds(mask) {
             let handler = self.handler(task, kind);
@@ -76,9 +57,9 @@ impl Core {
             Right::Send(port) => Some(port),
             _ => None,
         };
-        let checked = valid(mask).and_then(|()| match port {
-            Some(_) if !behavior::KNOWN.contains(&(how & !behavior::FLAGS)) => Err(Code::KERN_INVALID_ARGUMENT),
-            _ => Ok(()),
+        let checked = check_mask(mask).and_then(|()| match port {
+            Some(_) => check_behavior(how),
+            None => Ok(()),
         });
         if checked.is_ok() {
             for kind in kinds(mask) {

@@ -1,7 +1,7 @@
 //! Exceptions: a fault in this process becomes a message to whoever the exception ports of the thread, or else of the task, name, and the answer decides.
 //!
 //! The kernel process keeps the task's table, and `threads` the threads'; it does not see faults (`docs/adr/0008-exception-ports.md`). This is the other half: a handler
-//! of the five signals that faults are. It may run in the middle of anything, the allocator or libtask included, so it takes no lock and no memory: it asks and sends by a
+//! of the signals that faults are. It may run in the middle of anything, the allocator or libtask included, so it takes no lock and no memory: it asks and sends by a
 //! lane that was set aside before `main` ([`Aside`]), and its messages are on its stack. One thread's fault is dealt with at a time; meanwhile other threads can look
 //! into its registers, and change them (`state`).
 //!
@@ -36,7 +36,7 @@ mod behavior {
     pub(super) const STATE_IDENTITY: u32 = 3;
     /// Codes of eight bytes.
     pub(super) const CODES: u32 = 0x8000_0000;
-    pub(super) const FLAGS: u32 = 0xe000_0000;
+    pub(super) use umach_abi::exception::FLAGS;
 }
 
 /// The first of each family of messages: codes of four bytes, of eight.

@@ -8,14 +8,10 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 use libtask::raw::ExceptionRow;
 use libtask::{Code, Name, RightKind};
+use umach_abi::exception::{KINDS, check_behavior, check_mask, kinds};
 
 use crate::fork::ForkLock;
 use crate::process::space;
-
-/// Kinds of exception, the first of which (0) is none.
-const KINDS: usize = 14;
-/// Those that a mask can name.
-const VALID: u32 = (1 << KINDS) - 2;
 
 /// Who is told, and how; packed into one word, 0 for nobody.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,7 +37,7 @@ impl Handler {
 /// A thread's, or free if its number is 0.
 struct Ports {
     tid: AtomicI32,
-    rows: [AtomicU64; KINDS],
+    rows: [AtomicU64; KINDS as usize],
     next: *const Ports,
 }
 
@@ -82,21 +78,13 @@ fn made(tid: i32) -> &'static Ports {
     ports
 }
 
-fn kinds(mask: u32) -> impl Iterator<Item = usize> {
-    (1..KINDS).filter(move |kind| mask & 1 << kind != 0)
-}
-
-fn valid(mask: u32) -> Result<(), Code> {
-    if mask & !VALID == 0 { Ok(()) } else { Err(Code::KERN_INVALID_ARGUMENT) }
-}
-
 fn references(port: Name, count: i32) -> Result<(), Code> {
     if port.is_valid() { space()?.port_mod_refs(port, RightKind::Send, count) } else { Ok(()) }
 }
 
 /// Those that are alike are told as one, with a reference each.
 pub(super) fn get(tid: i32, mask: u32) -> Result<Vec<ExceptionRow>, Code> {
-    valid(mask)?;
+    check_mask(mask)?;
     let _one = CHANGING.lock();
     Ok(rows(tid, mask))
 }
@@ -121,10 +109,9 @@ fn rows(tid: i32, mask: u32) -> Vec<ExceptionRow> {
 
 /// What was there before is given, with references.
 pub(super) fn swap(tid: i32, mask: u32, new: Handler, give: bool) -> Result<Vec<ExceptionRow>, Code> {
-    valid(mask)?;
-    let known = (1..=4).contains(&(new.behavior & !super::behavior::FLAGS));
-    if new.port.is_valid() && !known {
-        return Err(Code::KERN_INVALID_ARGUMENT);
+    check_mask(mask)?;
+    if new.port.is_valid() {
+        check_behavior(new.behavior)?;
     }
     if new.port == Name::DEAD {
         return Err(Code::KERN_INVALID_CAPABILITY);
