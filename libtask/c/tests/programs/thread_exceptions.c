@@ -1,5 +1,5 @@
 /* Exception ports of single threads, and the registers of a thread whose fault is being dealt with. */
-#include "check.h"
+#include "raised.h"
 
 #include <mach/mig_errors.h>
 #include <mach/thread_act.h>
@@ -118,27 +118,6 @@ static void forked_child_has_none(void)
 #define NOWHERE 0x18
 /* One instruction of two bytes: mov eax, [rax]. */
 #define LOAD(value) __asm__ volatile("movl (%%rax), %%eax" : "=a"(value) : "a"((uint64_t)NOWHERE) : "memory")
-
-typedef struct {
-    mach_msg_base_t base;
-    mach_msg_port_descriptor_t thread, task;
-    NDR_record_t NDR;
-    int exception;
-    unsigned count;
-    uint32_t codes[4];
-} raise_t;
-
-static void answer(const any_message *message, kern_return_t code)
-{
-    const raise_t *raise = (const raise_t *)message;
-    mig_reply_error_t reply = {{MACH_MSGH_BITS(MACH_MSG_TYPE_MOVE_SEND_ONCE, 0), sizeof reply, message->header.msgh_remote_port, 0, 0,
-                                message->header.msgh_id + 100},
-                               NDR_record,
-                               code};
-    OK(mach_msg_send(&reply.Head));
-    OK(mach_port_deallocate(self(), raise->task.name));
-    OK(mach_port_deallocate(self(), raise->thread.name));
-}
 
 typedef struct {
     /* Refuses what comes here, if it is not null, and deals with what comes there. */
